@@ -1,0 +1,589 @@
+"""Every shared record: declared once here, used by both sides.
+
+One record is one 256-byte slot: a 48-byte header and a 208-byte payload. A payload that needs more
+room is a run of up to 64 slots (`part`, `parts`) that becomes visible at once; a snapshot that needs
+more than one run flags every run but its last with `Flag.MORE`. The Cython structs
+(`native/records.pxd`) are generated from these dtypes and `LAYOUT_HASH` is checked at every attach.
+
+Units: prices are ticks of 0.0001 USD, sizes 1e-6 share, money 1e-6 USD, times nanoseconds since the
+epoch. Records hold values and row numbers, never pointers, names or file descriptors.
+"""
+
+from __future__ import annotations
+
+import collections
+import enum
+import hashlib
+import struct
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import InvariantError
+
+SLOT_BYTES = 256  # one record = one ring slot = four cache lines
+RUN_SLOTS_MAX = 64  # slots that one release store may publish
+TOP_DEPTH = 8  # levels a side carried by value in `Top`
+SNAPSHOT_LEVELS = 14  # levels in one slot of a snapshot run
+DELTA_CHANGES = 8  # level changes in one slot of a delta run
+IDEA_LEGS = 6  # legs in one slot of an idea run
+LAYOUT_VERSION = 1
+
+
+class Kind(enum.IntEnum):
+    """What a record is; the numbers are part of the layout."""
+
+    PAD = 0  # fills the end of a log segment; readers skip it
+    # control: from the sequencer, the supervisor and the operator
+    TICK = 1
+    HALT = 2
+    CONFIG = 3
+    LANE_UP = 4
+    RESUME = 5
+    CLOCK_STEP = 6
+    # market data and reference data
+    INSTRUMENT = 16
+    SNAPSHOT = 17
+    DELTA = 18
+    TRADE_PRINT = 19
+    TICK_STEP = 20
+    BBO = 21
+    GAP = 22
+    RESOLVED = 23
+    # truth about our own orders and money
+    REPORT = 32
+    FILL = 33
+    BALANCE = 34
+    RECONCILED = 35
+    # between the stages of the chain
+    TOP = 48
+    STALE = 49
+    IDEA = 50
+    CANDIDATE = 51
+    # decisions
+    PACKAGE = 64
+    INTENT = 65
+    CANCEL = 66
+    VERDICT = 67
+    SUBSCRIBE = 68
+    RESYNC = 69
+    RECONCILE = 70
+    BEAT = 71
+    # signer to gateway
+    SIGNED = 80
+    # raw recording of a feed lane: the frame's bytes as it came
+    RAW_FRAME = 96
+
+
+class Flag(enum.IntFlag):
+    """Bits of `flags`; which of them a kind uses stands beside its dtype."""
+
+    OPEN = 1  # TOP: a batch is not yet proven complete
+    STALE = 2  # TOP: not to be traded on until a fresh snapshot
+    REPEAT = 4  # INSTRUMENT: repeated at the start of a stream segment
+    MORE = 8  # SNAPSHOT: another run of the same snapshot follows
+    FALLBACK = 16  # market records: decoded by the slow decoder
+    CROSSED = 32  # TOP: best bid >= best ask
+    PLANTED = 64  # INSTRUMENT: the local exchange labels this market as generated
+
+
+class Rule(enum.IntFlag):
+    """Bits of `Instrument.rules`."""
+
+    TRADABLE = 1  # accepting orders, fee known, ids known
+    NEG_RISK = 2
+    V2 = 4  # protocol v2 position ids, exchange domain "3"
+    WATCH = 8  # prove the hash at each frame
+    EXCLUSIVE = 16  # at most one outcome of the event pays
+    EXHAUSTIVE = 32  # at least one listed outcome of the event pays
+    MIRRORED = 64  # NO is a view of the YES book
+    AUGMENTED = 128  # event has placeholders: never exhaustive
+    HASHED = 256  # the venue announces a book hash for this market
+    TAKER_DELAY = 512
+
+
+class Side(enum.IntEnum):
+    BUY = 0
+    SELL = 1
+
+
+class Outcome(enum.IntEnum):
+    YES = 0  # the first outcome of the condition, whatever its label
+    NO = 1
+
+
+class OrderType(enum.IntEnum):
+    GTC = 0
+    GTD = 1
+    FOK = 2
+    FAK = 3
+
+
+class IntentClass(enum.IntEnum):
+    """What an order does to risk; the halt ladder forbids from the left."""
+
+    NEW_RISK = 0
+    HEDGE = 1
+    REDUCE = 2
+    CANCEL = 3
+
+
+class HaltLevel(enum.IntEnum):
+    H0 = 0  # normal
+    H1 = 1  # no new risk
+    H2 = 2  # cancel all, hedge only
+    H3 = 3  # cancels only
+    H4 = 4  # stop the process
+
+
+class OrderState(enum.IntEnum):
+    """State of one order, also the verdict of one `Report`."""
+
+    INTENDED = 0  # journalled, not known to have left
+    SENT = 1  # first byte about to leave; exposure is real from here
+    LIVE = 2  # rests at the venue
+    DELAYED = 3  # held by the venue; cannot be cancelled
+    MATCHED = 4  # matched at once; terminal for FAK and FOK
+    CANCELED = 5
+    EXPIRED = 6
+    REJECTED = 7  # the venue refused it: definitive
+    UNSENT = 8  # provably never left this host: definitive
+    UNKNOWN = 9  # may be live or filled; full exposure until venue evidence
+    DRY = 10  # dry mode: everything but the socket write
+    CANCEL_REFUSED = 11  # report only: the venue did not cancel
+
+
+class Cause(enum.IntEnum):
+    """Why a verdict, gap, stale mark, refusal or halt happened; one table for people and tests."""
+
+    NONE = 0
+    # book
+    NO_SNAPSHOT = 1
+    DISCONNECT = 2
+    OVERRUN = 3
+    HASH_MISMATCH = 4
+    BBO_MISMATCH = 5
+    MIRROR_MISMATCH = 6
+    CROSSED_BOOK = 7
+    OFF_GRID = 8
+    ARENA_FULL = 9
+    TICK_UNPROVEN = 10
+    UNKNOWN_INSTRUMENT = 11
+    DECODE = 12
+    FREEZE = 13
+    SHUTDOWN = 14
+    # decisions about an idea
+    TAKEN = 32
+    BELOW_EDGE = 33
+    NOT_PROVEN = 34
+    BOOK_OPEN = 35
+    BOOK_STALE = 36
+    PROOF_OLD = 37
+    GROUP_BUSY = 38
+    DEPTH_USED = 39
+    HALTED = 40
+    LIMIT_ORDER = 41
+    LIMIT_MARKET = 42
+    LIMIT_EVENT = 43
+    LIMIT_DAY = 44
+    LIMIT_OPEN_ORDERS = 45
+    LIMIT_COLLATERAL = 46
+    MISSING_VALUE = 47
+    NOT_TRADABLE = 48
+    BELOW_MINIMUM = 49
+    TOO_MANY_ORDERS = 50
+    RESIDUE = 51
+    UNKNOWN_ORDER_OPEN = 52
+    LIMIT_PARTIAL_LOSS = 53
+    # refusals of the effect lanes and the venue
+    DEADLINE = 64
+    HALT_LEVEL = 65
+    CEILING = 66
+    NO_INSTRUMENT = 67
+    OVERTAKEN = 68
+    NOT_SENT = 69
+    NO_CONNECTION = 70
+    TIMEOUT = 71
+    CONNECTION_LOST = 72
+    VENUE_REJECT = 73
+    VENUE_ERROR = 74
+    RATE_LIMIT = 75
+    NO_MATCH = 76
+    LANE_DIED = 77
+    DRY_RUN = 78
+    BAD_ANSWER = 79
+    RESOLVED = 80
+    OPERATOR = 81
+
+
+class TradeStatus(enum.IntEnum):
+    """Settlement walk of a fill."""
+
+    MATCHED = 0
+    MINED = 1
+    CONFIRMED = 2
+    RETRYING = 3
+    FAILED = 4
+
+
+HEADER: list[Any] = [
+    ("seq", "<u8"),  # place in the log that holds it; writer: the log's writer
+    ("now_ns", "<i8"),  # stream time, never decreases; the only clock core may read
+    ("recv_ns", "<i8"),  # when the bytes reached this host
+    ("source_seq", "<u8"),  # the source's own count; makes a restart exactly-once
+    ("kind", "<u2"),  # Kind
+    ("flags", "<u2"),  # Flag
+    ("instrument", "<u4"),  # row of the instrument table; 0 = none
+    ("source", "<u2"),  # which edge wrote it
+    ("part", "u1"),  # place in a run of slots, 0 first
+    ("parts", "u1"),  # slots in the run; 1 = alone
+    ("check", "<u4"),  # CRC-32C of the slot with this field zero; logs only
+]
+HEADER_BYTES = 48
+_BYTES32 = 32
+
+#: Sequencer: a new millisecond of stream time; timers fire only here.
+TICK = [("tick_count", "<u8"), ("reserved", "<u8", 25)]
+
+#: Halt level in force and who asked for it.
+HALT = [
+    ("level", "u1"), ("owner", "u1"), ("cause", "<u2"), ("reserved0", "<u4"),
+    ("reason", "S64"), ("reserved", "<u8", 17),
+]
+
+#: Limits and parameters that decisions use; a missing value is 0 and refuses (fail closed).
+CONFIG = [
+    ("config_hash", "u1", 16),
+    ("order_usd_micro_max", "<i8"), ("market_usd_micro_max", "<i8"),
+    ("event_usd_micro_max", "<i8"), ("day_usd_micro_max", "<i8"),
+    ("open_orders_max", "<i8"), ("partial_loss_usd_micro_max", "<i8"),
+    ("residue_usd_micro_max", "<i8"), ("edge_usd_micro_min", "<i8"),
+    ("edge_ppm_min", "<i8"), ("proof_age_ns_max", "<i8"),
+    ("intent_ttl_ns", "<i8"), ("batch_ns_max", "<i8"),
+    ("hash_rows_max", "<i8"), ("cooldown_ns", "<i8"),
+    ("submit_timeout_ns", "<i8"), ("package_usd_micro_max", "<i8"),
+    ("package_orders_max", "<i8"), ("levels_max", "<i8"),
+    ("salt_epoch", "<u8"), ("desync_ns_max", "<i8"),
+    ("reserved", "<u8", 4),
+]
+
+#: Supervisor: a lane (re)started; what an old epoch left unanswered is UNKNOWN or UNSENT.
+LANE_UP = [
+    ("lane", "<u4"), ("epoch", "<u4"), ("sent_order_no", "<u8"),  # highest intent whose bytes may have left
+    ("lane_name", "S32"), ("reserved", "<u8", 20),
+]
+
+#: Start or recovery: nothing was decided between the two positions.
+RESUME = [("last_seq", "<u8"), ("live_seq", "<u8"), ("decisions_seq", "<u8"), ("reserved", "<u8", 23)]
+
+#: The wall clock was corrected by `step_ns`.
+CLOCK_STEP = [("step_ns", "<i8"), ("reserved", "<u8", 25)]
+
+#: One condition = one physical book. Everything a decision uses about a market.
+INSTRUMENT = [
+    ("condition", "u1", _BYTES32), ("token_yes", "u1", _BYTES32), ("token_no", "u1", _BYTES32),
+    ("rules", "<u4"),  # Rule
+    ("event", "<u4"),  # event row; 0 = none
+    ("outcome_index", "<u2"), ("outcome_count", "<u2"),  # place in the event, 0 first
+    ("venue", "u1"), ("condition_bytes", "u1"),  # 32, or 31 for protocol v2
+    ("tick_step", "<u2"),  # legal price spacing now, in ticks
+    ("tick_step_finest", "<u2"), ("shard", "<u2"),  # feed shard that carries it
+    ("fee_rate_ppm", "<u4"), ("fee_exponent", "<u4"),  # fee = C * rate * (p(1-p))^e, takers only
+    ("size_micro_min", "<i8"), ("usd_micro_min", "<i8"),  # resting size, marketable BUY
+    ("taker_delay_ns", "<i8"), ("ends_ns", "<i8"),
+    ("label", "S32"),  # for people; cut, never parsed
+    ("reserved", "u1", 20),
+]
+
+#: Whole book of one outcome token: `bid_count` levels, then `ask_count`, in this slot; best first not required.
+SNAPSHOT = [
+    ("venue_ns", "<i8"), ("hash", "u1", 20),  # SHA-1; zero = none announced
+    ("last_trade_ticks", "<u4"),  # with last_trade_state = 2
+    ("bid_count", "u1"), ("ask_count", "u1"),  # levels in this slot, bids first
+    ("tick_step", "<u2"),  # 0 = the frame does not carry it
+    ("outcome", "u1"), ("last_trade_state", "u1"),  # 0 absent, 1 "", 2 a price
+    ("reserved", "u1", 2),
+    ("price_ticks", "<u4", SNAPSHOT_LEVELS), ("size_micro", "<i8", SNAPSHOT_LEVELS),
+]
+
+#: Changes of one frame, both tokens of one condition; sizes are absolute, 0 = level gone.
+DELTA = [
+    ("venue_ns", "<i8"),
+    ("hash_yes", "u1", 20), ("hash_no", "u1", 20),  # zero = that token is not in the frame
+    ("best_bid_yes", "<u4"), ("best_ask_yes", "<u4"),  # 0 = no such side; 0xFFFFFFFF = not announced
+    ("best_bid_no", "<u4"), ("best_ask_no", "<u4"),
+    ("change_count", "u1"), ("reserved0", "u1", 7),
+    ("price_ticks", "<u4", DELTA_CHANGES), ("size_micro", "<i8", DELTA_CHANGES),
+    ("side", "u1", DELTA_CHANGES), ("outcome", "u1", DELTA_CHANGES),  # Side, Outcome, as the frame said
+    ("reserved", "<u8", 3),
+]
+
+#: The venue printed a trade; a hint for the hash's last trade price, never a fill of ours.
+TRADE_PRINT = [
+    ("venue_ns", "<i8"), ("size_micro", "<i8"), ("price_ticks", "<u4"),
+    ("side", "u1"), ("outcome", "u1"), ("reserved0", "<u2"), ("reserved", "<u8", 23),
+]
+
+#: The legal price spacing changed.
+TICK_STEP = [
+    ("venue_ns", "<i8"), ("old_step", "<u2"), ("new_step", "<u2"), ("outcome", "u1"),
+    ("reserved0", "u1", 3), ("reserved", "<u8", 24),
+]
+
+#: best_bid_ask of one token: a cross-check, never a book change.
+BBO = [
+    ("venue_ns", "<i8"), ("bid_ticks", "<u4"), ("ask_ticks", "<u4"), ("outcome", "u1"),
+    ("reserved0", "u1", 7), ("reserved", "<u8", 23),
+]
+
+#: A feed lost continuity: every instrument of `shard` (or one, when the header names it) is stale.
+GAP = [("cause", "<u2"), ("shard", "<u2"), ("lost_count", "<u4"), ("reserved", "<u8", 25)]
+
+#: The market resolved: `payout_micro_yes` per YES share (1e6, 0, or a void's share).
+RESOLVED = [
+    ("venue_ns", "<i8"), ("payout_micro_yes", "<i8"), ("payout_micro_no", "<i8"),
+    ("reserved", "<u8", 23),
+]
+
+#: What happened to one order of ours; changes order state only, positions never.
+REPORT = [
+    ("order_no", "<u8"), ("group_no", "<u8"), ("order_hash", "u1", _BYTES32),  # order_no 0: match by hash
+    ("venue_ns", "<i8"), ("making_micro", "<i8"), ("taking_micro", "<i8"),  # what the answer claims; -1 = silent
+    ("matched_micro", "<i8"),  # cumulative shares the venue reports; -1 = silent
+    ("state", "u1"), ("origin", "u1"),  # OrderState; Origin
+    ("cause", "<u2"), ("http_status", "<u2"), ("account", "<u2"),
+    ("text", "S112"),  # the venue's words, for people
+    ("reserved", "<u8"),
+]
+
+#: One fill of one order of ours; key = (trade_id, order_hash).
+FILL = [
+    ("order_no", "<u8"), ("order_hash", "u1", _BYTES32), ("trade_id", "u1", 16),
+    ("venue_ns", "<i8"), ("size_micro", "<i8"), ("usd_micro", "<i8"), ("fee_usd_micro", "<i8"),
+    ("price_ticks", "<u4"), ("outcome", "u1"), ("side", "u1"), ("status", "u1"), ("is_maker", "u1"),
+    ("account", "<u2"), ("reserved0", "u1", 6), ("reserved", "<u8", 13),
+]
+
+#: Free collateral as the venue sees it.
+BALANCE = [
+    ("account", "<u8"), ("collateral_usd_micro", "<i8"), ("allowance_usd_micro", "<i8"),
+    ("venue_ns", "<i8"), ("reserved", "<u8", 22),
+]
+
+#: A reconcile pass ended: open orders and trades up to here were reported before this record.
+RECONCILED = [
+    ("account", "<u8"), ("request_no", "<u8"), ("open_count", "<u8"), ("trade_count", "<u8"),
+    ("ok", "<u8"), ("reserved", "<u8", 21),
+]
+
+#: Best eight levels a side of the YES book after one message, by value. Flags: OPEN STALE CROSSED.
+TOP = [
+    ("bid_ticks", "<u4", TOP_DEPTH), ("ask_ticks", "<u4", TOP_DEPTH),  # best first; size 0 = none
+    ("bid_micro", "<i8", TOP_DEPTH), ("ask_micro", "<i8", TOP_DEPTH),
+    ("venue_ns", "<i8"),  # venue time of the newest change applied
+    ("proof_ns", "<i8"),  # stream time of the last proof that the book is right; 0 = never
+]
+
+#: A book went stale (or, cause NONE, is valid again: the following Top says so).
+STALE = [("cause", "<u2"), ("reserved0", "u1", 6), ("reserved", "<u8", 25)]
+
+#: detect -> trade: buy these legs together. One run; every part repeats the head.
+IDEA = [
+    ("idea_no", "<u8"), ("basket", "<u4"), ("event", "<u4"),
+    ("payout_usd_micro", "<i8"),  # guaranteed in every world for the whole package
+    ("cost_usd_micro", "<i8"), ("fee_usd_micro", "<i8"),  # worst-case spend and exact fees
+    ("size_micro", "<i8"),  # equal shares of each leg
+    ("strategy", "u1"), ("leg_count", "u1"), ("order_count", "u1"), ("in_part", "u1"),  # orders in this part
+    ("reserved0", "<u4"),
+    ("leg_instrument", "<u4", IDEA_LEGS), ("leg_price_ticks", "<u4", IDEA_LEGS),
+    ("leg_size_micro", "<i8", IDEA_LEGS),
+    ("leg_no", "u1", IDEA_LEGS), ("leg_outcome", "u1", IDEA_LEGS), ("leg_side", "u1", IDEA_LEGS),
+    ("leg_type", "u1", IDEA_LEGS),
+    ("reserved", "<u8", 4),
+]
+
+#: trade: one package passed the gate; its intents follow in the same run.
+PACKAGE = [
+    ("group_no", "<u8"), ("idea_no", "<u8"), ("basket", "<u4"), ("event", "<u4"),
+    ("payout_usd_micro", "<i8"), ("cost_usd_micro", "<i8"), ("fee_usd_micro", "<i8"),
+    ("size_micro", "<i8"), ("cause_seq", "<u8"), ("cause_venue_ns", "<i8"),
+    ("strategy", "u1"), ("leg_count", "u1"), ("order_count", "u1"), ("reserved0", "u1", 5),
+    ("reserved", "<u8", 16),
+]
+
+#: trade: send this order. header.instrument names the market, `outcome` the token.
+INTENT = [
+    ("order_no", "<u8"), ("group_no", "<u8"), ("cause_seq", "<u8"),
+    ("deadline_ns", "<i8"), ("timestamp_ms", "<i8"), ("salt", "<u8"),
+    ("maker_amount", "<i8"), ("taker_amount", "<i8"),  # 1e-6 units given and wanted
+    ("size_micro", "<i8"), ("expiration_s", "<i8"), ("worst_usd_micro", "<i8"),  # reserved collateral incl. fee
+    ("price_ticks", "<u4"), ("leg_no", "u1"), ("leg_count", "u1"), ("batch_index", "u1"), ("batch_count", "u1"),
+    ("outcome", "u1"), ("side", "u1"), ("order_type", "u1"), ("intent_class", "u1"),
+    ("post_only", "u1"), ("account", "u1"), ("cancel_rest", "u1"), ("reserved0", "u1"),
+    ("reserved", "<u8", 13),
+]
+
+#: trade: cancel this order.
+CANCEL = [
+    ("order_no", "<u8"), ("group_no", "<u8"), ("cancel_no", "<u8"), ("order_hash", "u1", _BYTES32),
+    ("cause", "<u2"), ("account", "<u2"), ("reserved0", "<u4"), ("reserved", "<u8", 18),
+]
+
+#: trade: why an idea was not taken. Repeats of one (basket, cause) are counted, not repeated.
+VERDICT = [
+    ("idea_no", "<u8"), ("basket", "<u4"), ("event", "<u4"), ("cause", "<u2"), ("strategy", "u1"),
+    ("reserved0", "u1", 5), ("value", "<i8"), ("limit", "<i8"), ("cause_seq", "<u8"), ("count", "<u8"),
+    ("reserved", "<u8", 19),
+]
+
+#: trade -> feed / refdata / account: served under rate budgets.
+SUBSCRIBE = [("request_no", "<u8"), ("reserved", "<u8", 25)]
+RESYNC = [("request_no", "<u8"), ("cause", "<u2"), ("reserved0", "u1", 6), ("reserved", "<u8", 24)]
+RECONCILE = [("request_no", "<u8"), ("cause", "<u2"), ("account", "<u2"), ("reserved0", "<u4"), ("reserved", "<u8", 24)]
+
+#: trade is alive and healthy; the venue heartbeat depends on it.
+BEAT = [("beat_no", "<u8"), ("open_orders", "<u8"), ("reserved", "<u8", 24)]
+
+#: signer -> gateway: everything of an order that is not constant.
+SIGNED = [
+    ("order_no", "<u8"), ("group_no", "<u8"), ("deadline_ns", "<i8"), ("timestamp_ms", "<i8"),
+    ("salt", "<u8"), ("maker_amount", "<i8"), ("taker_amount", "<i8"), ("expiration_s", "<i8"),
+    ("order_hash", "u1", _BYTES32), ("struct_hash", "u1", _BYTES32), ("signature", "u1", 65),
+    ("outcome", "u1"), ("side", "u1"), ("order_type", "u1"), ("intent_class", "u1"),
+    ("post_only", "u1"), ("account", "u1"), ("batch_index", "u1"), ("batch_count", "u1"),
+    ("cause", "<u2"),  # not NONE: refused by the signer; the gateway passes the refusal on
+    ("reserved", "u1", 5),
+]
+
+#: A frame as it came, over as many slots as it needs.
+RAW_FRAME = [("byte_count", "<u4"), ("channel", "<u2"), ("reserved", "<u2"), ("bytes", "u1", 200)]
+
+_PAYLOADS: dict[str, Any] = {
+    "tick": TICK, "halt": HALT, "config": CONFIG, "lane_up": LANE_UP, "resume": RESUME,
+    "clock_step": CLOCK_STEP, "instrument": INSTRUMENT, "snapshot": SNAPSHOT, "delta": DELTA,
+    "trade_print": TRADE_PRINT, "tick_step": TICK_STEP, "bbo": BBO, "gap": GAP,
+    "resolved": RESOLVED, "report": REPORT, "fill": FILL, "balance": BALANCE,
+    "reconciled": RECONCILED, "top": TOP, "stale": STALE, "idea": IDEA, "package": PACKAGE,
+    "intent": INTENT, "cancel": CANCEL, "verdict": VERDICT, "subscribe": SUBSCRIBE,
+    "resync": RESYNC, "reconcile": RECONCILE, "beat": BEAT, "signed": SIGNED,
+    "raw_frame": RAW_FRAME,
+}
+
+
+def payload_fields(kind: Kind) -> list[Any]:
+    """Return the payload's field list of a kind, for the generator of the C structs."""
+    return list(_PAYLOADS[kind.name.lower()])
+
+
+NOT_ANNOUNCED = 0xFFFFFFFF  # best_* of a Delta when the frame does not carry it
+
+
+class Origin(enum.IntEnum):
+    """Who says so, in `Report.origin`."""
+
+    SIGNER = 1
+    GATEWAY = 2
+    HTTP = 3
+    USER_CHANNEL = 4
+    RECONCILE = 5
+    SUPERVISOR = 6
+
+
+DTYPES: dict[Kind, np.dtype[np.void]] = {
+    Kind[name.upper()]: np.dtype(HEADER + payload) for name, payload in _PAYLOADS.items()
+}
+HEADER_DTYPE = np.dtype(HEADER)
+assert HEADER_DTYPE.itemsize == HEADER_BYTES
+for _kind, _checked in DTYPES.items():
+    assert _checked.itemsize == SLOT_BYTES, f"{_kind.name} has {_checked.itemsize} bytes, expected {SLOT_BYTES}"
+
+
+def layout_hash() -> int:
+    """Return 64 bits that change when any layout, kind or flag number changes."""
+    described = [str(LAYOUT_VERSION), *(f"{k.name}={k.value}:{DTYPES[k].descr}" for k in DTYPES)]
+    numbers: list[type[enum.IntEnum] | type[enum.IntFlag]] = [
+        Kind, Flag, Rule, Side, Outcome, OrderType, IntentClass, HaltLevel, OrderState, Cause, TradeStatus, Origin,
+    ]
+    for table in numbers:
+        described += [f"{table.__name__}.{m.name}={m.value}" for m in table]
+    return int.from_bytes(hashlib.sha256("\n".join(described).encode()).digest()[:8], "little")
+
+
+LAYOUT_HASH = layout_hash()
+
+_CODES = {"u1": "B", "<u2": "H", "<u4": "I", "<u8": "Q", "<i8": "q"}
+
+
+class Codec:
+    """Packs and unpacks one kind of record; off the native path only.
+
+    `unpack` returns a named tuple: scalars as `int`, byte arrays (`S…`, and `u1` arrays) as `bytes`
+    (text is cut at its first NUL), other arrays as tuples. `struct` and `at` serve loops that want one
+    field without building the tuple: `codec.struct.unpack_from(slot)[codec.at["price_ticks"]]`.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.at: dict[str, int] = {}
+        self._defaults: dict[str, object] = {}
+        code, parts, names, place = "<", [], [], 0
+        for field in HEADER + _PAYLOADS[kind.name.lower()]:
+            name, form = field[0], field[1]
+            count = field[2] if len(field) == 3 else 1
+            self.at[name] = place
+            if form.startswith("S"):
+                code, width = code + f"{form[1:]}s", 1
+                parts.append(f"t[{place}].rstrip(b'\\0')")
+                self._defaults[name] = b""
+            elif form == "u1" and count > 1:
+                code, width = code + f"{count}s", 1
+                parts.append(f"t[{place}]")
+                self._defaults[name] = bytes(count)
+            else:
+                code, width = code + f"{count}{_CODES[form]}", count
+                parts.append(f"t[{place}]" if count == 1 else f"t[{place}:{place + count}]")
+                self._defaults[name] = 0 if count == 1 else (0,) * count
+            names.append(name)
+            place += width
+        self.struct = struct.Struct(code)
+        self.names = tuple(names)
+        self.tuple_type: Any = collections.namedtuple(kind.name.title().replace("_", ""), names)  # type: ignore[misc]
+        self._build = eval(f"lambda t, new: new(({', '.join(parts)}))")  # noqa: S307 - built from the tables above
+        assert self.struct.size == SLOT_BYTES
+
+    def unpack(self, data: bytes | bytearray | memoryview, offset: int = 0) -> Any:
+        """Return the record at `offset` bytes as a named tuple."""
+        return self._build(self.struct.unpack_from(data, offset), self.tuple_type._make)
+
+    def pack(self, **fields: Any) -> bytes:
+        """Return the 256 bytes of a record; `kind` is set, `parts` defaults to 1, all else to zero."""
+        unknown = fields.keys() - self._defaults.keys()
+        if unknown:
+            raise InvariantError(f"records: {self.kind.name} has no field {sorted(unknown)}")
+        values: list[Any] = []
+        for name, default in self._defaults.items():
+            value = fields.get(name, default)
+            if isinstance(default, tuple):
+                values.extend(value)
+                values.extend(default[len(value):])
+            else:
+                values.append(value)
+        values[self.at["kind"]] = int(self.kind)
+        values[self.at["parts"]] = fields.get("parts", 1)
+        return self.struct.pack(*values)
+
+
+CODECS: dict[Kind, Codec] = {kind: Codec(kind) for kind in DTYPES}
+HEADER_STRUCT = struct.Struct("<QqqQHHIHBBI")  # fields in the order of HEADER
+KIND_OFFSET = 32  # byte offset of `kind`, little-endian u16
+assert HEADER_STRUCT.size == HEADER_BYTES
+assert HEADER_DTYPE.fields is not None and HEADER_DTYPE.fields["kind"][1] == KIND_OFFSET
+
+
+def unpack(slot: bytes | bytearray | memoryview, offset: int = 0) -> Any:
+    """Return the record at `offset` by its own kind; raises InvariantError for an unknown kind."""
+    number = slot[offset + KIND_OFFSET] | slot[offset + KIND_OFFSET + 1] << 8
+    codec = CODECS.get(number)  # type: ignore[call-overload]
+    if codec is None:
+        raise InvariantError(f"records: kind {number} is not known to layout {LAYOUT_VERSION}")
+    return codec.unpack(slot, offset)
