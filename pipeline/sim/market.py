@@ -1,0 +1,77 @@
+"""What the local exchange knows about a market, and what one engine commit changes in its book.
+
+Books are kept once a condition, in the view of its first outcome (YES): a bid for NO at p is an ask
+for YES at 1 - p. Prices are ticks of 0.0001 USD, sizes 1e-6 share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """Where the order flow of a market comes from."""
+
+    GENERATED = "generated"  # seeded participants of our own; part of it planted
+    FOREIGN = "foreign"  # another venue's recorded flow, run through the matching engine
+    RECORDED = "recorded"  # this venue's recorded frames, shown unaltered; we fill against a shadow
+
+
+@dataclass(slots=True)
+class Market:
+    """One condition. Text fields are served as they stand here."""
+
+    condition: str  # "0x" + 64 hex digits
+    tokens: tuple[str, str]  # decimal ids; the first belongs to outcomes[0]
+    outcomes: tuple[str, str]
+    question: str
+    slug: str
+    tick_step: int  # legal price spacing, ticks of 0.0001 USD
+    min_order_size: str  # shares, as text: "5"
+    neg_risk: bool
+    fee_rate_ppm: int  # taker fee = shares * rate * (p * (1 - p)) ** exponent
+    fee_exponent: int
+    source: Source
+    version: str = "v1"
+    event_id: str = ""
+    event_slug: str = ""
+    event_title: str = ""
+    neg_risk_market_id: str = ""
+    outcome_index: int = 0  # place in its event
+    outcome_count: int = 1
+    augmented: bool = False
+    group_item_title: str = ""
+    planted: bool = False  # its mispricings are planted by the generator and labelled so
+    last_trade: str = ""  # three decimals, "" before the first trade
+    accepting: bool = True
+    payout_micro: tuple[int, int] | None = None  # per share of each outcome, once resolved
+    tags: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChange:
+    """A level's new absolute size in the YES view; 0 removes it."""
+
+    is_bid: bool
+    price_ticks: int
+    size_micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything one engine action changed in one book, in the order it is published.
+
+    All frames rendered from it carry the same timestamp and the hash of the book after the whole
+    commit. `traded` is set when it contains a match: fresh `book` frames and a trade print follow.
+    """
+
+    market: Market
+    now_ns: int
+    changes: tuple[LevelChange, ...]
+    traded: bool = False
+    last_trade: str | None = None  # the new last trade price when `traded`
+    trade_ticks: int = 0  # price of the print, in the token that the taker named
+    trade_size_micro: int = 0
+    taker_is_buy: bool = False
+    taker_outcome: int = 0  # token of the print: 0 YES, 1 NO
