@@ -15,6 +15,7 @@ import collections
 import enum
 import hashlib
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -576,13 +577,29 @@ class Codec:
 CODECS: dict[Kind, Codec] = {kind: Codec(kind) for kind in DTYPES}
 HEADER_STRUCT = struct.Struct("<QqqQHHIHBBI")  # fields in the order of HEADER
 KIND_OFFSET = 32  # byte offset of `kind`, little-endian u16
+PARTS_OFFSET = 43  # byte offset of `parts`
 assert HEADER_STRUCT.size == HEADER_BYTES
-assert HEADER_DTYPE.fields is not None and HEADER_DTYPE.fields["kind"][1] == KIND_OFFSET
+assert HEADER_DTYPE.fields is not None
+assert (KIND_OFFSET, PARTS_OFFSET) == (HEADER_DTYPE.fields["kind"][1], HEADER_DTYPE.fields["parts"][1])
+
+
+def kind_of(data: bytes | bytearray | memoryview, offset: int = 0) -> int:
+    """Return the kind number of the record at `offset`."""
+    return data[offset + KIND_OFFSET] | data[offset + KIND_OFFSET + 1] << 8
+
+
+def runs(data: bytes) -> Iterator[bytes]:
+    """Yield the runs of whole slots that `data` holds, in order."""
+    at = 0
+    while at < len(data):
+        end = at + (data[at + PARTS_OFFSET] or 1) * SLOT_BYTES
+        yield data[at:end]
+        at = end
 
 
 def unpack(slot: bytes | bytearray | memoryview, offset: int = 0) -> Any:
     """Return the record at `offset` by its own kind; raises InvariantError for an unknown kind."""
-    number = slot[offset + KIND_OFFSET] | slot[offset + KIND_OFFSET + 1] << 8
+    number = kind_of(slot, offset)
     codec = CODECS.get(number)  # type: ignore[call-overload]
     if codec is None:
         raise InvariantError(f"records: kind {number} is not known to layout {LAYOUT_VERSION}")
