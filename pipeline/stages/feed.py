@@ -17,7 +17,7 @@ from pipeline.native.framescan import Result, Scanner, TokenTable
 from pipeline.native.relay import Filter
 from pipeline.records import CODECS, RUN_SLOTS_MAX, SLOT_BYTES, Cause, Kind
 from pipeline.shm.status import Status
-from pipeline.stages.edge import CloseSocket, OpenSocket, Outbox, PauseSocket, SendText
+from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, PauseSocket, SendText
 from pipeline.stages.stage import Clock
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.market_decode import MarketDecoder
