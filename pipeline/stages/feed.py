@@ -15,7 +15,7 @@ import orjson
 from pipeline.native.flow import Sink
 from pipeline.native.framescan import Result, Scanner, TokenTable
 from pipeline.native.relay import Filter
-from pipeline.records import CODECS, RUN_SLOTS_MAX, SLOT_BYTES, Cause, Kind
+from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, kind_of
 from pipeline.shm.status import Status
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, PauseSocket, SendText
 from pipeline.stages.stage import Clock
@@ -36,7 +36,6 @@ class FeedSettings:
     feed_count: int = 1
     ping_ns: int = 10 * NS_PER_S  # polymarket.md 6: text PING every 10 s
     pong_ns_max: int = 30 * NS_PER_S
-    snapshot_ns_max: int = 5 * NS_PER_S  # MD04: no snapshot by then: subscribe again
     pause_ns_max: int = 500 * NS_PER_MS
     backoff_ns_min: int = 250 * NS_PER_MS
     backoff_ns_max: int = 30 * NS_PER_S
@@ -57,7 +56,6 @@ class Shard:
     ponged_ns: int = 0
     paused_ns: int = 0  # since when our ring has been full; 0 = not paused
     lost_count: int = 0  # frames thrown away after the pause ran out
-    unseen: dict[int, int] = field(default_factory=dict)  # row -> when we asked for its snapshot
 
 
 class FeedMachine:
@@ -76,12 +74,15 @@ class FeedMachine:
         self._status = status
         self._shards: dict[int, Shard] = {}
         self._owed: deque[bytes] = deque()  # decoded runs and gaps that wait for room, oldest first
+        self._waiting_conn = -1  # whose frame the scanner holds since it found no room
         self._resync_tokens = settings.resync_per_s_max
         self._resync_ns = 0
 
     # ------------------------------------------------------------------ what the core tells us
 
-    def on_instrument(self, now_ns: int, row: int, shard_number: int, tokens: tuple[str, str]) -> None:
+    def on_instrument(
+        self, now_ns: int, row: int, shard_number: int, tokens: tuple[str, str], market: str,
+    ) -> None:
         """A row stands in `stream`: carry it when its shard is ours; a repeat changes nothing."""
         if shard_number % self._settings.feed_count != self._settings.feed_index:
             return
@@ -90,8 +91,7 @@ class FeedMachine:
             return
         shard.rows[row] = tokens
         for outcome, token in enumerate(tokens):
-            self._table.add(token, row, outcome)
-        shard.unseen[row] = now_ns
+            self._table.add(token, row, outcome, market)
         if shard.is_open:
             self._subscribe(shard, [row], "subscribe")
         elif not shard.is_opening and now_ns >= shard.retry_ns:
@@ -109,7 +109,6 @@ class FeedMachine:
                 self._resync_tokens -= 1
                 self._subscribe(shard, [row], "unsubscribe")
                 self._subscribe(shard, [row], "subscribe")
-                shard.unseen[row] = now_ns
                 self._status.add("resyncs", 1)
 
     # ------------------------------------------------------------------ what the driver tells us
@@ -118,12 +117,13 @@ class FeedMachine:
         shard = self._shards[conn]
         shard.is_open, shard.is_opening, shard.attempts = True, False, 0
         shard.pinged_ns = shard.ponged_ns = now_ns
-        for row in shard.rows:
-            shard.unseen[row] = now_ns
         self._subscribe(shard, list(shard.rows), None)
 
     def on_close(self, now_ns: int, conn: int, cause: Cause) -> None:
         shard = self._shards[conn]
+        if self._waiting_conn == conn:
+            self._scanner.reset()
+            self._waiting_conn = -1
         if shard.is_open:
             self._gap(shard, cause)
         shard.is_open = shard.is_opening = False
@@ -141,19 +141,23 @@ class FeedMachine:
             return True
         if self._owed and not self.flush():
             return self._pause(now_ns, shard)
-        result = self._scanner.scan(data, now_ns, self._sink)
+        if self._waiting_conn >= 0:
+            # The driver keeps frames in order, so the frame handed in first is the one that waits.
+            result = self._scanner.resume_into(self._sink)
+        else:
+            result = self._scanner.scan_bytes(data, now_ns, self._sink)
+        if result == Result.NO_ROOM:
+            self._waiting_conn = conn
+            return self._pause(now_ns, shard)
+        self._waiting_conn = -1
         if result == Result.OK:
             self._status.add("frames", 1)
-            return True
-        if result == Result.NO_ROOM:
-            return self._pause(now_ns, shard)
-        if result == Result.FALLBACK:
+        elif result == Result.FALLBACK:
             self._decode_slowly(now_ns, shard, bytes(data))
         elif result == Result.UNKNOWN:
             self._status.add("frames_unknown_token", 1)
         elif bytes(data[:4]) == _PONG:
             shard.ponged_ns = now_ns
-            self._status.add("pongs", 1)
         else:
             self._status.add("frames_ignored", 1)
         return True
@@ -180,41 +184,30 @@ class FeedMachine:
                     self.outbox.put(PauseSocket(shard.number, paused=False))
         return True
 
-    def row_seen(self, row: int) -> None:
-        """A snapshot of this row stands in `stream`."""
-        for shard in self._shards.values():
-            shard.unseen.pop(row, None)
-
     # ------------------------------------------------------------------ helpers
 
     def _decode_slowly(self, now_ns: int, shard: Shard, data: bytes) -> None:
+        self._decoder.source_seq = self._scanner.source_seq
         decoded = self._decoder.decode(data, now_ns)
+        self._scanner.source_seq = self._decoder.source_seq
         self._status.add("fallbacks", 1)
         if decoded.reject is not None:
             self._status.add("frames_rejected", 1)
-            self._gap(shard, decoded.reject)
-            return
-        if decoded.records:
+            for row in decoded.rows or [0]:
+                self._gap(shard, decoded.reject, row)
+        elif decoded.records:
             self._status.add("frames", 1)
-        elif decoded.unknown_count:
-            self._status.add("frames_unknown_token", 1)
         else:
-            self._status.add("frames_ignored", 1)
-        for run in decoded.records:
-            self._owe(run)
+            self._status.add("frames_unknown_token" if decoded.unknown_count else "frames_ignored", 1)
+        self._owed.extend(decoded.records)
         self.flush()
 
-    def _owe(self, run: bytes) -> None:
-        """Queue a run behind what already waits; its source count continues the scanner's."""
-        stamped = bytearray(run)
-        number = self._scanner.take_source_seq().to_bytes(8, "little")
-        for at in range(0, len(stamped), SLOT_BYTES):
-            stamped[at + 24 : at + 32] = number
-        self._owed.append(bytes(stamped))
-
-    def _gap(self, shard: Shard, cause: Cause) -> None:
-        self._owe(CODECS[Kind.GAP].pack(
-            source=self._settings.source, cause=int(cause), shard=shard.number, lost_count=shard.lost_count))
+    def _gap(self, shard: Shard, cause: Cause, row: int = 0) -> None:
+        """Owe one Gap: of one row, or with row 0 of the whole shard."""
+        self._scanner.source_seq += 1
+        self._owed.append(CODECS[Kind.GAP].pack(
+            source=self._settings.source, source_seq=self._scanner.source_seq, instrument=row, cause=int(cause),
+            shard=shard.number, lost_count=shard.lost_count))
         self._status.add("gaps", 1)
         self.flush()
 
@@ -238,11 +231,6 @@ class FeedMachine:
         if now_ns - shard.ponged_ns > self._settings.pong_ns_max:
             self.outbox.put(CloseSocket(shard.number))
             shard.ponged_ns = now_ns
-            return
-        late = [row for row, asked in shard.unseen.items() if now_ns - asked > self._settings.snapshot_ns_max]
-        for row in late[:RUN_SLOTS_MAX]:
-            self.on_resync(now_ns, row)
-            shard.unseen[row] = now_ns
 
     def _open(self, shard: Shard) -> None:
         shard.is_opening, shard.lost_count = True, 0
@@ -282,11 +270,12 @@ class FeedStage:
             return 0
         now_ns = self._clock()
         for at in range(0, len(data), SLOT_BYTES):
-            kind = data[at + 32] | data[at + 33] << 8
+            kind = kind_of(data, at)
             if kind == Kind.INSTRUMENT:
                 record = CODECS[Kind.INSTRUMENT].unpack(data, at)
                 tokens = (str(int.from_bytes(record.token_yes, "big")), str(int.from_bytes(record.token_no, "big")))
-                self.machine.on_instrument(now_ns, record.instrument, record.shard, tokens)
+                market = "0x" + record.condition.hex()
+                self.machine.on_instrument(now_ns, record.instrument, record.shard, tokens, market)
             elif kind == Kind.RESYNC:
                 self.machine.on_resync(now_ns, CODECS[Kind.RESYNC].unpack(data, at).instrument)
         return len(data) // SLOT_BYTES
