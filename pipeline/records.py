@@ -440,7 +440,10 @@ VERDICT = [
 #: trade -> feed / refdata / account: served under rate budgets.
 SUBSCRIBE = [("request_no", "<u8"), ("reserved", "<u8", 25)]
 RESYNC = [("request_no", "<u8"), ("cause", "<u2"), ("reserved0", "u1", 6), ("reserved", "<u8", 24)]
-RECONCILE = [("request_no", "<u8"), ("cause", "<u2"), ("account", "<u2"), ("reserved0", "<u4"), ("reserved", "<u8", 24)]
+RECONCILE = [
+    ("request_no", "<u8"), ("order_no", "<u8"), ("order_hash", "u1", _BYTES32),  # 0 and zero: everything
+    ("cause", "<u2"), ("account", "<u2"), ("reserved0", "<u4"), ("reserved", "<u8", 19),
+]
 
 #: trade is alive and healthy; the venue heartbeat depends on it.
 BEAT = [("beat_no", "<u8"), ("open_orders", "<u8"), ("reserved", "<u8", 24)]

@@ -748,10 +748,12 @@ cdef packed struct ReconcileSlot:
     uint8_t parts
     uint32_t check
     uint64_t request_no
+    uint64_t order_no
+    uint8_t order_hash[32]
     uint16_t cause
     uint16_t account
     uint32_t reserved0
-    uint64_t reserved[24]
+    uint64_t reserved[19]
 
 cdef packed struct BeatSlot:
     uint64_t seq
