@@ -6,59 +6,12 @@ A skip fails the session when ../shared is there; so does a commit tier that tak
 
 from __future__ import annotations
 
-import collections
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.shared import ROOT, SHARED, fresh_seed, tier
-
-COMMIT_SECONDS_MAX = 15 * 60
-CATEGORIES = ("recordings", "servers")
-
-
-class Ledger:
-    """What a session spent per folder and what it skipped, and whether that is allowed."""
-
-    def __init__(self, has_shared: bool, tier_name: str) -> None:
-        self.has_shared = has_shared
-        self.tier_name = tier_name
-        self.began_s = time.monotonic()
-        self.seconds: collections.Counter[str] = collections.Counter()  # of tests/<folder>
-        self.tests: collections.Counter[str] = collections.Counter()
-        self.skips: collections.Counter[str] = collections.Counter()  # by category
-        self.other_reasons: list[str] = []
-
-    def add(self, nodeid: str, phase: str, duration_s: float) -> None:
-        """Book one phase (setup, call, teardown) of one test."""
-        parts = Path(nodeid.partition("::")[0]).parts
-        folder = parts[1] if len(parts) > 2 else parts[0]
-        self.seconds[folder] += duration_s  # type: ignore[assignment]  # a Counter adds floats as well
-        self.tests[folder] += phase == "setup"
-
-    def add_skip(self, nodeid: str, reason: str) -> None:
-        """Book one skip under the category that its reason names first."""
-        category = reason.removeprefix("Skipped: ").partition(":")[0]
-        if category in CATEGORIES:
-            self.skips[category] += 1
-        else:
-            self.other_reasons.append(f"{nodeid}: {reason}")
-
-    def failures(self, elapsed_s: float) -> list[str]:
-        """Return why this session fails although its tests passed; [] when it does not."""
-        found = []
-        skipped = sum(self.skips.values()) + len(self.other_reasons)
-        if skipped and self.has_shared:
-            found.append(f"{skipped} skipped although ../shared is there: nothing may be skipped then")
-        if self.tier_name == "commit" and elapsed_s > COMMIT_SECONDS_MAX:
-            found.append(f"the commit tier took {elapsed_s:.0f} s, at most {COMMIT_SECONDS_MAX} s are allowed")
-        return found
-
-    def closing_line(self) -> str:
-        """Return the line that a session ends with."""
-        return "skipped: " + ", ".join(f"{self.skips[name]} {name}" for name in CATEGORIES)
-
+from tests.shared import SHARED, fresh_seed, tier
+from tests.tools.ledger import Ledger
 
 LEDGER = pytest.StashKey[Ledger]()
 RAN = pytest.StashKey[bool]()
@@ -72,8 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header() -> list[str]:
     """Say what decides this session's counts, and how to repeat it."""
     seed = fresh_seed()
-    return [f"tier: {tier()}; fresh seed: {seed} (repeat with PM_FRESH_SEED={seed}); "
-            f"recordings: {'found' if SHARED.is_dir() else 'absent'}; root: {ROOT.name}"]
+    found = "found" if SHARED.is_dir() else "absent"
+    return [f"tier: {tier()}; fresh seed: {seed} (PM_FRESH_SEED={seed} repeats it); recordings: {found}"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -88,10 +41,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
     return report
 
 
-def pytest_collectreport(report: pytest.CollectReport) -> None:
-    """Refuse a file that skips itself as a whole: its tests would vanish uncounted."""
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> object:
+    """Book a file that skips itself as a whole: its tests would vanish uncounted."""
+    report: pytest.CollectReport = yield
     if report.skipped:
-        raise pytest.UsageError(f"{report.nodeid}: mark the tests that need something, do not skip the module")
+        collector.config.stash[LEDGER].add_skip(collector.nodeid, f"whole file skipped: {report.longrepr}")
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

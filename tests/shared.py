@@ -31,7 +31,8 @@ def recording(path: str | Path) -> Iterator[dict[str, Any]]:
 
     path: relative to `../shared/feeds`, or absolute; one JSON object a line, zstd-compressed.
     """
-    with (SHARED / "feeds" / path).open("rb") as source, zstandard.ZstdDecompressor().stream_reader(source) as plain:
+    reader = zstandard.ZstdDecompressor()
+    with (SHARED / "feeds" / path).open("rb") as source, reader.stream_reader(source) as plain:
         for line in io.TextIOWrapper(plain, encoding="utf-8"):
             if line.strip():
                 yield orjson.loads(line)

@@ -30,10 +30,11 @@ PYTHONS_ALLOWED = (*PYTHONS, "3.14")
 MACHINES = ("x86_64", "aarch64")
 GLIBC_MINOR_MAX = 35  # Ubuntu 22.04; a wheel that asks for a newer C library is not counted on
 
+PIN = r"^([^#\s][^\s;]*==[^\s;]+)"  # one pinned package at the start of a line
 HEADER = """\
-# Exact versions and SHA-256 of every package that ./pm installs: run, test and build requirements of pyproject.toml,
-# for Linux on x86-64 and aarch64 and CPython 3.11 to 3.13. No addresses: the machine's own package index serves them.
-# Made by: python tests/tools/lock.py   (keeps versions; --upgrade takes the newest)
+# Exact versions and SHA-256 of every package that ./pm installs: run, test and build requirements of
+# pyproject.toml, for Linux on x86-64 and aarch64 and CPython 3.11 to 3.13. No addresses: the machine's own
+# package index serves them. Made by: python tests/tools/lock.py   (keeps versions; --upgrade takes new ones)
 """
 
 
@@ -53,7 +54,7 @@ def _fits(platform: str, machine: str) -> bool:
 
 
 def _runs(tag: Tag, python: str) -> bool:
-    """Tell whether a wheel's tag suits this CPython: its own version, abi3 of an older one, or pure Python."""
+    """Tell whether a wheel's tag suits this CPython: its own, abi3 of an older one, or pure Python."""
     own = "cp" + python.replace(".", "")
     if tag.interpreter == own:
         return tag.abi in (own, "abi3", "none")
@@ -107,7 +108,8 @@ def package_lines(package: dict[str, Any]) -> list[str]:
         hashes.add(source["hashes"]["sha256"])
     missing = {target for target in needed - covered if target[1] in PYTHONS}
     if missing and not source:
-        raise SystemExit(f"lock: {name} has neither a wheel for {sorted(missing)} nor a source archive; choose another")
+        raise SystemExit(
+            f"lock: {name} has no wheel for {sorted(missing)} and no source archive; choose another")
     if missing:
         print(f"lock: {name} is built from source on {sorted(missing)}", file=sys.stderr)
     head = name if everywhere else f"{name} ; {marker}"
@@ -128,11 +130,12 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in.txt").write_text("\n".join(requirements(project)) + "\n")
-        held = re.findall(r"^([^#\s][^\s;]*==[^\s;]+)", LOCK.read_text() if LOCK.exists() else "", re.MULTILINE)
+        held = re.findall(PIN, LOCK.read_text() if LOCK.exists() else "", re.MULTILINE)
         (folder / "held.txt").write_text("" if "--upgrade" in arguments else "\n".join(held) + "\n")
         subprocess.run(
-            [*_uv(folder), "pip", "compile", "-q", "in.txt", "-c", "held.txt", "--universal", "--fork-strategy",
-             "fewest", "--python-version", PYTHONS[0], "--format", "pylock.toml", "-o", "pylock.toml"],
+            [*_uv(folder), "pip", "compile", "-q", "in.txt", "-c", "held.txt",
+             "--universal", "--fork-strategy", "fewest", "--python-version", PYTHONS[0],
+             "--format", "pylock.toml", "-o", "pylock.toml"],
             cwd=folder, check=True)
         packages = tomllib.loads((folder / "pylock.toml").read_text())["packages"]
     blocks = [lines for package in packages if (lines := package_lines(package))]
