@@ -11,7 +11,16 @@ from pipeline.config.load import Config, config_hash, config_record, leaves, loa
 from pipeline.config.topology import LaneSpec, Topology, fold, load_topology, plan
 
 __all__ = [
-    "Config", "LaneSpec", "Topology", "check_files", "config_hash", "config_record", "fold", "leaves", "load",
+    "Config",
+    "LaneSpec",
+    "Topology",
+    "check_files",
+    "config_hash",
+    "config_record",
+    "fold",
+    "leaves",
+    "load",
     "load_topology",
-    "parse_override", "plan",
+    "parse_override",
+    "plan",
 ]

@@ -27,13 +27,22 @@ def _check(key: str, path: Path, *, is_secret: bool) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        said = "there is no such file" if isinstance(error, FileNotFoundError) else (error.strerror or "").lower()
-        raise EnvironmentProblem(f"{key}: {path}: {said}; config/secrets.example/README.md shows how to make it") from None
+        said = (
+            "there is no such file"
+            if isinstance(error, FileNotFoundError)
+            else (error.strerror or "").lower()
+        )
+        raise EnvironmentProblem(
+            f"{key}: {path}: {said}; config/secrets.example/README.md shows how to make it"
+        ) from None
     if not stat.S_ISREG(mode):
         raise EnvironmentProblem(f"{key}: {path}: expected a file")
     if is_secret and mode & 0o077:
         raise EnvironmentProblem(
             f"{key}: {path}: expected a file that only its owner can read, was mode {stat.S_IMODE(mode):04o}; "
-            f"run: chmod 600 {path}")
+            f"run: chmod 600 {path}"
+        )
     if not os.access(path, os.R_OK):
-        raise EnvironmentProblem(f"{key}: {path}: cannot be read by this user; run: chown {os.getuid()} {path}")
+        raise EnvironmentProblem(
+            f"{key}: {path}: not ours to read; run: chown {os.getuid()} {path}"
+        )

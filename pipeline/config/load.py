@@ -44,10 +44,15 @@ class Config(Section):
     """Everything that can be set. Money in micro-USD; `origin` tells where a value came from."""
 
     mode: Literal["dry", "local", "live"] = setting(
-        "", "dry: all but the socket write; local: loopback hosts only; live: refused until armed.", "dry")
+        "", "dry: all but the socket write; local: loopback hosts only; live: refused until armed.", "dry"
+    )
     name: str = setting("", "Name of this run's segments and logs.", "pm", pattern=NAME_PATTERN)
-    state_dir: str = setting("path", "Folder of logs, halt page and lane state; kept over a stop.", "state", min_length=1)
-    topology: str = setting("", "Lane layout: a file of config/topology/.", "2core", pattern=r"^[a-z0-9_-]{1,32}$")
+    state_dir: str = setting(
+        "path", "Folder of logs, halt page and lane state; kept over a stop.", "state", min_length=1
+    )
+    topology: str = setting(
+        "", "Lane layout: a file of config/topology/.", "2core", pattern=r"^[a-z0-9_-]{1,32}$"
+    )
     lane: dict[str, Lane] = setting("", "Changes to single lanes.", {})
     shm: Shm = setting("", "Rings, logs and ladders.", Shm())
     venues: Venues = setting("", "Venues.", Venues())
@@ -72,18 +77,21 @@ class Config(Section):
         if basket.package_usd_micro_max > risk.event_usd_micro_max:
             raise ValueError(
                 "strategies.basket.package_usd_max must be at most risk.event_usd_max "
-                f"({usd_text(risk.event_usd_micro_max)}), was {usd_text(basket.package_usd_micro_max)}")
+                f"({usd_text(risk.event_usd_micro_max)}), was {usd_text(basket.package_usd_micro_max)}"
+            )
         if basket.enabled and universe.is_empty:
             raise ValueError(
                 "strategies.basket.enabled needs markets; set universe.event_slugs, universe.tags or "
-                "universe.include_all")
+                "universe.include_all"
+            )
         if basket.enabled and not self.accounts:
             raise ValueError("strategies.basket.enabled needs a wallet; add a table [accounts.<name>]")
         ladders = shm.ladders_128 + shm.ladders_1024 + shm.ladders_16384
         if universe.instruments_max > ladders:
             raise ValueError(
                 f"universe.instruments_max must be at most the ladders of [shm] ({ladders}), "
-                f"was {universe.instruments_max}")
+                f"was {universe.instruments_max}"
+            )
         return self
 
 
@@ -102,7 +110,7 @@ def parse_override(text: str) -> tuple[str, object]:
 def load(paths: Sequence[Path | str] = (), overrides: Mapping[str, object] | None = None) -> Config:
     """Return the checked configuration; raises ConfigError with one line about the first thing wrong.
 
-    overrides: dotted key to value, as `parse_override` returns them; a number for a money key is taken as text.
+    overrides: dotted key to value, as `parse_override` returns them; a number for a money key counts as text.
     """
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -170,7 +178,9 @@ def leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, object]]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
-            raise ConfigError(f"{path}: expected at most {FILE_BYTES_MAX} bytes of TOML, was {path.stat().st_size}")
+            raise ConfigError(
+                f"{path}: expected at most {FILE_BYTES_MAX} bytes of TOML, was {path.stat().st_size}"
+            )
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; start from a copy of config/paper.toml") from None
@@ -187,7 +197,9 @@ def _nested(key: str, value: object) -> dict[str, Any]:
     return {first: _nested(rest, value) if dot else value}
 
 
-def _merge(target: dict[str, Any], source: dict[str, Any], origin: str, origins: dict[str, str], at: str = "") -> None:
+def _merge(
+    target: dict[str, Any], source: dict[str, Any], origin: str, origins: dict[str, str], at: str = ""
+) -> None:
     for name, value in source.items():
         key = f"{at}{name}"
         if isinstance(value, dict):
@@ -207,11 +219,17 @@ def _check_names(merged: dict[str, Any], origins: dict[str, str]) -> None:
     for table in ("lane", "accounts"):
         names = merged.get(table, {})
         for name in names if isinstance(names, dict) else ():
-            if not (name[:1].islower() and name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-                    and name == name.lower() and len(name) <= 16):
+            if not (
+                name[:1].islower()
+                and name.isascii()
+                and name.replace("_", "").replace("-", "").isalnum()
+                and name == name.lower()
+                and len(name) <= 16
+            ):
                 raise ConfigError(
-                    f"{origins[f'{table}.{name}']}: {table}.{name[:40]!r}: expected a name of 1 to 16 small letters, "
-                    "digits, - and _, a letter first")
+                    f"{origins[f'{table}.{name}']}: {table}.{name[:40]}: expected a name of 1 to 16 small "
+                    "letters, digits, - and _, a letter first"
+                )
 
 
 def _one_line(error: ValidationError, merged: dict[str, Any], origins: dict[str, str]) -> str:
@@ -219,9 +237,10 @@ def _one_line(error: ValidationError, merged: dict[str, Any], origins: dict[str,
     details = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     first = details[0]
     key = ".".join(str(part) for part in first["loc"])
-    where = _origin_of(key, first["loc"], origins)
+    said = _describe(first, key, merged)
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return f"{where}: {_describe(first, key, merged)}{more}"
+    # What is said opens with the key, also where a whole table was checked.
+    return f"{_origin_of(said.split(maxsplit=1)[0].rstrip(':'), origins)}: {said}{more}"
 
 
 def _describe(problem: ErrorDetails, key: str, merged: dict[str, Any]) -> str:
@@ -249,12 +268,13 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _origin_of(key: str, location: tuple[int | str, ...], origins: dict[str, str]) -> str:
-    """Return the origin of the key, else of the nearest table around it."""
-    for length in range(len(location), 0, -1):
-        if found := origins.get(".".join(str(part) for part in location[:length])):
+def _origin_of(key: str, origins: dict[str, str]) -> str:
+    """Return the origin of the key, else of the nearest table around it, else the last source there was."""
+    while key:
+        if found := origins.get(key):
             return found
-    return "config"
+        key = key.rpartition(".")[0]
+    return next(reversed(origins.values()), DEFAULT)
 
 
 def _value_at(merged: dict[str, Any], location: tuple[int | str, ...]) -> object:
@@ -268,10 +288,10 @@ def _value_at(merged: dict[str, Any], location: tuple[int | str, ...]) -> object
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    section: Any = Config
+    section: Any = Config  # the free name of a lane or account below is no field and is passed over
     for part in location:
-        field = section.model_fields.get(str(part)) if isinstance(section, type) else None
-        if field is None:  # the free name of a lane or account
+        field = section.model_fields.get(str(part))
+        if field is None:
             continue
         inner = field.annotation
         section = inner.__args__[1] if getattr(inner, "__origin__", None) is dict else inner

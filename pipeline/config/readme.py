@@ -32,8 +32,8 @@ Money is a decimal string in USD (`"25.00"`). Nothing is unlimited. Defaults are
 | `topology/*.toml` | which stages share a process and which CPU it is pinned to |
 | `secrets.example/` | how key files are made; secrets never stand in a config file |
 
-`pm config check FILE` says whether a file is right. Topology and `[lane.*]` never change a decision, so they are
-left out of the config hash.
+`pm config check FILE` says whether a file is right. Topology and `[lane.*]` never change a decision, so they
+are left out of the config hash.
 """
 
 
@@ -57,7 +57,11 @@ def _section(path: str, section: type[Section]) -> list[str]:
         return tables
     title = f"`[{path}]`" if path else "Top level"
     about = (section.__doc__ or "").strip().splitlines()[0]
-    return [f"\n## {title}\n\n{about}\n\n| key | unit | default | meaning |\n|---|---|---|---|\n", *rows, *tables]
+    return [
+        f"\n## {title}\n\n{about}\n\n| key | unit | default | meaning |\n|---|---|---|---|\n",
+        *rows,
+        *tables,
+    ]
 
 
 def _inner(field: FieldInfo) -> tuple[type[Section] | None, bool]:

@@ -31,7 +31,9 @@ def setting(unit: str, meaning: str, default: Any = ..., *, key: str | None = No
     unit: what config/README.md shows ("ms", "USD", "" for none); meaning: one sentence; default: `...` makes
     the key required; key: the name in the file when it differs from the field's; limits: ge, le, pattern...
     """
-    return Field(default, description=meaning, json_schema_extra={"unit": unit}, validation_alias=key, **limits)
+    return Field(
+        default, description=meaning, json_schema_extra={"unit": unit}, validation_alias=key, **limits
+    )
 
 
 def _usd_micro(value: object) -> int:

@@ -14,11 +14,14 @@ class Shm(Section):
     """Shared memory and logs. A slot is 256 bytes."""
 
     ring_slots: PowerOfTwo = setting(
-        "slots", "Capacity of each ring between two stages; a power of two.", 4_096, ge=128, le=1 << 20)
+        "slots", "Capacity of each ring between two stages; a power of two.", 4_096, ge=128, le=1 << 20
+    )
     log_segment_slots: PowerOfTwo = setting(
-        "slots", "Size of one log segment file; a power of two.", 65_536, ge=128, le=1 << 24)
+        "slots", "Size of one log segment file; a power of two.", 65_536, ge=128, le=1 << 24
+    )
     log_bytes_max: int = setting(
-        "bytes", "All log segments together; reached means halt H1.", 2 << 30, ge=1 << 20, le=1 << 44)
+        "bytes", "All log segments together; reached means halt H1.", 2 << 30, ge=1 << 20, le=1 << 44
+    )
     ladders_128: int = setting("ladders", "Books of at most 128 price levels.", 1_024, ge=1, le=65_536)
     ladders_1024: int = setting("ladders", "Books of at most 1,024 price levels.", 128, ge=0, le=16_384)
     ladders_16384: int = setting("ladders", "Books of at most 16,384 price levels.", 8, ge=0, le=1_024)
@@ -30,5 +33,6 @@ class Shm(Section):
         if needed > self.log_bytes_max:
             raise ValueError(
                 f"log_bytes_max must hold two segments ({needed} bytes with log_segment_slots = "
-                f"{self.log_segment_slots}), was {self.log_bytes_max}")
+                f"{self.log_segment_slots}), was {self.log_bytes_max}"
+            )
         return self

@@ -31,8 +31,11 @@ SINGLE = ("sequencer", "book", "detect", "trade", "archive", "observe")
 OPTIONAL = ("solve",)
 # Stages that come once per venue, shard or account.
 NAMED = {
-    "feed": r"[a-z0-9_-]+\.(0|[1-9]\d*)", "refdata": r"[a-z0-9_-]+", "account": r"[a-z0-9_-]+",
-    "signer": r"[a-z0-9_-]+", "gateway": r"[a-z0-9_-]+",
+    "feed": r"[a-z0-9_-]+\.(0|[1-9]\d*)",
+    "refdata": r"[a-z0-9_-]+",
+    "account": r"[a-z0-9_-]+",
+    "signer": r"[a-z0-9_-]+",
+    "gateway": r"[a-z0-9_-]+",
 }
 SOCKET_STAGES = ("feed", "refdata", "account", "gateway", "observe")
 
@@ -63,7 +66,9 @@ def load_topology(name: str, folder: Path = TOPOLOGY_DIR) -> Topology:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         known = sorted(file.stem for file in folder.glob("*.toml"))
-        raise ConfigError(f"topology: {name!r} is not one of {', '.join(known) or 'none'}; see {folder}") from None
+        raise ConfigError(
+            f"topology: {name!r} is not one of {', '.join(known) or 'none'}; see {folder}"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     lanes = table.get("lane")
@@ -75,7 +80,11 @@ def load_topology(name: str, folder: Path = TOPOLOGY_DIR) -> Topology:
 
 
 def plan(
-    config: Config, *, cpus_present: Iterable[int] | None = None, virtual: bool = False, folder: Path = TOPOLOGY_DIR,
+    config: Config,
+    *,
+    cpus_present: Iterable[int] | None = None,
+    virtual: bool = False,
+    folder: Path = TOPOLOGY_DIR,
 ) -> tuple[LaneSpec, ...]:
     """Return the lanes to start: the layout, the changes of `[lane.*]`, every check done.
 
@@ -147,7 +156,12 @@ def check_stage_name(stage: str, where: str) -> None:
     prefix, _, rest = stage.partition(".")
     if prefix in NAMED and re.fullmatch(NAMED[prefix], rest):
         return
-    known = [*SINGLE, *OPTIONAL, "feed.<venue>.<shard>", *(f"{name}.<name>" for name in NAMED if name != "feed")]
+    known = [
+        *SINGLE,
+        *OPTIONAL,
+        "feed.<venue>.<shard>",
+        *(f"{name}.<name>" for name in NAMED if name != "feed"),
+    ]
     near = difflib.get_close_matches(stage, known, 1, 0.5)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
     raise ConfigError(f"{where}: stage {stage!r} is not known; {hint}")
@@ -156,17 +170,22 @@ def check_stage_name(stage: str, where: str) -> None:
 def check_stages(lanes: Sequence[LaneSpec], config: Config) -> None:
     """Check that the stages of venues, shards and accounts are those of the configuration."""
     have = {stage for lane in lanes for stage in lane.stages if stage.partition(".")[0] in NAMED}
-    want = {"refdata.polymarket", *(f"feed.polymarket.{k}" for k in range(config.venues.polymarket.feed_shards))}
+    want = {
+        "refdata.polymarket",
+        *(f"feed.polymarket.{k}" for k in range(config.venues.polymarket.feed_shards)),
+    }
     names = tuple(config.accounts) or ("main",)  # a layout may be looked at before there is a wallet
     want |= {f"{prefix}.{name}" for prefix in ("account", "signer", "gateway") for name in names}
     if missing := sorted(want - have):
         raise ConfigError(
             f"topology {config.topology}: stage {missing[0]} is missing, which venues and accounts ask for; "
-            "add it to a lane")
+            "add it to a lane"
+        )
     if extra := sorted(have - want):
         raise ConfigError(
             f"topology {config.topology}: stage {extra[0]} belongs to no venue, shard or account of the "
-            "configuration; remove it or configure it")
+            "configuration; remove it or configure it"
+        )
 
 
 def check_cpus(lanes: Sequence[LaneSpec], present: Sequence[int]) -> None:
@@ -175,12 +194,14 @@ def check_cpus(lanes: Sequence[LaneSpec], present: Sequence[int]) -> None:
         if lane.cpu is not None and lane.cpu not in present:
             raise EnvironmentProblem(
                 f"lane {lane.name}: cpu {lane.cpu} does not exist here or is not ours (present: "
-                f"{_ranges(present)}); set [lane.{lane.name}] cpu, choose a smaller topology, or use --cpus virtual")
+                f"{_ranges(present)}); set [lane.{lane.name}] cpu, take a smaller topology, or --cpus virtual"
+            )
     spinning = sum(lane.wait == "spin" for lane in lanes)
     if spinning >= len(present):
         raise EnvironmentProblem(
-            f"topology: {spinning} lanes spin on {len(present)} CPUs, at most {max(len(present) - 1, 0)} may; "
-            "set wait = \"yield\" or \"block\" for the others")
+            f"topology: {spinning} lanes spin on {len(present)} CPUs, at most {max(len(present) - 1, 0)} "
+            'may; set wait = "yield" or "block" for the others'
+        )
 
 
 def _lane(table: Any, where: str) -> LaneSpec:
@@ -189,13 +210,21 @@ def _lane(table: Any, where: str) -> LaneSpec:
     for key in table:
         if key not in LANE_KEYS:
             near = difflib.get_close_matches(key, LANE_KEYS, 1, 0.5)
-            raise ConfigError(f"{where}: {key} is not a known key; {f'did you mean {near[0]}?' if near else 'remove it'}")
+            raise ConfigError(
+                f"{where}: {key} is not a known key; {f'did you mean {near[0]}?' if near else 'remove it'}"
+            )
     name, stages, cpu = table.get("name"), table.get("stages"), table.get("cpu")
     wait, nice = table.get("wait", "block"), table.get("nice", 0)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,15}", name):
         raise ConfigError(f"{where}: name: expected 1 to 16 small letters, digits, - and _, was {name!r}")
-    if not isinstance(stages, list) or not 1 <= len(stages) <= STAGES_MAX or not all(isinstance(s, str) for s in stages):
-        raise ConfigError(f"{where}: stages: expected a list of 1 to {STAGES_MAX} stage names, was {stages!r}")
+    if (
+        not isinstance(stages, list)
+        or not 1 <= len(stages) <= STAGES_MAX
+        or not all(isinstance(s, str) for s in stages)
+    ):
+        raise ConfigError(
+            f"{where}: stages: expected a list of 1 to {STAGES_MAX} stage names, was {stages!r}"
+        )
     if cpu is not None and (type(cpu) is not int or not 0 <= cpu <= 4095):
         raise ConfigError(f"{where}: cpu: expected a CPU number from 0, was {cpu!r}")
     if wait not in WAITS:
@@ -210,19 +239,23 @@ def _check_signer(lane: LaneSpec, where: str) -> None:
     for stage in lane.stages:
         if stage.partition(".")[0] in SOCKET_STAGES:
             raise ConfigError(
-                f"{where}: lane {lane.name} holds the wallet key and {stage}, which has a socket; give the signer "
-                "a lane of its own")
+                f"{where}: lane {lane.name} holds the wallet key and {stage}, which has a socket; give the "
+                "signer a lane of its own"
+            )
 
 
 def _check_spin(lane: LaneSpec, lanes: Sequence[LaneSpec], where: str) -> None:
     """A spinning lane owns its CPU: whoever shares it would never run."""
     if lane.cpu is None:
-        raise ConfigError(f"{where}: lane {lane.name} spins and needs a cpu of its own; set cpu, or wait = \"yield\"")
+        raise ConfigError(
+            f'{where}: lane {lane.name} spins and needs a cpu of its own; set cpu, or wait = "yield"'
+        )
     for other in lanes:
         if other is not lane and other.cpu == lane.cpu:
             raise ConfigError(
-                f"{where}: lane {lane.name} spins on cpu {lane.cpu}, which lane {other.name} uses as well; move one, "
-                "or set wait = \"yield\"")
+                f"{where}: lane {lane.name} spins on cpu {lane.cpu}, which lane {other.name} uses as well; "
+                'move one, or set wait = "yield"'
+            )
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -15,7 +15,9 @@ class Universe(Section):
     event_slugs: Texts = setting("", "Events to watch, by the venue's slug.", ())
     tags: Texts = setting("", "Watch every event that carries one of these tags.", ())
     include_all: bool = setting("", "Watch every open event, up to `instruments_max`.", False)
-    instruments_max: int = setting("books", "Most books at once; more are reported, not watched.", 500, ge=1, le=65_536)
+    instruments_max: int = setting(
+        "books", "Most books at once; more are reported, not watched.", 500, ge=1, le=65_536
+    )
 
     @model_validator(mode="after")
     def filters_agree(self) -> Self:
