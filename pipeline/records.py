@@ -296,7 +296,7 @@ INSTRUMENT = [
     ("reserved", "u1", 20),
 ]
 
-#: Whole book of one outcome token: `bid_count` levels, then `ask_count`, in this slot; best first not required.
+#: Whole book of one outcome token: `bid_count` levels, then `ask_count`, in this slot; in any order.
 SNAPSHOT = [
     ("venue_ns", "<i8"), ("hash", "u1", 20),  # SHA-1; zero = none announced
     ("last_trade_ticks", "<u4"),  # with last_trade_state = 2
@@ -349,7 +349,7 @@ RESOLVED = [
 #: What happened to one order of ours; changes order state only, positions never.
 REPORT = [
     ("order_no", "<u8"), ("group_no", "<u8"), ("order_hash", "u1", _BYTES32),  # order_no 0: match by hash
-    ("venue_ns", "<i8"), ("making_micro", "<i8"), ("taking_micro", "<i8"),  # what the answer claims; -1 = silent
+    ("venue_ns", "<i8"), ("making_micro", "<i8"), ("taking_micro", "<i8"),  # the answer claims; -1 = silent
     ("matched_micro", "<i8"),  # cumulative shares the venue reports; -1 = silent
     ("state", "u1"), ("origin", "u1"),  # OrderState; Origin
     ("cause", "<u2"), ("http_status", "<u2"), ("account", "<u2"),
@@ -417,8 +417,9 @@ INTENT = [
     ("order_no", "<u8"), ("group_no", "<u8"), ("cause_seq", "<u8"),
     ("deadline_ns", "<i8"), ("timestamp_ms", "<i8"), ("salt", "<u8"),
     ("maker_amount", "<i8"), ("taker_amount", "<i8"),  # 1e-6 units given and wanted
-    ("size_micro", "<i8"), ("expiration_s", "<i8"), ("worst_usd_micro", "<i8"),  # reserved collateral incl. fee
-    ("price_ticks", "<u4"), ("leg_no", "u1"), ("leg_count", "u1"), ("batch_index", "u1"), ("batch_count", "u1"),
+    ("size_micro", "<i8"), ("expiration_s", "<i8"), ("worst_usd_micro", "<i8"),  # collateral incl. fee
+    ("price_ticks", "<u4"), ("leg_no", "u1"), ("leg_count", "u1"),
+    ("batch_index", "u1"), ("batch_count", "u1"),
     ("outcome", "u1"), ("side", "u1"), ("order_type", "u1"), ("intent_class", "u1"),
     ("post_only", "u1"), ("account", "u1"), ("cancel_rest", "u1"), ("reserved0", "u1"),
     ("reserved", "<u8", 13),
@@ -499,14 +500,15 @@ DTYPES: dict[Kind, np.dtype[np.void]] = {
 HEADER_DTYPE = np.dtype(HEADER)
 assert HEADER_DTYPE.itemsize == HEADER_BYTES
 for _kind, _checked in DTYPES.items():
-    assert _checked.itemsize == SLOT_BYTES, f"{_kind.name} has {_checked.itemsize} bytes, expected {SLOT_BYTES}"
+    assert _checked.itemsize == SLOT_BYTES, f"{_kind.name}: {_checked.itemsize} bytes, not {SLOT_BYTES}"
 
 
 def layout_hash() -> int:
     """Return 64 bits that change when any layout, kind or flag number changes."""
     described = [str(LAYOUT_VERSION), *(f"{k.name}={k.value}:{DTYPES[k].descr}" for k in DTYPES)]
     numbers: list[type[enum.IntEnum] | type[enum.IntFlag]] = [
-        Kind, Flag, Rule, Side, Outcome, OrderType, IntentClass, HaltLevel, OrderState, Cause, TradeStatus, Origin,
+        Kind, Flag, Rule, Side, Outcome, OrderType, IntentClass, HaltLevel, OrderState, Cause, TradeStatus,
+        Origin,
     ]
     for table in numbers:
         described += [f"{table.__name__}.{m.name}={m.value}" for m in table]
