@@ -166,7 +166,7 @@ static inline int fs_best(FsText text, uint32_t *out) {
 
 /* Tick size in ticks; the grid must divide one, else prices and their mirrors would not share it. */
 static inline int fs_step(FsText text, uint16_t *out) {
-    int64_t step;
+    int64_t step = 0;
     if (!fs_number(text, 4, 1, FS_PRICE_ONE / 2, &step) || FS_PRICE_ONE % step) return 0;
     *out = (uint16_t)step;
     return 1;
