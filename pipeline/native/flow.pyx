@@ -52,6 +52,13 @@ cdef class Sink:
         return NULL
 
     cdef void publish(self, uint32_t count) noexcept nogil:
+        self.close_run(count)
+        self.flush()
+
+    cdef void close_run(self, uint32_t count) noexcept nogil:
+        pass
+
+    cdef void flush(self) noexcept nogil:
         pass
 
     def push(self, const unsigned char[::1] data not None):
