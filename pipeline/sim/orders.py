@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from pipeline.errors import InvariantError
 from pipeline.sim import errors_text as texts
@@ -81,13 +81,19 @@ def parse(body: Any) -> Payload | Refusal:
         return texts.INVALID_PAYLOAD
     fields = _fields(order)
     expiration, signature = order.get("expiration"), order.get("signature")
-    if fields is None or not _is_number_text(expiration, 12) or not _matches(_SIGNATURE, signature):
+    if fields is None or not _is_number_text(expiration, 12) or not _matches(signature, _SIGNATURE):
         return texts.INVALID_PAYLOAD
     return Payload(fields, bytes.fromhex(signature[2:]), int(expiration), order_type, owner, post_only)
 
 
-def prove(now_ns: int, payload: Payload, account: Account, api_key: str,
-          markets: Mapping[str, tuple[Market, int]], settings: ExchangeSettings) -> Order | Refusal:  # fmt: skip
+def prove(
+    now_ns: int,
+    payload: Payload,
+    account: Account,
+    api_key: str,
+    markets: Mapping[str, tuple[Market, int]],
+    settings: ExchangeSettings,
+) -> Order | Refusal:
     """Prove a payload that came over a connection authenticated as `account` with `api_key`."""
     fields = payload.fields
     if payload.owner != api_key:
@@ -112,13 +118,25 @@ def prove(now_ns: int, payload: Payload, account: Account, api_key: str,
     if not _is_expiration_good(now_ns, payload, settings):
         return texts.INVALID_EXPIRATION
     return Order(
-        order_id, account, api_key, market, outcome, payload.is_buy, payload.order_type, payload.post_only, price,
-        fields["makerAmount"], fields["takerAmount"], payload.expiration_s, now_ns,
-    )  # fmt: skip
+        order_id,
+        account,
+        api_key,
+        market,
+        outcome,
+        payload.is_buy,
+        payload.order_type,
+        payload.post_only,
+        price,
+        fields["makerAmount"],
+        fields["takerAmount"],
+        payload.expiration_s,
+        now_ns,
+    )
 
 
-def check_signature(fields: dict[str, Any], signature: bytes, owner: str, market: Market,
-                    chain_id: int) -> tuple[str, Refusal | None]:  # fmt: skip
+def check_signature(
+    fields: dict[str, Any], signature: bytes, owner: str, market: Market, chain_id: int
+) -> tuple[str, Refusal | None]:
     """Return the order id and None if `owner` signed the order for this market's exchange.
 
     A signature that is good for another exchange, version or chain is a version mismatch.
@@ -160,25 +178,33 @@ def _fields(order: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if type(kind) is not int or kind not in (EOA, PROXY, SAFE, WALLET) or side not in ("BUY", "SELL"):
         return None
-    if not (_matches(_ADDRESS, order.get("maker")) and _matches(_ADDRESS, order.get("signer"))):
+    if not (_matches(order.get("maker"), _ADDRESS) and _matches(order.get("signer"), _ADDRESS)):
         return None
-    if not (_matches(_WORD, order.get("metadata")) and _matches(_WORD, order.get("builder"))):
+    if not (_matches(order.get("metadata"), _WORD) and _matches(order.get("builder"), _WORD)):
         return None
-    amounts = (order.get("makerAmount"), order.get("takerAmount"), order.get("timestamp"))
-    if not all(_is_number_text(text, AMOUNT_DIGITS_MAX) for text in amounts):
+    amounts = [order.get(name) for name in ("makerAmount", "takerAmount", "timestamp")]
+    numbers = [int(text) for text in amounts if _is_number_text(text, AMOUNT_DIGITS_MAX)]
+    if len(numbers) != len(amounts):
         return None
     token = order.get("tokenId")
     if not _is_number_text(token, 78) or int(token) >= 1 << 256:
         return None
-    maker_micro, taker_micro, timestamp = (int(text) for text in amounts)
+    maker_micro, taker_micro, timestamp = numbers
     if not maker_micro or not taker_micro:
         return None
     return {
-        "salt": salt, "maker": order["maker"], "signer": order["signer"], "tokenId": int(token),
-        "makerAmount": maker_micro, "takerAmount": taker_micro, "side": int(side == "SELL"),
-        "signatureType": kind, "timestamp": timestamp,
-        "metadata": bytes.fromhex(order["metadata"][2:]), "builder": bytes.fromhex(order["builder"][2:]),
-    }  # fmt: skip
+        "salt": salt,
+        "maker": order["maker"],
+        "signer": order["signer"],
+        "tokenId": int(token),
+        "makerAmount": maker_micro,
+        "takerAmount": taker_micro,
+        "side": int(side == "SELL"),
+        "signatureType": kind,
+        "timestamp": timestamp,
+        "metadata": bytes.fromhex(order["metadata"][2:]),
+        "builder": bytes.fromhex(order["builder"][2:]),
+    }
 
 
 def _refuse_wallet(fields: dict[str, Any], account: Account) -> Refusal | None:
@@ -191,7 +217,8 @@ def _refuse_wallet(fields: dict[str, Any], account: Account) -> Refusal | None:
 
 def _price(order_id: str, payload: Payload, market: Market) -> int | Refusal:
     """Return the limit in ticks if the two amounts encode a legal price."""
-    maker_micro, taker_micro = payload.fields["makerAmount"], payload.fields["takerAmount"]
+    maker_micro: int = payload.fields["makerAmount"]
+    taker_micro: int = payload.fields["takerAmount"]
     if payload.order_type in (OrderType.GTC, OrderType.GTD):
         size_micro = taker_micro if payload.is_buy else maker_micro
         price = _limit_price(order_id, size_micro, maker_micro + taker_micro - size_micro, market)
@@ -243,9 +270,9 @@ def _ratio_text(above: int, below: int) -> str:
     return int_to_decimal(above * 10**6 // below, 6)
 
 
-def _matches(pattern: re.Pattern[str], value: Any) -> bool:
+def _matches(value: Any, pattern: re.Pattern[str]) -> TypeGuard[str]:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
-def _is_number_text(value: Any, digits_max: int) -> bool:
+def _is_number_text(value: Any, digits_max: int) -> TypeGuard[str]:
     return isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= digits_max
