@@ -400,7 +400,8 @@ IDEA = [
     ("leg_size_micro", "<i8", IDEA_LEGS),
     ("leg_no", "u1", IDEA_LEGS), ("leg_outcome", "u1", IDEA_LEGS), ("leg_side", "u1", IDEA_LEGS),
     ("leg_type", "u1", IDEA_LEGS),
-    ("reserved", "<u8", 4),
+    ("partial_loss_usd_micro", "<i8"),  # upper bound of the loss over every partial fill
+    ("reserved", "<u8", 3),
 ]
 
 #: trade: one package passed the gate; its intents follow in the same run.

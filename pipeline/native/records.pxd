@@ -590,7 +590,8 @@ cdef packed struct IdeaSlot:
     uint8_t leg_outcome[6]
     uint8_t leg_side[6]
     uint8_t leg_type[6]
-    uint64_t reserved[4]
+    int64_t partial_loss_usd_micro
+    uint64_t reserved[3]
 
 cdef packed struct PackageSlot:
     uint64_t seq
