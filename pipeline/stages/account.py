@@ -15,8 +15,7 @@ from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, CloseSocket, OpenSocket, Outbox, SendText
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, kind_of
-from pipeline.shm.status import Status
-from pipeline.stages.stage import Clock
+from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket import account as questions
 from pipeline.venues.polymarket.auth import L2Auth
@@ -67,7 +66,7 @@ class AccountMachine:
     """Sans-IO: user channel frames and REST answers in, reports and questions out."""
 
     def __init__(
-        self, settings: AccountSettings, decoder: UserDecoder, auth: L2Auth, sink: Sink, status: Status,
+        self, settings: AccountSettings, decoder: UserDecoder, auth: L2Auth, sink: Sink, counts: Counts,
     ) -> None:
         self.outbox = Outbox()
         self.rest = _RestSide(self)
@@ -75,7 +74,7 @@ class AccountMachine:
         self._decoder = decoder
         self._auth = auth
         self._sink = sink
-        self._status = status
+        self._counts = counts
         self._owed: deque[bytes] = deque()
         self._source_seq = 0
         self._is_open = self._is_opening = False
@@ -102,7 +101,7 @@ class AccountMachine:
         self._attempts += 1
         step = min(self._settings.backoff_ns_min << min(self._attempts, 10), self._settings.backoff_ns_max)
         self._retry_ns = now_ns + step // 2 + step * (self._attempts * 7_919 % 1_000) // 2_000
-        self._status.add("user_disconnects", 1)
+        self._counts.add("user_disconnects", 1)
 
     def on_frame(self, now_ns: int, conn: int, data: memoryview | bytes) -> bool:
         """Decode orders and trades; reports are never dropped, so they wait in order for room."""
@@ -114,14 +113,14 @@ class AccountMachine:
         if not self.flush():
             return False
         if frame == self._last_frame:
-            self._status.add("user_repeats", 1)
+            self._counts.add("user_repeats", 1)
             return True
         self._last_frame = frame
         decoded = self._decoder.decode(frame, now_ns)
-        self._status.add("user_frames", 1)
+        self._counts.add("user_frames", 1)
         if decoded.reject is not None:
             # A report that we cannot read may be a fill: ask the venue for everything.
-            self._status.add("user_rejects", 1)
+            self._counts.add("user_rejects", 1)
             self._wanted.append((0, 0, b""))
         for run in decoded.records:
             self._owe(run)
@@ -242,7 +241,7 @@ class AccountMachine:
         self._owe(_RECONCILED.pack(
             recv_ns=now_ns, account=self._settings.account, request_no=work.request_no,
             open_count=len(work.orders.rows), trade_count=len(work.trades.rows), ok=int(is_whole)))
-        self._status.add("reconciles" if is_whole else "reconciles_failed", 1)
+        self._counts.add("reconciles" if is_whole else "reconciles_failed", 1)
         if not is_whole:
             self._wanted.append((work.request_no, 0, b""))
 

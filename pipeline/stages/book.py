@@ -9,20 +9,19 @@ from pipeline.native.books import Books
 from pipeline.native.flow import Sink
 from pipeline.native.log import LogReader
 from pipeline.native.stamps import Stamps
-from pipeline.shm.status import Status
-from pipeline.stages.stage import Clock
+from pipeline.stages.stage import Clock, Counts
 
 
 class BookStage:
     def __init__(
-        self, name: str, books: Books, source: LogReader, sink: Sink, clock: Clock, status: Status, stamps: Stamps,
+        self, name: str, books: Books, source: LogReader, sink: Sink, clock: Clock, counts: Counts, stamps: Stamps,
     ) -> None:
         self.name = name
         self.books = books
         self._source = source
         self._sink = sink
         self._clock = clock
-        self._status = status
+        self._counts = counts
         self._stamps = stamps
 
     def poll(self, budget: int) -> int:
@@ -31,7 +30,7 @@ class BookStage:
         done = self.books.poll(self._source, self._sink, budget)
         if done:
             self._stamps.mark(first, self._source.position, self._clock())
-            self._status.set("book_position", self._source.position)
+            self._counts.put("book_position", self._source.position)
         return done
 
     def close(self) -> None:

@@ -10,8 +10,7 @@ from pipeline.core.detector import Detector
 from pipeline.native.relay import Relay
 from pipeline.records import SLOT_BYTES, Kind
 from pipeline.native.stamps import Stamps
-from pipeline.shm.status import Status
-from pipeline.stages.stage import Clock
+from pipeline.stages.stage import Clock, Counts
 
 #: What the strategies see; of TOP only the rows of a basket (`want_rows`).
 WANTED = (
@@ -22,7 +21,7 @@ WANTED = (
 
 class DetectStage:
     def __init__(
-        self, name: str, detector: Detector, relay: Relay, rows_max: int, clock: Clock, status: Status, stamps: Stamps,
+        self, name: str, detector: Detector, relay: Relay, rows_max: int, clock: Clock, counts: Counts, stamps: Stamps,
     ) -> None:
         self.name = name
         self.detector = detector
@@ -30,7 +29,7 @@ class DetectStage:
         self._rows_max = rows_max
         self._rows_version = -1
         self._clock = clock
-        self._status = status
+        self._counts = counts
         self._stamps = stamps
         self._watch_rows()
 
@@ -44,7 +43,7 @@ class DetectStage:
                 break
             self._decide(record)
         if done:
-            self._status.set("detect_passed", self._relay.passed_count)
+            self._counts.put("detect_passed", self._relay.passed_count)
         return done
 
     def _decide(self, record: bytes) -> None:
@@ -53,7 +52,7 @@ class DetectStage:
                 self._relay.append(run)
                 seq = int.from_bytes(record[at : at + 8], "little")
                 self._stamps.mark(seq, seq + 1, self._clock())
-                self._status.add("ideas", 1)
+                self._counts.add("ideas", 1)
         if self.detector.rows_version != self._rows_version:
             self._watch_rows()
 

@@ -16,9 +16,8 @@ from pipeline.native.flow import Sink
 from pipeline.native.framescan import Result, Scanner, TokenTable
 from pipeline.native.relay import Filter
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, kind_of
-from pipeline.shm.status import Status
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, PauseSocket, SendText
-from pipeline.stages.stage import Clock
+from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.market_decode import MarketDecoder
 
@@ -63,7 +62,7 @@ class FeedMachine:
 
     def __init__(
         self, settings: FeedSettings, table: TokenTable, scanner: Scanner, decoder: MarketDecoder,
-        sink: Sink, status: Status,
+        sink: Sink, counts: Counts,
     ) -> None:
         self.outbox = Outbox()
         self._settings = settings
@@ -71,7 +70,7 @@ class FeedMachine:
         self._scanner = scanner
         self._decoder = decoder
         self._sink = sink
-        self._status = status
+        self._counts = counts
         self._shards: dict[int, Shard] = {}
         self._owed: deque[bytes] = deque()  # decoded runs and gaps that wait for room, oldest first
         self._waiting_conn = -1  # whose frame the scanner holds since it found no room
@@ -104,12 +103,12 @@ class FeedMachine:
         for shard in self._shards.values():
             if row in shard.rows and shard.is_open:
                 if self._resync_tokens <= 0:
-                    self._status.add("resyncs_refused", 1)
+                    self._counts.add("resyncs_refused", 1)
                     return
                 self._resync_tokens -= 1
                 self._subscribe(shard, [row], "unsubscribe")
                 self._subscribe(shard, [row], "subscribe")
-                self._status.add("resyncs", 1)
+                self._counts.add("resyncs", 1)
 
     # ------------------------------------------------------------------ what the driver tells us
 
@@ -130,14 +129,14 @@ class FeedMachine:
         shard.paused_ns = 0
         shard.attempts += 1
         shard.retry_ns = now_ns + self._backoff_ns(shard)
-        self._status.add("disconnects", 1)
+        self._counts.add("disconnects", 1)
 
     def on_frame(self, now_ns: int, conn: int, data: memoryview | bytes) -> bool:
         """Turn one frame into records; False = no room, the driver hands it in again later."""
         shard = self._shards[conn]
         if shard.lost_count:
             shard.lost_count += 1
-            self._status.add("frames_lost", 1)
+            self._counts.add("frames_lost", 1)
             return True
         if self._owed and not self.flush():
             return self._pause(now_ns, shard)
@@ -151,15 +150,15 @@ class FeedMachine:
             return self._pause(now_ns, shard)
         self._waiting_conn = -1
         if result == Result.OK:
-            self._status.add("frames", 1)
+            self._counts.add("frames", 1)
         elif result == Result.FALLBACK:
             self._decode_slowly(now_ns, shard, bytes(data))
         elif result == Result.UNKNOWN:
-            self._status.add("frames_unknown_token", 1)
+            self._counts.add("frames_unknown_token", 1)
         elif bytes(data[:4]) == _PONG:
             shard.ponged_ns = now_ns
         else:
-            self._status.add("frames_ignored", 1)
+            self._counts.add("frames_ignored", 1)
         return True
 
     def on_timer(self, now_ns: int) -> None:
@@ -190,15 +189,15 @@ class FeedMachine:
         self._decoder.source_seq = self._scanner.source_seq
         decoded = self._decoder.decode(data, now_ns)
         self._scanner.source_seq = self._decoder.source_seq
-        self._status.add("fallbacks", 1)
+        self._counts.add("fallbacks", 1)
         if decoded.reject is not None:
-            self._status.add("frames_rejected", 1)
+            self._counts.add("frames_rejected", 1)
             for row in decoded.rows or [0]:
                 self._gap(shard, decoded.reject, row)
         elif decoded.records:
-            self._status.add("frames", 1)
+            self._counts.add("frames", 1)
         else:
-            self._status.add("frames_unknown_token" if decoded.unknown_count else "frames_ignored", 1)
+            self._counts.add("frames_unknown_token" if decoded.unknown_count else "frames_ignored", 1)
         self._owed.extend(decoded.records)
         self.flush()
 
@@ -208,18 +207,18 @@ class FeedMachine:
         self._owed.append(CODECS[Kind.GAP].pack(
             source=self._settings.source, source_seq=self._scanner.source_seq, instrument=row, cause=int(cause),
             shard=shard.number, lost_count=shard.lost_count))
-        self._status.add("gaps", 1)
+        self._counts.add("gaps", 1)
         self.flush()
 
     def _pause(self, now_ns: int, shard: Shard) -> bool:
         if not shard.paused_ns:
             shard.paused_ns = now_ns
             self.outbox.put(PauseSocket(shard.number, paused=True))
-            self._status.add("pauses", 1)
+            self._counts.add("pauses", 1)
         elif now_ns - shard.paused_ns > self._settings.pause_ns_max:
             # The venue would drop us; better a counted gap and a fresh snapshot than a silent queue.
             shard.lost_count = 1
-            self._status.add("frames_lost", 1)
+            self._counts.add("frames_lost", 1)
             self.outbox.put(CloseSocket(shard.number))
             return True
         return False

@@ -16,9 +16,8 @@ from pipeline.native.relay import Filter
 from pipeline.net.edge import Outbox, Submit
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of
 from pipeline.shm.halt import HaltPage
-from pipeline.shm.status import Status
 from pipeline.stages.brake import Brake
-from pipeline.stages.stage import Clock
+from pipeline.stages.stage import Clock, Counts
 from pipeline.units import MICRO, NS_PER_S
 from pipeline.venues.polymarket import answers, wire
 from pipeline.venues.polymarket.answers import Sent
@@ -59,7 +58,7 @@ class GatewayMachine:
 
     def __init__(
         self, settings: GatewaySettings, orders: OrderRenderer, requests: RequestRenderer, brake: Brake,
-        halt_page: HaltPage, sink: Sink, status: Status,
+        halt_page: HaltPage, sink: Sink, counts: Counts,
     ) -> None:
         self.outbox = Outbox()
         self.in_flight: dict[int, InFlight] = {}
@@ -69,7 +68,7 @@ class GatewayMachine:
         self._brake = brake
         self._halt_page = halt_page
         self._sink = sink
-        self._status = status
+        self._counts = counts
         self._batch: list[tuple[Any, bytes]] = []  # unpacked and raw Signed records of one package
         self._owed: deque[bytes] = deque()  # reports that wait for room: reports are never dropped
         self._sent: dict[int, Sent] = {}  # by order number, for cancels
@@ -112,7 +111,7 @@ class GatewayMachine:
         target = known or Sent(cancel.order_no, cancel.group_no, cancel.order_hash, Side.BUY, cancel.instrument)
         data = self._requests.render("DELETE", wire.PATH_ORDER, now_ns // NS_PER_S, cancel_body(target.order_hash))
         self._submit(data, InFlight(cancels=(target,)))
-        self._status.add("cancels_sent", 1)
+        self._counts.add("cancels_sent", 1)
 
     def on_instrument(self, slot: bytes, at: int) -> None:
         """Learn a row's tokens and exchange."""
@@ -130,7 +129,7 @@ class GatewayMachine:
             return
         condition = answers.venue_condition(status, body, headers.get("retry-after", ""))
         if condition.state != answers.VenueState.NORMAL:
-            self._status.add("venue_troubles", 1)
+            self._counts.add("venue_troubles", 1)
             if condition.state == answers.VenueState.RATE_LIMITED:
                 self._tokens_micro = 0
                 self._tokens_ns = now_ns + condition.retry_after_ms * 1_000_000
@@ -203,11 +202,11 @@ class GatewayMachine:
             self._report(one, now_ns, OrderState.SENT, Origin.GATEWAY, Cause.NONE)
         self._brake.commit(max(one.order_no for one in sent))
         self._submit(data, InFlight(orders=sent, group_no=sent[0].group_no))
-        self._status.add("orders_sent", len(sent))
+        self._counts.add("orders_sent", len(sent))
 
     def _may_go(self, now_ns: int, order: Any) -> bool:
-        level, _, _ = self._halt_page.effective()
-        cause = self._brake.refuse(now_ns, order.deadline_ns, order.intent_class, _usd_micro(order), level)
+        cause = self._brake.refuse(
+            now_ns, order.deadline_ns, order.intent_class, _usd_micro(order), self._halt_page.level())
         if self._overtaking.pop(order.order_no, None) is not None:
             cause = Cause.OVERTAKEN
         if cause != Cause.NONE:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pipeline.native.flow import Sink
 from pipeline.net.edge import Ask, Outbox
 from pipeline.records import Cause
-from pipeline.shm.status import Status
-from pipeline.stages.stage import Clock
+from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket.universe import EventInfo, MarketInfo, instrument_record, parse_events, parse_markets
 
@@ -39,11 +38,11 @@ class RefdataSettings:
 class RefdataMachine:
     """Sans-IO: pages in, Instrument records and the next question out."""
 
-    def __init__(self, settings: RefdataSettings, sink: Sink, status: Status) -> None:
+    def __init__(self, settings: RefdataSettings, sink: Sink, counts: Counts) -> None:
         self.outbox = Outbox()
         self._settings = settings
         self._sink = sink
-        self._status = status
+        self._counts = counts
         self._rows: dict[bytes, int] = {}  # condition -> row
         self._events: dict[str, int] = {}  # event id -> event row, 1 first
         self._written: dict[int, MarketInfo] = {}
@@ -66,7 +65,7 @@ class RefdataMachine:
             return
         target, self._target = self._target, ""
         if status != 200:
-            self._status.add("refdata_errors", 1)
+            self._counts.add("refdata_errors", 1)
             self._ask_ns = now_ns + self._settings.retry_ns
             return
         is_events = target.startswith("/events")
@@ -77,7 +76,7 @@ class RefdataMachine:
         if not is_events:
             for market in page.markets:
                 self._take_market(market, now_ns)
-        self._status.add("markets_refused", len(page.refused))
+        self._counts.add("markets_refused", len(page.refused))
         base = target.partition("&after_cursor=")[0]
         if page.next_cursor:
             self._ask(f"{base}&after_cursor={page.next_cursor}")
@@ -93,7 +92,7 @@ class RefdataMachine:
         del was_sent, cause
         if tag == self._tag:
             self._target = ""
-            self._status.add("refdata_errors", 1)
+            self._counts.add("refdata_errors", 1)
             self._ask_ns = now_ns + self._settings.retry_ns
 
     def flush(self) -> bool:
@@ -119,7 +118,7 @@ class RefdataMachine:
             return
         if row is None:
             if len(self._rows) >= self._settings.rows_max:
-                self._status.add("instruments_over_limit", 1)
+                self._counts.add("instruments_over_limit", 1)
                 return
             row = self._settings.row_first + len(self._rows)
             self._rows[market.condition] = row
@@ -133,7 +132,7 @@ class RefdataMachine:
         record[24:32] = self._source_seq.to_bytes(8, "little")
         record[40:42] = self._settings.source.to_bytes(2, "little")
         self._owed.append(bytes(record))
-        self._status.set("instruments", len(self._rows))
+        self._counts.put("instruments", len(self._rows))
 
 
 class RefdataStage:

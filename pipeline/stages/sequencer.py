@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pipeline.native.flow import Sink
 from pipeline.native.sequence import Sequencer
 from pipeline.records import CODECS, HaltLevel, Kind
-from pipeline.shm.halt import HaltPage
+from pipeline.shm.halt import HaltPage, owner_index
 from pipeline.native.stamps import Stamps
-from pipeline.shm.status import Status
-from pipeline.stages.stage import Clock
+from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS
 
 IDLE_TICK_NS = 20 * NS_PER_MS  # with no record, time still moves this often
@@ -25,7 +24,7 @@ class SequencerStage:
 
     def __init__(
         self, name: str, native: Sequencer, halt_page: HaltPage, halt_sink: Sink,
-        book_position: Callable[[], int], clock: Clock, status: Status, stamps: Stamps,
+        book_position: Callable[[], int], clock: Clock, counts: Counts, stamps: Stamps,
     ) -> None:
         self.name = name
         self._native = native
@@ -34,7 +33,7 @@ class SequencerStage:
         self._halt_level: HaltLevel | None = None
         self._book_position = book_position
         self._clock = clock
-        self._status = status
+        self._counts = counts
         self._stamps = stamps
         self._ticked_ns = 0
 
@@ -55,12 +54,17 @@ class SequencerStage:
         return 0
 
     def _watch_halt(self) -> None:
-        level, owner, reason = self._halt_page.effective()
-        if level != self._halt_level:
-            record = CODECS[Kind.HALT].pack(level=int(level), owner=owner, reason=reason.encode()[:64])
-            if self._halt_sink.push(record):
-                self._halt_level = level
-                self._status.set("halt_level", int(level))
+        level = self._halt_page.level()
+        if level == self._halt_level:
+            return
+        entries = self._halt_page.entries()
+        top = entries[0] if entries else None
+        record = CODECS[Kind.HALT].pack(
+            level=int(level), owner=owner_index(top.owner) if top else 0, cause=top.cause if top else 0,
+            reason=top.reason.encode()[:64] if top else b"")
+        if self._halt_sink.push(record):
+            self._halt_level = level
+            self._counts.put("halt_level", int(level))
 
     def close(self) -> None:
         """Nothing is held here."""

@@ -15,10 +15,10 @@ from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, Rule
 from pipeline.shm.halt import HaltPage
-from pipeline.shm.status import Status
 from pipeline.stages.brake import Brake
-from pipeline.stages.stage import Clock
+from pipeline.stages.stage import Clock, Counts
 from pipeline.venues.polymarket.amounts import order_amounts
+from pipeline.venues.polymarket.identity import Refusal
 from pipeline.venues.polymarket.sign import OrderSigner
 
 _INTENT = CODECS[Kind.INTENT]
@@ -30,7 +30,7 @@ INTENTS_PER_POLL = 16
 class SignerStage:
     def __init__(
         self, name: str, signer: OrderSigner, brake: Brake, intents: Filter, rows: Filter, sink: Sink,
-        halt_page: HaltPage, clock: Clock, status: Status, stamps: Stamps,
+        halt_page: HaltPage, clock: Clock, counts: Counts, stamps: Stamps,
     ) -> None:
         self.name = name
         self._signer = signer
@@ -40,7 +40,7 @@ class SignerStage:
         self._sink = sink
         self._halt_page = halt_page
         self._clock = clock
-        self._status = status
+        self._counts = counts
         self._stamps = stamps
         self._markets: dict[int, Any] = {}
         self._waiting: deque[bytes] = deque()
@@ -83,9 +83,9 @@ class SignerStage:
             fields |= {
                 "order_hash": signed.order_hash, "struct_hash": signed.struct_hash, "signature": signed.signature,
             }
-            self._status.add("signed", 1)
+            self._counts.add("signed", 1)
         else:
-            self._status.add("sign_refused", 1)
+            self._counts.add("sign_refused", 1)
         self._sink.push(_SIGNED.pack(**fields))
         self._brake.commit(intent.order_no)
         if intent.batch_index + 1 >= intent.batch_count:
@@ -97,10 +97,9 @@ class SignerStage:
         amounts = order_amounts(
             intent.order_type, intent.side, intent.price_ticks, intent.size_micro, market.tick_step)
         if amounts != (intent.maker_amount, intent.taker_amount):
-            return Cause.BELOW_MINIMUM
-        level, _, _ = self._halt_page.effective()
+            return amounts.cause if isinstance(amounts, Refusal) else Cause.BELOW_MINIMUM
         return self._brake.refuse(
-            self._clock(), intent.deadline_ns, intent.intent_class, intent.worst_usd_micro, level)
+            self._clock(), intent.deadline_ns, intent.intent_class, intent.worst_usd_micro, self._halt_page.level())
 
     def close(self) -> None:
         """Persist the ceilings."""

@@ -1,4 +1,4 @@
-"""What a stage is, and the channels it is built from.
+"""What a stage is, and the small things that every stage gets from its lane.
 
 A lane polls its stages in declared order; only the topology file knows which stages share a lane.
 """
@@ -6,10 +6,10 @@ A lane polls its stages in declared order; only the topology file knows which st
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.shm.status import Status
+from pipeline.native.counters import Counter
+from pipeline.shm.status import StatusPage
 
 Clock = Callable[[], int]  # now in ns since the epoch; one anchored monotonic clock per host
 
@@ -29,9 +29,23 @@ class Stage(Protocol):
         """Release views and files; called once, also after a failed start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every stage gets from its lane."""
+class Counts:
+    """A stage's named counters on its lane's status page, looked up once each."""
 
-    clock: Clock
-    status: Status
+    def __init__(self, page: StatusPage) -> None:
+        self._page = page
+        self._counters: dict[str, Counter] = {}
+
+    def _counter(self, name: str) -> Counter:
+        found = self._counters.get(name)
+        if found is None:
+            found = self._counters[name] = self._page.counter(name)
+        return found
+
+    def add(self, name: str, amount: int = 1) -> None:
+        """Count `amount` more."""
+        self._counter(name).add(amount)
+
+    def put(self, name: str, value: int) -> None:
+        """Store a gauge."""
+        self._counter(name).put(value)

@@ -12,8 +12,7 @@ from pipeline.native.log import LogWriter
 from pipeline.native.relay import Filter
 from pipeline.records import CODECS, RUN_SLOTS_MAX, SLOT_BYTES, Kind, kind_of, runs
 from pipeline.native.stamps import Stamps
-from pipeline.shm.status import Status
-from pipeline.stages.stage import Clock
+from pipeline.stages.stage import Clock, Counts
 
 #: Everything but TOP: decisions come from ideas, truth and time.
 WANTED = (
@@ -25,7 +24,7 @@ _PACKAGE = CODECS[Kind.PACKAGE]
 
 class TradeStage:
     def __init__(
-        self, name: str, trader: Trader, source: Filter, decisions: LogWriter, clock: Clock, status: Status,
+        self, name: str, trader: Trader, source: Filter, decisions: LogWriter, clock: Clock, counts: Counts,
         stamps: Stamps,
     ) -> None:
         self.name = name
@@ -33,7 +32,7 @@ class TradeStage:
         self._source = source
         self._decisions = decisions
         self._clock = clock
-        self._status = status
+        self._counts = counts
         self._stamps = stamps
 
     def poll(self, budget: int) -> int:
@@ -53,7 +52,7 @@ class TradeStage:
         if kind_of(run) == Kind.PACKAGE:
             cause_seq = _PACKAGE.struct.unpack_from(run)[_PACKAGE.at["cause_seq"]]
             self._stamps.mark(cause_seq, cause_seq + 1, self._clock())
-            self._status.add("packages", 1)
+            self._counts.add("packages", 1)
 
     def close(self) -> None:
         """Nothing is held here."""
