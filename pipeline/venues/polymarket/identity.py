@@ -152,8 +152,9 @@ class AccountIdentity:
         expected_maker = {SignatureType.EOA: self.owner, SignatureType.POLY_PROXY: proxy_wallet(self.owner),
                           SignatureType.GNOSIS_SAFE: safe_wallet(self.owner)}.get(self.signature_type)
         if expected_maker is not None and self.maker != expected_maker:
-            raise ConfigError(f"polymarket.identity: the funder of signature type {self.signature_type.value} "
-                              f"for owner {checksum(self.owner)} is {checksum(expected_maker)}, was "
+            raise ConfigError("polymarket.identity: the funder of signature type "
+                              f"{self.signature_type.value} for owner {checksum(self.owner)} is "
+                              f"{checksum(expected_maker)}, was "
                               f"{checksum(self.maker)}; check funder and signature_type")
         if expected_maker is None and self.maker == self.owner:
             raise ConfigError("polymarket.identity: a deposit wallet (signature type 3) is a contract, "

@@ -172,8 +172,8 @@ class OrderSigner:
             return Refusal(Cause.CEILING, f"chain {account.chain_id} expected, was {request.chain_id}")
         version, contract = wire.EXCHANGES[account.chain_id, exchange_of(request.neg_risk, request.v2)]
         if (request.domain_name.encode(), request.domain_version) != (wire.DOMAIN_NAME, version):
-            return Refusal(Cause.CEILING, f"domain {wire.DOMAIN_NAME.decode()!r} version {version!r} expected, "
-                                          f"was {request.domain_name[:40]!r} {request.domain_version[:10]!r}")
+            return Refusal(Cause.CEILING, f"domain {wire.DOMAIN_NAME.decode()!r} version {version!r} "
+                                          f"expected, was {request.domain_name[:40]!r} {request.domain_version[:10]!r}")
         if request.verifying_contract.lower() != contract.lower():
             return Refusal(Cause.CEILING, f"exchange {contract} expected for neg_risk={request.neg_risk} "
                                           f"v2={request.v2}, was {request.verifying_contract[:50]!r}")

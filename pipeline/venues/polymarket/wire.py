@@ -104,7 +104,7 @@ ROUNDING: Final = MappingProxyType({
     1000: (1, 2, 3), 100: (2, 2, 4), 50: (3, 2, 5), 25: (4, 2, 6), 10: (3, 2, 5), 1: (4, 2, 6),
 })
 STRICT_TAKER_DECIMALS: Final = 4  # T: py-clob-client-v2 issue 99; FAK and FOK, whatever the tick
-MARKETABLE_USD_MICRO_MIN: Final = 1_000_000  # T: "invalid amount for a marketable BUY order (...), min size: $1"
+MARKETABLE_USD_MICRO_MIN: Final = 1_000_000  # T: "marketable BUY order ... min size: $1"
 GTD_SECONDS_MIN: Final = 180  # V: SDK 0.14.0; the engine expires 60 s before the stated second
 
 # Limits. D: rate-limit pages read 2026-11-20, requests per 10 s and per 10 min of one address.
