@@ -192,7 +192,8 @@ def order_answer(http_status: int, body: bytes, sent: Sent, recv_ns: int = 0) ->
     return [report(sent, verdict, http_status, recv_ns)]
 
 
-def batch_answer(http_status: int, body: bytes, batch: Sequence[Sent], recv_ns: int = 0) -> list[bytes]:
+def batch_answer(http_status: int, body: bytes, batch: Sequence[Sent], recv_ns: int = 0
+                 ) -> list[bytes]:
     """Return one REPORT per order of a `POST /orders`, in body order; each leg is judged alone.
 
     An array of another length proves nothing about any leg: all UNKNOWN. An error for the whole request
@@ -236,7 +237,7 @@ def cancel_answer(http_status: int, body: bytes, cancels: Sequence[Sent], recv_n
         elif name in canceled and name not in refused:
             verdict = Verdict(OrderState.CANCELED, Cause.NONE)
         else:
-            verdict = Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, "the answer does not place this order once")
+            verdict = Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, "not listed exactly once")
         reports.append(report(sent, verdict, http_status, recv_ns))
     return reports
 

@@ -119,7 +119,7 @@ def cancel_market_body(condition: bytes | None, token: bytes | None = None) -> b
     Both None is refused with InvariantError: `DELETE /cancel-all`, without a body, says that.
     """
     if condition is None and token is None:
-        raise InvariantError("polymarket.encode: expected a condition or a token, was neither; use cancel-all")
+        raise InvariantError("polymarket.encode: expected a condition or a token, was neither; cancel all?")
     market = b"0x%b" % condition.hex().encode() if condition is not None else b""
     asset = str(int.from_bytes(token, "big")).encode() if token is not None else b""
     return b'{"market":"%b","asset_id":"%b"}' % (market, asset)
@@ -142,7 +142,7 @@ def render_request(method: str, path: str, host: str, headers: bytes, body: byte
         raise InvariantError(f"polymarket.encode: expected method, path and host of a request, "
                              f"were {method!r} {path[:80]!r} {host[:80]!r}")
     if not _HEADER_BLOCK.fullmatch(headers):
-        raise InvariantError("polymarket.encode: a header line is malformed (not shown: it may hold a secret)")
+        raise InvariantError("polymarket.encode: a header line is malformed (not shown: may hold a secret)")
     return _head(method, path, host) + headers + _length(method, body) + body
 
 

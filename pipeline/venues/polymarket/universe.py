@@ -9,51 +9,32 @@ Source: venue sheet 3, docs /market-data and Gamma OpenAPI, read 2026-11-20.
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from pipeline.records import CODECS, Flag, Kind, Rule
-from pipeline.units import NS_PER_S, TICKS_PER_USD, decimal_to_int
+from pipeline.units import NS_PER_S, TICKS_PER_USD
 from pipeline.venues.polymarket import wire
+from pipeline.venues.polymarket.fields import (
+    FieldError,
+    MarketRefusal,
+    ends_ns_of,
+    flag_of,
+    hex_bytes,
+    loads,
+    optional_flag_of,
+    pair_of,
+    scaled_of,
+    text_of,
+)
 from pipeline.venues.polymarket.identity import complement, is_v2_token, token_bytes, v2_condition
 
 VENUE_POLYMARKET: Final = 1
 _LABEL_BYTES: Final = 32
-_FINEST_STEP: Final = 1  # 0.0001, the finest grid the venue uses (venue sheet 4)
 _RATE_PPM_MAX: Final = 1_000_000  # 100 %: more is a unit mistake
 _EXPONENT_MAX: Final = 4  # 1 today; a larger one overflows nothing but is not believed
 _DELAY_SECONDS_MAX: Final = 3600
-
-
-class NumberText(str):
-    """A JSON number with a fraction, kept as the text that the venue sent."""
-
-    __slots__ = ()
-
-
-class FieldError(ValueError):
-    """A required value is missing or of another type; becomes a `MarketRefusal`."""
-
-    def __init__(self, field: str, expected: str, found: object) -> None:
-        super().__init__(field, expected, found)
-        self.field, self.expected, self.found = field, expected, repr(found)[:80]
-
-
-@dataclass(frozen=True, slots=True)
-class MarketRefusal:
-    """Why an object is no instrument: which field, what was expected, what was found."""
-
-    market_id: str
-    field: str
-    expected: str
-    found: str
-
-    def __str__(self) -> str:
-        return (f"polymarket.universe: market {self.market_id}: {self.field} expected {self.expected}, "
-                f"was {self.found}; market left out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +74,8 @@ class MarketInfo:
     def rules(self, watch: bool) -> Rule:
         """Return the rule bits of its INSTRUMENT."""
         bits = Rule.MIRRORED | Rule.HASHED  # V: both tokens of a condition are one book; venue sheet 5, 6
-        for is_set, bit in ((self.tradable, Rule.TRADABLE), (self.neg_risk, Rule.NEG_RISK), (self.v2, Rule.V2),
-                            (watch, Rule.WATCH), (self.exclusive, Rule.EXCLUSIVE),
+        for is_set, bit in ((self.tradable, Rule.TRADABLE), (self.neg_risk, Rule.NEG_RISK),
+                            (self.v2, Rule.V2), (watch, Rule.WATCH), (self.exclusive, Rule.EXCLUSIVE),
                             (self.exhaustive, Rule.EXHAUSTIVE), (self.augmented, Rule.AUGMENTED),
                             (self.taker_delay_ns > 0, Rule.TAKER_DELAY)):
             if is_set:
@@ -125,85 +106,9 @@ class Page:
     next_cursor: str
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def loads(data: bytes | str) -> Any:
-    """Return parsed JSON with fractions as `NumberText`; ValueError for anything that is no JSON."""
-    return json.loads(data, parse_float=NumberText, parse_constant=_no_constant)
-
-
-def _text(obj: dict[str, Any], name: str) -> str:
-    value = obj.get(name)
-    if type(value) is not str or not value:
-        raise FieldError(name, "a text", value)
-    return value
-
-
-def _flag(obj: dict[str, Any], name: str) -> bool:
-    value = obj.get(name)
-    if not isinstance(value, bool):
-        raise FieldError(name, "true or false", value)
-    return value
-
-
-def _optional_flag(obj: dict[str, Any], name: str) -> bool | None:
-    """Return a flag, None when the key is absent or null; FieldError for another type."""
-    return None if obj.get(name) is None else _flag(obj, name)
-
-
-def _scaled(obj: dict[str, Any], name: str, digits: int) -> int:
-    """Return a JSON number or decimal string as an integer of 10**-digits units."""
-    value = obj.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise FieldError(name, "a decimal number", value)
-    try:
-        return decimal_to_int(str(value), digits)
-    except ValueError:
-        raise FieldError(name, f"a decimal with at most {digits} digits after the point", value) from None
-
-
-def _pair(obj: dict[str, Any], name: str) -> tuple[str, str]:
-    """Return two texts from a JSON array, also from one inside a string (Gamma writes both)."""
-    value = obj.get(name)
-    if type(value) is str:
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise FieldError(name, "a JSON array inside the text", value) from None
-    if not isinstance(value, list) or len(value) != 2 or not all(type(v) is str and v for v in value):
-        raise FieldError(name, "an array of two texts", value)
-    return value[0], value[1]
-
-
-def _hex_bytes(text: str, name: str, sizes: tuple[int, ...]) -> bytes:
-    try:
-        raw = bytes.fromhex(text[2:]) if text.startswith("0x") and " " not in text else b""
-    except ValueError:
-        raw = b""
-    if len(raw) not in sizes:
-        raise FieldError(name, f"0x and {' or '.join(str(2 * size) for size in sizes)} hex digits", text)
-    return raw
-
-
-def _ends_ns(obj: dict[str, Any]) -> int:
-    value = obj.get("endDate")
-    if value is None or value == "":
-        return 0
-    try:
-        ends = datetime.fromisoformat(value) if type(value) is str else None
-    except ValueError:
-        ends = None
-    if ends is None or ends.tzinfo is None:
-        raise FieldError("endDate", "an ISO time with its zone", value)
-    since = ends - datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-    return (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * 1_000
-
-
 def _fee(obj: dict[str, Any]) -> tuple[int | None, int]:
     """Return (rate in ppm, exponent); rate None when the fee is not known for certain."""
-    enabled = _optional_flag(obj, "feesEnabled")
+    enabled = optional_flag_of(obj, "feesEnabled")
     if enabled is None:
         return None, 1
     if not enabled:
@@ -211,9 +116,9 @@ def _fee(obj: dict[str, Any]) -> tuple[int | None, int]:
     schedule = obj.get("feeSchedule")
     if not isinstance(schedule, dict):
         return None, 1
-    rate_ppm, exponent = _scaled(schedule, "rate", 6), _scaled(schedule, "exponent", 0)
+    rate_ppm, exponent = scaled_of(schedule, "rate", 6), scaled_of(schedule, "exponent", 0)
     if rate_ppm > _RATE_PPM_MAX or not 0 <= exponent <= _EXPONENT_MAX:
-        raise FieldError("feeSchedule", f"a rate of at most 1 and an exponent of 0..{_EXPONENT_MAX}", schedule)
+        raise FieldError("feeSchedule", f"a rate up to 1, an exponent of 0..{_EXPONENT_MAX}", schedule)
     if schedule.get("takerOnly") is not True:
         return None, exponent  # makers pay too: no fee model here covers that
     return rate_ppm, exponent
@@ -231,14 +136,14 @@ def _is_v2(obj: dict[str, Any], version_if_missing: str | None) -> bool:
 def _ids(obj: dict[str, Any], v2: bool) -> tuple[bytes, tuple[bytes, bytes]]:
     """Return (condition in 32 bytes, both tokens in the venue's order); every contradiction is an error."""
     name = "positionIds" if v2 else "clobTokenIds"
-    texts = _pair(obj, name)
+    texts = pair_of(obj, name)
     try:
         tokens = (token_bytes(texts[0]), token_bytes(texts[1]))
     except ValueError as error:
         raise FieldError(name, "two decimal ids", str(error)) from None
     if tokens[0] == tokens[1] or any(is_v2_token(token) != v2 for token in tokens):
         raise FieldError(name, f"two different {'v2' if v2 else 'v1'} ids", texts)
-    condition = _hex_bytes(_text(obj, "conditionId"), "conditionId", (31, 32) if v2 else (32,))
+    condition = hex_bytes(text_of(obj, "conditionId"), "conditionId", (31, 32) if v2 else (32,))
     if v2:
         condition = condition.ljust(32, b"\0")
         if tokens[1] != complement(tokens[0]) or condition != v2_condition(tokens[0]) + b"\0":
@@ -247,7 +152,7 @@ def _ids(obj: dict[str, Any], v2: bool) -> tuple[bytes, tuple[bytes, bytes]]:
 
 
 def _tick_step(obj: dict[str, Any]) -> int:
-    step = _scaled(obj, "orderPriceMinTickSize", 4)
+    step = scaled_of(obj, "orderPriceMinTickSize", 4)
     if step not in wire.ROUNDING:
         raise FieldError("orderPriceMinTickSize", f"one of {sorted(wire.ROUNDING)} / {TICKS_PER_USD}", step)
     return step
@@ -256,12 +161,12 @@ def _tick_step(obj: dict[str, Any]) -> int:
 def _question_index(obj: dict[str, Any]) -> int:
     """Return the on-chain index of a neg-risk question: the last byte of questionID (venue sheet 3.3)."""
     value = obj.get("questionID")
-    return _hex_bytes(value, "questionID", (32,))[31] if type(value) is str and value else -1
+    return hex_bytes(value, "questionID", (32,))[31] if type(value) is str and value else -1
 
 
 def _label(obj: dict[str, Any]) -> str:
     title = obj.get("groupItemTitle")
-    return title.strip() if isinstance(title, str) and title.strip() else _text(obj, "question")
+    return title.strip() if isinstance(title, str) and title.strip() else text_of(obj, "question")
 
 
 def ascii_label(text: str) -> bytes:
@@ -273,31 +178,31 @@ def ascii_label(text: str) -> bytes:
 
 def _read_market(obj: dict[str, Any], version_if_missing: str | None) -> MarketInfo:
     v2 = _is_v2(obj, version_if_missing)
-    outcomes = _pair(obj, "outcomes")
+    outcomes = pair_of(obj, "outcomes")
     condition, tokens = _ids(obj, v2)
     if tuple(outcome.lower() for outcome in outcomes) == ("no", "yes"):
         outcomes, tokens = (outcomes[1], outcomes[0]), (tokens[1], tokens[0])
         if v2 and tokens[0][31] & 1:
             raise FieldError("outcomes", "Yes at outcome index 0 of a v2 id", outcomes)
-    size_micro_min = _scaled(obj, "orderMinSize", 6)
+    size_micro_min = scaled_of(obj, "orderMinSize", 6)
     if size_micro_min <= 0:
         raise FieldError("orderMinSize", "a size above zero", obj.get("orderMinSize"))
     rate_ppm, exponent = _fee(obj)
-    delay_s = _scaled(obj, "secondsDelay", 0) if obj.get("secondsDelay") is not None else 0
+    delay_s = scaled_of(obj, "secondsDelay", 0) if obj.get("secondsDelay") is not None else 0
     if delay_s > _DELAY_SECONDS_MAX:
         raise FieldError("secondsDelay", f"at most {_DELAY_SECONDS_MAX} s", delay_s)
     events = obj.get("events")
     first = events[0] if isinstance(events, list) and len(events) == 1 and isinstance(events[0], dict) else {}
     event_id = first.get("id")
-    accepting = (_flag(obj, "active") and not _flag(obj, "closed")
-                 and _optional_flag(obj, "acceptingOrders") is True
-                 and _optional_flag(obj, "enableOrderBook") is True)
+    accepting = (flag_of(obj, "active") and not flag_of(obj, "closed")
+                 and optional_flag_of(obj, "acceptingOrders") is True
+                 and optional_flag_of(obj, "enableOrderBook") is True)
     return MarketInfo(
-        market_id=_text(obj, "id"), condition=condition, token_yes=tokens[0], token_no=tokens[1],
-        outcomes=outcomes, v2=v2, question=_text(obj, "question"), label=_label(obj),
-        slug=_text(obj, "slug"), tick_step=_tick_step(obj), size_micro_min=size_micro_min,
-        fee_rate_ppm=rate_ppm, fee_exponent=exponent, accepting=accepting, neg_risk=_flag(obj, "negRisk"),
-        taker_delay_ns=delay_s * NS_PER_S, ends_ns=_ends_ns(obj),
+        market_id=text_of(obj, "id"), condition=condition, token_yes=tokens[0], token_no=tokens[1],
+        outcomes=outcomes, v2=v2, question=text_of(obj, "question"), label=_label(obj),
+        slug=text_of(obj, "slug"), tick_step=_tick_step(obj), size_micro_min=size_micro_min,
+        fee_rate_ppm=rate_ppm, fee_exponent=exponent, accepting=accepting, neg_risk=flag_of(obj, "negRisk"),
+        taker_delay_ns=delay_s * NS_PER_S, ends_ns=ends_ns_of(obj),
         event_id=event_id if isinstance(event_id, str) else "", question_index=_question_index(obj),
         augmented=first.get("negRiskAugmented") is True)
 
@@ -330,7 +235,7 @@ def _place(event: dict[str, Any], markets: list[MarketInfo], listed_count: int) 
     exhaustive = (neg_risk and event.get("negRiskAugmented") is False and len(markets) == listed_count > 1
                   and indices == list(range(listed_count))
                   and all(market.accepting and not market.v2 for market in markets))
-    event_id = _text(event, "id")
+    event_id = text_of(event, "id")
     return [replace(market, event_id=event_id, outcome_index=place, outcome_count=listed_count,
                     exclusive=neg_risk, exhaustive=exhaustive, augmented=augmented)
             for place, market in enumerate(markets)]
@@ -349,8 +254,9 @@ def parse_event(obj: Any, version_if_missing: str | None = None) -> EventInfo | 
     refused = tuple(market for market in read if isinstance(market, MarketRefusal))
     try:
         placed = _place(obj, markets, len(listed))
-        return EventInfo(_text(obj, "id"), _text(obj, "slug"), _text(obj, "title"), obj.get("negRisk") is True,
-                         obj.get("negRiskAugmented") is True, tuple(placed), refused)
+        return EventInfo(text_of(obj, "id"), text_of(obj, "slug"), text_of(obj, "title"),
+                         obj.get("negRisk") is True, obj.get("negRiskAugmented") is True,
+                         tuple(placed), refused)
     except FieldError as error:
         return MarketRefusal(f"event {name}", error.field, error.expected, error.found)
 
@@ -366,7 +272,7 @@ def _listing(data: bytes, name: str) -> tuple[list[Any], str] | MarketRefusal:
     if isinstance(parsed, dict) and name in parsed and "conditionId" not in parsed and "slug" not in parsed:
         objects, cursor = parsed[name], parsed.get("next_cursor")
         if not isinstance(objects, list) or not (cursor is None or (type(cursor) is str and cursor)):
-            return MarketRefusal("page", name, "an array and a cursor that is a text or absent", repr(cursor)[:80])
+            return MarketRefusal("page", name, "an array, and a text or no cursor", repr(cursor)[:80])
         return objects, cursor or ""
     if isinstance(parsed, dict) and "id" in parsed:
         return [parsed], ""
@@ -396,14 +302,19 @@ def parse_events(data: bytes, version_if_missing: str | None = None) -> Page:
 
 
 def instrument_record(info: MarketInfo, row: int, event_row: int, shard: int, *, watch: bool = False,
-                      planted: bool = False, recv_ns: int = 0) -> bytes:
-    """Return the INSTRUMENT slot of a market at a row; watch: prove its book's hash at each frame."""
+                      planted: bool = False, tick_step_finest: int = 0, recv_ns: int = 0) -> bytes:
+    """Return the INSTRUMENT slot of a market at a row.
+
+    watch: prove its book's hash at each frame. tick_step_finest: the finest step seen in this run,
+    0 = the market's own.
+    """
     return CODECS[Kind.INSTRUMENT].pack(
         recv_ns=recv_ns, instrument=row, flags=int(Flag.PLANTED) if planted else 0,
         condition=info.condition, token_yes=info.token_yes, token_no=info.token_no,
         rules=int(info.rules(watch)), event=event_row, outcome_index=info.outcome_index,
         outcome_count=info.outcome_count, venue=VENUE_POLYMARKET, condition_bytes=31 if info.v2 else 32,
-        tick_step=info.tick_step, tick_step_finest=_FINEST_STEP, shard=shard,
+        tick_step=info.tick_step, shard=shard,
+        tick_step_finest=min(tick_step_finest, info.tick_step) or info.tick_step,
         fee_rate_ppm=info.fee_rate_ppm or 0, fee_exponent=info.fee_exponent,
         size_micro_min=info.size_micro_min, usd_micro_min=wire.MARKETABLE_USD_MICRO_MIN,
         taker_delay_ns=info.taker_delay_ns, ends_ns=info.ends_ns, label=ascii_label(info.label))
