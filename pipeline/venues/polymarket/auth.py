@@ -64,18 +64,20 @@ class Secret:
 def _read_private(path: Path, what: str) -> bytes:
     """Return a file's bytes after checking that it is a small regular file for its owner's eyes only."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise EnvironmentProblem(f"{what} file {path} cannot be read ({error.strerror}); create it with mode "
                                  "0600 or correct the path") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise EnvironmentProblem(f"{what} file {path}: expected a regular file, was something else")
         if status.st_mode & 0o077:
             raise EnvironmentProblem(f"{what} file {path}: expected mode 0600 or 0400, was "
                                      f"{stat.S_IMODE(status.st_mode):04o}; run chmod 600 {path}")
-        data = file.read(_FILE_BYTES_MAX + 1)
+        data = os.read(descriptor, _FILE_BYTES_MAX + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > _FILE_BYTES_MAX:
         raise ConfigError(f"{what} file {path}: expected at most {_FILE_BYTES_MAX} bytes, was larger")
     return data

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 
 from pipeline.errors import ConfigError, InvariantError
@@ -31,10 +32,14 @@ _PATH = re.compile(r"/[!-~]{0,2047}")
 _HEADER_BLOCK = re.compile(rb"(?:[!-9;-~]+: [ -~]*\r\n)*")
 _METHODS: Final = ("GET", "POST", "DELETE")
 _SIDES: Final = (b"BUY", b"SELL")
-_TYPES: Final = {OrderType.GTC: b"GTC", OrderType.GTD: b"GTD", OrderType.FOK: b"FOK", OrderType.FAK: b"FAK"}
+_TYPES: Final = (b"GTC", b"GTD", b"FOK", b"FAK")  # by OrderType
+
+assert [kind.name.encode() for kind in OrderType] == list(_TYPES)
 
 _SIGNED = CODECS[Kind.SIGNED]
-_AT = _SIGNED.at
+_PICK = itemgetter(*(_SIGNED.at[name] for name in (
+    "instrument", "expiration_s", "maker_amount", "salt", "side", "signature", "struct_hash", "taker_amount",
+    "timestamp_ms", "outcome", "order_type", "post_only")))
 _INSTRUMENT = CODECS[Kind.INSTRUMENT]
 
 
@@ -72,18 +77,15 @@ class OrderRenderer:
 
     def render_order(self, slot: bytes | memoryview, offset: int = 0) -> bytes | Refusal:
         """Return the body of `POST /order` for one SIGNED slot; a refusal when its row is not known."""
-        fields = _SIGNED.struct.unpack_from(slot, offset)
-        row = fields[_AT["instrument"]]
+        (row, expiration_s, maker_amount, salt, side, signature, struct_hash, taker_amount, timestamp_ms,
+         outcome, order_type, post_only) = _PICK(_SIGNED.struct.unpack_from(slot, offset))
         tokens = self._tokens.get(row)
         if tokens is None:
             return Refusal(Cause.NO_INSTRUMENT, f"no instrument record for row {row}")
-        signature = render_signature(self._signature_type, fields[_AT["signature"]],
-                                     self._row_domain[row], fields[_AT["struct_hash"]])
-        template = self._template_post_only if fields[_AT["post_only"]] else self._template
-        return template % (
-            fields[_AT["expiration_s"]], fields[_AT["maker_amount"]], fields[_AT["salt"]],
-            _SIDES[fields[_AT["side"]]], signature.hex().encode(), fields[_AT["taker_amount"]],
-            fields[_AT["timestamp_ms"]], tokens[fields[_AT["outcome"]]], _TYPES[fields[_AT["order_type"]]])
+        whole = render_signature(self._signature_type, signature, self._row_domain[row], struct_hash)
+        return (self._template_post_only if post_only else self._template) % (
+            expiration_s, maker_amount, salt, _SIDES[side], whole.hex().encode(), taker_amount, timestamp_ms,
+            tokens[outcome], _TYPES[order_type])
 
     def render_orders(self, slots: bytes | memoryview) -> bytes | Refusal:
         """Return the body of `POST /orders` for 1..15 SIGNED slots, in their order; all or a refusal."""
