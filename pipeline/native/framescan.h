@@ -96,6 +96,14 @@ static inline const char *fs_text(const char *at, const char *end, FsText *text)
     return NULL;
 }
 
+/* Eight bytes of text as one word, and of a literal as a constant. */
+static inline uint64_t fs_word(const char *at) {
+    uint64_t word;
+    memcpy(&word, at, 8);
+    return word;
+}
+#define FS_STARTS(at, literal) (!memcmp((at), (literal), sizeof(literal) - 1))
+
 /* Reads `"key" :`; returns the first byte of the value or NULL. */
 static inline const char *fs_key(const char *at, const char *end, FsText *key) {
     at = fs_text(at, end, key);
@@ -181,23 +189,27 @@ static inline int fs_time(FsText text, int64_t *venue_ns) {
     return 1;
 }
 
-static inline int fs_nibble(unsigned char c) {
-    if ((unsigned char)(c - '0') <= 9) return c - '0';
-    return (unsigned char)(c - 'a') <= 5 ? c - 'a' + 10 : -1;
+/* Value of a hex digit, 0xF0 for any other byte. */
+static const uint8_t fs_hex_value[256] = {
+#define FS_BAD16 FS_BAD8, FS_BAD8
+#define FS_BAD8 240, 240, 240, 240, 240, 240, 240, 240
+    FS_BAD16, FS_BAD16, FS_BAD16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 240, 240, 240, 240, 240, 240,
+    FS_BAD16, FS_BAD16, 240, 10, 11, 12, 13, 14, 15, 240, FS_BAD8, FS_BAD16,
+    FS_BAD16, FS_BAD16, FS_BAD16, FS_BAD16, FS_BAD16, FS_BAD16, FS_BAD16, FS_BAD16};
+
+/* 40 lower-case hex digits (a SHA-1) at `at`, which has that many bytes. */
+static inline int fs_hash40(const char *at, uint8_t *out) {
+    const uint8_t *digit = (const uint8_t *)at;
+    unsigned index, bad = 0;
+    for (index = 0; index < 20; index++, digit += 2) {
+        unsigned high = fs_hex_value[digit[0]], low = fs_hex_value[digit[1]];
+        bad |= high | low;
+        out[index] = (uint8_t)((high << 4) | low);
+    }
+    return bad < 16;
 }
 
-/* SHA-1 as 40 lower-case hex digits. */
-static inline int fs_hash(FsText text, uint8_t *out) {
-    unsigned index;
-    int bad = 0;
-    if (text.bytes != 40) return 0;
-    for (index = 0; index < 20; index++) {
-        int high = fs_nibble((unsigned char)text.at[2 * index]), low = fs_nibble((unsigned char)text.at[2 * index + 1]);
-        bad |= high | low; /* negative when either is not a digit */
-        out[index] = (uint8_t)(((unsigned)high << 4) | (unsigned)(low & 15));
-    }
-    return bad >= 0;
-}
+static inline int fs_hash(FsText text, uint8_t *out) { return text.bytes == 40 && fs_hash40(text.at, out); }
 
 static inline int fs_side(FsText text, uint8_t *side) {
     *side = text.bytes == 4;

@@ -10,12 +10,37 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.records import (
-    CODECS, DELTA_CHANGES, NOT_ANNOUNCED, RUN_SLOTS_MAX, SNAPSHOT_LEVELS, Cause, Flag, Kind, Outcome,
+    CODECS,
+    DELTA_CHANGES,
+    NOT_ANNOUNCED,
+    RUN_SLOTS_MAX,
+    SNAPSHOT_LEVELS,
+    Flag,
+    Kind,
+    Outcome,
 )
 from pipeline.units import MICRO, TICKS_PER_USD
 from pipeline.venues.polymarket.decode_common import (
-    Decoded, Refused, Shape, Token2, TokenLookup, decimal_field, list_field, lookup_of, ms_field, object_item,
-    parse, price_field, refusal_of, shape_of, short_id, shown, side_field, size_field, text_field, token_field,
+    Decoded,
+    Refused,
+    Shape,
+    Token2,
+    TokenLookup,
+    decimal_field,
+    list_field,
+    lookup_of,
+    ms_field,
+    object_item,
+    parse,
+    price_field,
+    refusal_of,
+    shape_of,
+    short_id,
+    shown,
+    side_field,
+    size_field,
+    text_field,
+    token_field,
 )
 
 OBJECTS_MAX = 4_096  # of one array
