@@ -21,7 +21,7 @@ class Credentials:
     passphrase: str = field(repr=False)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Account:
     """`owner` is the EOA that signs and holds the API key; `wallet` holds the funds (= owner for type 0).
 
@@ -96,4 +96,6 @@ class Buckets:
 
     @classmethod
     def of(cls, tier: Tier) -> Buckets:
-        return cls(Bucket(tier.orders_per_s, tier.orders_burst), Bucket(tier.cancels_per_s, tier.cancels_burst))
+        return cls(
+            Bucket(tier.orders_per_s, tier.orders_burst), Bucket(tier.cancels_per_s, tier.cancels_burst)
+        )

@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from eth_utils import keccak
+from eth_utils.crypto import keccak
 
 from pipeline.sim.accounts import Account, Credentials, derive_credentials
 from pipeline.sim.eip712 import recover, word_address, word_int
@@ -40,8 +40,9 @@ class Auth:
             if account.credentials is not None:
                 self._keep(account, 0, account.credentials)
 
-    def check_l2(self, now_ns: int, method: str, path: str, headers: Mapping[str, str],
-                 body: bytes) -> tuple[Account, Credentials] | Refusal:  # fmt: skip
+    def check_l2(
+        self, now_ns: int, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[Account, Credentials] | Refusal:
         """Return the account and its key, or the one refusal that the venue has for all faults."""
         found = self._keys.get(headers.get("poly_api_key", ""))
         timestamp = headers.get("poly_timestamp", "")
@@ -69,7 +70,9 @@ class Auth:
         if nonce >= _NONCE_MAX:
             return INVALID_L1
         struct = _AUTH_TYPE + word_address(account.owner) + keccak(text=timestamp) + word_int(nonce)
-        signer = recover(self._domain, keccak(struct + keccak(text=MESSAGE)), headers.get("poly_signature", ""))
+        signer = recover(
+            self._domain, keccak(struct + keccak(text=MESSAGE)), headers.get("poly_signature", "")
+        )
         if signer != account.owner.lower():
             return INVALID_L1
         return account, nonce

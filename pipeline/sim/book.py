@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -35,7 +35,7 @@ class Status(StrEnum):
     CANCELED = "CANCELED"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Order:
     """An order whose signature, amounts and owner are proven. Prices are of the token that it names."""
 
@@ -148,6 +148,17 @@ class _Entry:
     size_micro: int
 
 
+def _runs(queue: Iterable[_Entry]) -> list[tuple[Order | None, int]]:
+    """Return (maker, size) in time order; neighbouring entries of other participants count as one."""
+    runs: list[tuple[Order | None, int]] = []
+    for entry in queue:
+        if entry.order is None and runs and runs[-1][0] is None:
+            runs[-1] = (None, runs[-1][1] + entry.size_micro)
+        else:
+            runs.append((entry.order, entry.size_micro))
+    return runs
+
+
 class MatchedBook:
     """Price-time priority over our orders and other participants' anonymous liquidity."""
 
@@ -166,19 +177,10 @@ class MatchedBook:
         for price_ticks in self._best_first(not taking.is_bid):
             if not crosses(taking.is_bid, taking.limit_ticks, price_ticks) or walk.is_done:
                 break
-            anonymous = 0
-            for entry in self._queues[not taking.is_bid][price_ticks]:
-                size = walk.take(price_ticks, entry.size_micro)
-                if entry.order is None:
-                    anonymous += size
-                    continue
-                if anonymous:
-                    fills.append(Fill(price_ticks, anonymous))
-                    anonymous = 0
+            for maker, offered in _runs(self._queues[not taking.is_bid][price_ticks]):
+                size = walk.take(price_ticks, offered)
                 if size:
-                    fills.append(Fill(price_ticks, size, entry.order))
-            if anonymous:
-                fills.append(Fill(price_ticks, anonymous))
+                    fills.append(Fill(price_ticks, size, maker))
         return Plan(tuple(fills), walk.is_done)
 
     def take(self, is_bid: bool, fills: Sequence[Fill]) -> None:
@@ -202,7 +204,7 @@ class MatchedBook:
         self._push(is_bid, price_ticks, _Entry(None, size_micro))
 
     def remove_anonymous(self, is_bid: bool, price_ticks: int, size_micro: int) -> int:
-        """Take out up to `size_micro`, newest first, so our place in the queue never improves; return how much."""
+        """Take out up to `size_micro`, newest first, so our queue place never improves; return how much."""
         queue = self._queues[is_bid].get(price_ticks)
         if queue is None:
             return 0

@@ -11,11 +11,12 @@ from typing import Any
 from eth_account import Account as EthAccount
 from eth_account.messages import SignableMessage
 from eth_keys.exceptions import BadSignature
-from eth_utils import ValidationError, keccak
+from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
 
 ORDER_TYPE = (
-    b"Order(uint256 salt,address maker,address signer,uint256 tokenId,uint256 makerAmount,uint256 takerAmount,"
-    b"uint8 side,uint8 signatureType,uint256 timestamp,bytes32 metadata,bytes32 builder)"
+    b"Order(uint256 salt,address maker,address signer,uint256 tokenId,uint256 makerAmount,"
+    b"uint256 takerAmount,uint8 side,uint8 signatureType,uint256 timestamp,bytes32 metadata,bytes32 builder)"
 )
 _ORDER_HASH = keccak(ORDER_TYPE)
 _WALLET_HASH = keccak(
@@ -56,7 +57,7 @@ DOMAINS = {(exchange, chain): domain_separator(exchange, chain) for exchange in 
 
 
 def struct_hash(order: dict[str, Any]) -> bytes:
-    """Return the struct hash of a proven payload: `side` as number, ids and amounts as int, words as bytes."""
+    """Return the struct hash of a payload: `side` a number, ids and amounts int, words bytes."""
     return keccak(
         _ORDER_HASH
         + word_int(order["salt"])
@@ -102,7 +103,9 @@ def recover(domain: bytes, struct: bytes, signature: str | bytes) -> str | None:
     if len(signature) != SIGNATURE_BYTES or signature[64] not in (27, 28):
         return None
     try:
-        signer: str = EthAccount.recover_message(SignableMessage(b"\x01", domain, struct), signature=signature)
+        signer: str = EthAccount.recover_message(
+            SignableMessage(b"\x01", domain, struct), signature=signature
+        )
     except (BadSignature, ValidationError):
         return None
     return signer.lower()

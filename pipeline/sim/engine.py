@@ -10,90 +10,29 @@ import hashlib
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from pipeline.errors import InvariantError
 from pipeline.sim import errors_text as texts
 from pipeline.sim.accounts import Account
-from pipeline.sim.book import Fill, MatchedBook, Order, OrderType, Status, TakingBook, Taking, crosses, token_ticks
+from pipeline.sim.book import (
+    Fill,
+    MatchedBook,
+    Order,
+    OrderType,
+    Status,
+    Taking,
+    TakingBook,
+    crosses,
+    token_ticks,
+)
 from pipeline.sim.errors_text import Refusal
 from pipeline.sim.fees import fees_micro
 from pipeline.sim.ledger import COUNTERPARTY, USD, Ledger, Side
 from pipeline.sim.market import Commit, Market
 from pipeline.sim.settings import ExchangeSettings, FeePer
 from pipeline.sim.timers import Timers
-from pipeline.units import MICRO, NS_PER_S, TICKS_PER_USD, cost_micro
-
-
-@dataclass(slots=True)
-class Trade:
-    """One match. `price_ticks` is of the taker's token; None stands for other participants."""
-
-    trade_id: str
-    market: Market
-    now_ns: int
-    price_ticks: int
-    size_micro: int
-    outcome: int  # token that the taker named
-    is_buy: bool  # the taker's side
-    taker: Order | None
-    maker: Order | None
-    fee_micro: int  # the taker's
-    status: str = "MATCHED"
-    updated_ns: int = 0
-    transaction_hash: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """What became of an accepted order; money without fees."""
-
-    order: Order
-    trades: tuple[Trade, ...]
-    status: str  # live | matched
-
-
-@dataclass(frozen=True, slots=True)
-class OrderArrival:
-    """An order as it reached the engine or was refused; `error` is "" if it was accepted."""
-
-    now_ns: int
-    batch: int  # one number per POST; all orders of a POST /orders share it
-    order_id: str
-    account: str
-    market: Market
-    outcome: int
-    is_buy: bool
-    order_type: str
-    price_ticks: int
-    maker_micro: int
-    taker_micro: int
-    error: str
-    filled: tuple[tuple[int, int], ...] = field(default=())  # (price_ticks of its token, size_micro)
-
-
-class Listener(Protocol):
-    """Hears everything that the engine does, in order."""
-
-    def on_order(self, now_ns: int, order: Order, change: str) -> None:
-        """`change` is PLACEMENT, UPDATE or CANCELLATION."""
-
-    def on_trade(self, now_ns: int, trade: Trade) -> None:
-        """A new trade, or one whose status changed."""
-
-    def on_commit(self, commit: Commit) -> None:
-        """A book changed on display."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What happened, for reports."""
-
-    orders: int = 0
-    refusals: int = 0
-    trades: int = 0
-    clipped: int = 0  # foreign removals larger than what was left
-    clipped_micro: int = 0
+from pipeline.sim.trades import Listener, Placed, Tally, Trade, last_trade_text
+from pipeline.units import MICRO, NS_PER_S, cost_micro
 
 
 @dataclass(slots=True)
@@ -110,8 +49,9 @@ class _Commit:
 class Engine:
     """Matches for all markets. Orders it is given are proven; it checks funds, crossing and time in force."""
 
-    def __init__(self, settings: ExchangeSettings, ledger: Ledger, timers: Timers, listener: Listener,
-                 seed: int) -> None:  # fmt: skip
+    def __init__(
+        self, settings: ExchangeSettings, ledger: Ledger, timers: Timers, listener: Listener, seed: int
+    ) -> None:
         self.settings = settings
         self.ledger = ledger
         self.orders: dict[str, Order] = {}
@@ -196,7 +136,9 @@ class Engine:
         self._publish_trades(now_ns, commit)
         self._commit(now_ns, market, commit)
 
-    def foreign_take(self, now_ns: int, market: Market, is_bid: bool, limit_ticks: int, size_micro: int) -> int:
+    def foreign_take(
+        self, now_ns: int, market: Market, is_bid: bool, limit_ticks: int, size_micro: int
+    ) -> int:
         """Let another participant take up to the limit (YES view), nothing rests; return what was matched."""
         commit = _Commit()
         left = self._foreign_take(now_ns, market, is_bid, limit_ticks, size_micro, commit)
@@ -279,7 +221,9 @@ class Engine:
         own = [(token_ticks(f.price_ticks, order.outcome), f.size_micro) for f in fills]
         taker = Side(order.account.name, order.outcome, order.is_buy)
         for fill, (own_ticks, size), fee in zip(fills, own, self._fees(order.market, own), strict=True):
-            trade = self._trade(now_ns, order.market, order, fill, own_ticks, order.outcome, order.is_buy, fee)
+            trade = self._trade(
+                now_ns, order.market, order, fill, own_ticks, order.outcome, order.is_buy, fee
+            )
             maker = _side_of(fill.maker, not order.is_bid)
             bid, ask = (taker, maker) if order.is_bid else (maker, taker)
             flows = self.ledger.match(now_ns, order.market, fill.price_ticks, size, bid, ask, trade.trade_id)
@@ -292,8 +236,9 @@ class Engine:
             commit.trades.append(trade)
             commit.print_ticks, commit.print_micro = own_ticks, commit.print_micro + size
 
-    def _foreign_take(self, now_ns: int, market: Market, is_bid: bool, limit_ticks: int, size_micro: int,
-                      commit: _Commit) -> int:  # fmt: skip
+    def _foreign_take(
+        self, now_ns: int, market: Market, is_bid: bool, limit_ticks: int, size_micro: int, commit: _Commit
+    ) -> int:
         """Match another participant's taker; return what is left of it."""
         book = self._matched(market)
         best = book.best(not is_bid)
@@ -334,19 +279,41 @@ class Engine:
             del self.open[maker.account.name][maker.order_id]
         self._listener.on_order(now_ns, maker, "UPDATE")
 
-    def _trade(self, now_ns: int, market: Market, taker: Order | None, fill: Fill, own_ticks: int, outcome: int,
-               is_buy: bool, fee_micro: int) -> Trade:  # fmt: skip
+    def _trade(
+        self,
+        now_ns: int,
+        market: Market,
+        taker: Order | None,
+        fill: Fill,
+        own_ticks: int,
+        outcome: int,
+        is_buy: bool,
+        fee_micro: int,
+    ) -> Trade:
         self.tally.trades += 1
         drawn = hashlib.sha256(f"{self._seed}:trade:{self.tally.trades}".encode()).digest()
         trade_id = str(uuid.UUID(bytes=drawn[:16], version=4))
-        trade = Trade(trade_id, market, now_ns, own_ticks, fill.size_micro, outcome, is_buy, taker, fill.maker,
-                      fee_micro, updated_ns=now_ns)  # fmt: skip
+        trade = Trade(
+            trade_id,
+            market,
+            now_ns,
+            own_ticks,
+            fill.size_micro,
+            outcome,
+            is_buy,
+            taker,
+            fill.maker,
+            fee_micro,
+            updated_ns=now_ns,
+        )
         self.trades[trade_id] = trade
         for name in dict.fromkeys(o.account.name for o in (taker, fill.maker) if o is not None):
             self.trades_of.setdefault(name, []).append(trade)
         chain_hash = "0x" + hashlib.sha256(drawn).hexdigest()
         self._timers.at(now_ns + self.settings.mined_after_ns, self._advance(trade, "MINED", chain_hash))
-        self._timers.at(now_ns + self.settings.confirmed_after_ns, self._advance(trade, "CONFIRMED", chain_hash))
+        self._timers.at(
+            now_ns + self.settings.confirmed_after_ns, self._advance(trade, "CONFIRMED", chain_hash)
+        )
         return trade
 
     def _advance(self, trade: Trade, status: str, chain_hash: str) -> Callable[[int], None]:
@@ -386,24 +353,26 @@ class Engine:
             market.last_trade = last_trade_text(commit.print_ticks, commit.is_buy)
         self.changed_ns[market.condition] = now_ns
         self._listener.on_commit(
-            Commit(market, now_ns, changes, traded, market.last_trade if traded else None, commit.print_ticks,
-                   commit.print_micro, commit.is_buy, commit.outcome)  # fmt: skip
+            Commit(
+                market,
+                now_ns,
+                changes,
+                traded,
+                market.last_trade if traded else None,
+                commit.print_ticks,
+                commit.print_micro,
+                commit.is_buy,
+                commit.outcome,
+            )
         )
 
     def _matched(self, market: Market) -> MatchedBook:
         book = self.books[market.condition]
         if not isinstance(book, MatchedBook):
-            raise InvariantError(f"sim.engine: market {market.condition} takes no foreign flow: its book is recorded")
+            raise InvariantError(
+                f"sim.engine: {market.condition} takes no foreign flow, its book is recorded"
+            )
         return book
-
-
-def last_trade_text(price_ticks: int, is_buy: bool) -> str:
-    """Return the last trade price as the book hash has it: p for a sell print, 1 - p for a buy print.
-
-    Source: venue sheet 5 (fits both captured prints; three decimals; four on the finest grid is our choice).
-    """
-    ticks = TICKS_PER_USD - price_ticks if is_buy else price_ticks
-    return f"0.{ticks:04d}" if ticks % 10 else f"0.{ticks // 10:03d}"
 
 
 def _taking(order: Order) -> Taking:

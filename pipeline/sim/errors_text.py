@@ -32,7 +32,8 @@ INVALID_EXPIRATION = Refusal("invalid expiration")
 NOT_READY = Refusal("the market is not yet ready to process new orders")
 FOK_KILLED = Refusal("order couldn't be fully filled. FOK orders are fully filled or killed.", kills=True)
 FAK_KILLED = Refusal(
-    "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found.",
+    "no orders found to match with FAK order. "
+    "FAK orders are partially filled or killed if no match is found.",
     kills=True,
 )
 COULD_NOT_INSERT = Refusal("could not insert order", 500)
@@ -62,7 +63,8 @@ def closed_only(address: str) -> Refusal:
 
 
 def breaks_tick(order_id: str, price_text: str, tick_text: str) -> Refusal:
-    return Refusal(f"order {order_id} is invalid. Price ({price_text}) breaks minimum tick size rule: {tick_text}")
+    rule = f"Price ({price_text}) breaks minimum tick size rule: {tick_text}"
+    return Refusal(f"order {order_id} is invalid. {rule}")
 
 
 def below_minimum(order_id: str, size_micro: int, minimum_text: str) -> Refusal:
@@ -96,10 +98,11 @@ def market_accuracy(is_buy: bool) -> Refusal:
 
 
 def limit_accuracy(what: str, found_micro: int, decimals: int) -> Refusal:
-    return Refusal(f"invalid amounts, {what} amount {found_micro} supports a max accuracy of {decimals} decimals")
+    rule = f"{what} amount supports a max accuracy of {decimals} decimals, was {found_micro}"
+    return Refusal(f"invalid amounts, {rule}")
 
 
 def limit_amount(found_micro: int, expected_micro: int, price_text: str) -> Refusal:
     return Refusal(
-        f"invalid amounts, the collateral amount at price {price_text} must be {expected_micro}, was {found_micro}"
+        f"invalid amounts, collateral at price {price_text} must be {expected_micro}, was {found_micro}"
     )

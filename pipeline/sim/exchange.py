@@ -15,13 +15,14 @@ from typing import Protocol
 from pipeline.errors import InvariantError
 from pipeline.sim.accounts import Account
 from pipeline.sim.book import Fill, Order, TakingBook
-from pipeline.sim.engine import Engine, OrderArrival, Trade
+from pipeline.sim.engine import Engine
+from pipeline.sim.http import Response
 from pipeline.sim.ledger import Ledger
 from pipeline.sim.market import Commit, LevelChange, Market
-from pipeline.sim.http import Response
 from pipeline.sim.rest import Rest
 from pipeline.sim.settings import ExchangeSettings
 from pipeline.sim.timers import Timers
+from pipeline.sim.trades import OrderArrival, Trade
 from pipeline.sim.user_channel import UserChannel
 from pipeline.units import MICRO
 
@@ -48,15 +49,17 @@ class MarketChannel(Protocol):
 class Routes(Protocol):
     """Answers the requests of one service that the CLOB routes do not serve."""
 
-    def on_request(self, now_ns: int, method: str, target: str, headers: Mapping[str, str],
-                   body: bytes) -> Response: ...  # fmt: skip
+    def on_request(
+        self, now_ns: int, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> Response: ...
 
 
 class Exchange:
     """Everything behind the sockets. `now_ns` must never decrease from call to call."""
 
-    def __init__(self, settings: ExchangeSettings, markets: Sequence[Market], accounts: Sequence[Account],
-                 seed: int) -> None:  # fmt: skip
+    def __init__(
+        self, settings: ExchangeSettings, markets: Sequence[Market], accounts: Sequence[Account], seed: int
+    ) -> None:
         self.settings = settings
         self.accounts = {account.name: account for account in accounts}
         self.ledger = Ledger(settings.postings_kept_max)
@@ -83,7 +86,7 @@ class Exchange:
     def add_market(self, market: Market, book: TakingBook | None = None) -> None:
         """Open a market; `book` for one whose frames come from a recording."""
         if market.condition in self.engine.markets or set(market.tokens) & self.market_by_token.keys():
-            raise InvariantError(f"sim.exchange: market {market.condition} or a token of it expected new, is known")
+            raise InvariantError(f"sim.exchange: {market.condition} expected new, it or a token is known")
         self.engine.add_market(market, book)
         for outcome, token in enumerate(market.tokens):
             self.market_by_token[token] = (market, outcome)
@@ -97,14 +100,15 @@ class Exchange:
         """Serve another service ("gamma") by these routes."""
         self.services[name] = routes
 
-    def on_request(self, now_ns: int, service: str, method: str, target: str, headers: Mapping[str, str],
-                   body: bytes) -> Response:  # fmt: skip
+    def on_request(
+        self, now_ns: int, service: str, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> Response:
         """Answer one HTTP request; header names are lower case, `target` is path and query as sent."""
         self._advance(now_ns)
         if service == "clob":
             return self.rest.on_request(now_ns, method, target, headers, body)
         if service not in self.services:
-            raise InvariantError(f"sim.exchange: service clob or one of {sorted(self.services)} expected, was {service}")
+            raise InvariantError(f"sim.exchange: clob or {sorted(self.services)} expected, was {service}")
         return self.services[service].on_request(now_ns, method, target, headers, body)
 
     def open_socket(self, now_ns: int, channel: str) -> int:
@@ -151,7 +155,9 @@ class Exchange:
         output, self._output = self._output, []
         return output
 
-    def foreign_change(self, now_ns: int, market: Market, is_bid: bool, price_ticks: int, delta_micro: int) -> None:
+    def foreign_change(
+        self, now_ns: int, market: Market, is_bid: bool, price_ticks: int, delta_micro: int
+    ) -> None:
         """Change other participants' liquidity at one level (YES view); see `Engine.foreign_changes`."""
         self.foreign_changes(now_ns, market, [(is_bid, price_ticks, delta_micro)])
 
@@ -160,7 +166,9 @@ class Exchange:
         self._advance(now_ns)
         self.engine.foreign_changes(now_ns, market, changes)
 
-    def foreign_take(self, now_ns: int, market: Market, is_bid: bool, limit_ticks: int, size_micro: int) -> int:
+    def foreign_take(
+        self, now_ns: int, market: Market, is_bid: bool, limit_ticks: int, size_micro: int
+    ) -> int:
         """Let another participant trade against the book; return the matched 1e-6 shares."""
         self._advance(now_ns)
         return self.engine.foreign_take(now_ns, market, is_bid, limit_ticks, size_micro)
@@ -234,7 +242,7 @@ class Exchange:
 
     def _advance(self, now_ns: int) -> None:
         if now_ns < self._now_ns:
-            raise InvariantError(f"sim.exchange: time that never decreases expected ({self._now_ns}), was {now_ns}")
+            raise InvariantError(f"sim.exchange: time >= {self._now_ns} expected, was {now_ns}")
         self.timers.run(now_ns)
         self._now_ns = now_ns
 

@@ -70,8 +70,16 @@ class Ledger:
             entries += _issue(market, outcome, trader, size_micro)
         self._post(now_ns, "endow", market.condition, entries)
 
-    def match(self, now_ns: int, market: Market, price_ticks: int, size_micro: int, bid: Side, ask: Side,
-              reference: str) -> tuple[int, int]:  # fmt: skip
+    def match(
+        self,
+        now_ns: int,
+        market: Market,
+        price_ticks: int,
+        size_micro: int,
+        bid: Side,
+        ask: Side,
+        reference: str,
+    ) -> tuple[int, int]:
         """Post one match at the YES price; return what the bid and the ask side paid (-) or received (+).
 
         The bid side buys YES or sells NO, the ask side the reverse: the four pairs are a transfer of
@@ -166,7 +174,9 @@ class Ledger:
             value = self._balances.get((account, asset), 0) + delta
             self._balances[account, asset] = value
             if value < 0 and account in self._traders:
-                raise InvariantError(f"sim.ledger: {account} needs {asset} >= 0 in {kind} {reference}, was {value}")
+                raise InvariantError(
+                    f"sim.ledger: {asset} of {account} >= 0 expected, was {value} ({kind} {reference})"
+                )
         posting = Posting(now_ns, kind, reference, tuple(entries))
         self._hash.update(repr(posting).encode())
         self.postings.append(posting)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from pipeline.errors import InvariantError
 from pipeline.sim import errors_text as texts
@@ -81,13 +81,19 @@ def parse(body: Any) -> Payload | Refusal:
         return texts.INVALID_PAYLOAD
     fields = _fields(order)
     expiration, signature = order.get("expiration"), order.get("signature")
-    if fields is None or not _is_number_text(expiration, 12) or not _matches(_SIGNATURE, signature):
+    if fields is None or not _is_number_text(expiration, 12) or not _matches(signature, _SIGNATURE):
         return texts.INVALID_PAYLOAD
     return Payload(fields, bytes.fromhex(signature[2:]), int(expiration), order_type, owner, post_only)
 
 
-def prove(now_ns: int, payload: Payload, account: Account, api_key: str,
-          markets: Mapping[str, tuple[Market, int]], settings: ExchangeSettings) -> Order | Refusal:  # fmt: skip
+def prove(
+    now_ns: int,
+    payload: Payload,
+    account: Account,
+    api_key: str,
+    markets: Mapping[str, tuple[Market, int]],
+    settings: ExchangeSettings,
+) -> Order | Refusal:
     """Prove a payload that came over a connection authenticated as `account` with `api_key`."""
     fields = payload.fields
     if payload.owner != api_key:
@@ -112,13 +118,25 @@ def prove(now_ns: int, payload: Payload, account: Account, api_key: str,
     if not _is_expiration_good(now_ns, payload, settings):
         return texts.INVALID_EXPIRATION
     return Order(
-        order_id, account, api_key, market, outcome, payload.is_buy, payload.order_type, payload.post_only, price,
-        fields["makerAmount"], fields["takerAmount"], payload.expiration_s, now_ns,
-    )  # fmt: skip
+        order_id,
+        account,
+        api_key,
+        market,
+        outcome,
+        payload.is_buy,
+        payload.order_type,
+        payload.post_only,
+        price,
+        fields["makerAmount"],
+        fields["takerAmount"],
+        payload.expiration_s,
+        now_ns,
+    )
 
 
-def check_signature(fields: dict[str, Any], signature: bytes, owner: str, market: Market,
-                    chain_id: int) -> tuple[str, Refusal | None]:  # fmt: skip
+def check_signature(
+    fields: dict[str, Any], signature: bytes, owner: str, market: Market, chain_id: int
+) -> tuple[str, Refusal | None]:
     """Return the order id and None if `owner` signed the order for this market's exchange.
 
     A signature that is good for another exchange, version or chain is a version mismatch.
@@ -160,25 +178,33 @@ def _fields(order: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if type(kind) is not int or kind not in (EOA, PROXY, SAFE, WALLET) or side not in ("BUY", "SELL"):
         return None
-    if not (_matches(_ADDRESS, order.get("maker")) and _matches(_ADDRESS, order.get("signer"))):
+    if not (_matches(order.get("maker"), _ADDRESS) and _matches(order.get("signer"), _ADDRESS)):
         return None
-    if not (_matches(_WORD, order.get("metadata")) and _matches(_WORD, order.get("builder"))):
+    if not (_matches(order.get("metadata"), _WORD) and _matches(order.get("builder"), _WORD)):
         return None
-    amounts = (order.get("makerAmount"), order.get("takerAmount"), order.get("timestamp"))
-    if not all(_is_number_text(text, AMOUNT_DIGITS_MAX) for text in amounts):
+    amounts = [order.get(name) for name in ("makerAmount", "takerAmount", "timestamp")]
+    numbers = [int(text) for text in amounts if _is_number_text(text, AMOUNT_DIGITS_MAX)]
+    if len(numbers) != len(amounts):
         return None
     token = order.get("tokenId")
     if not _is_number_text(token, 78) or int(token) >= 1 << 256:
         return None
-    maker_micro, taker_micro, timestamp = (int(text) for text in amounts)
+    maker_micro, taker_micro, timestamp = numbers
     if not maker_micro or not taker_micro:
         return None
     return {
-        "salt": salt, "maker": order["maker"], "signer": order["signer"], "tokenId": int(token),
-        "makerAmount": maker_micro, "takerAmount": taker_micro, "side": int(side == "SELL"),
-        "signatureType": kind, "timestamp": timestamp,
-        "metadata": bytes.fromhex(order["metadata"][2:]), "builder": bytes.fromhex(order["builder"][2:]),
-    }  # fmt: skip
+        "salt": salt,
+        "maker": order["maker"],
+        "signer": order["signer"],
+        "tokenId": int(token),
+        "makerAmount": maker_micro,
+        "takerAmount": taker_micro,
+        "side": int(side == "SELL"),
+        "signatureType": kind,
+        "timestamp": timestamp,
+        "metadata": bytes.fromhex(order["metadata"][2:]),
+        "builder": bytes.fromhex(order["builder"][2:]),
+    }
 
 
 def _refuse_wallet(fields: dict[str, Any], account: Account) -> Refusal | None:
@@ -191,7 +217,8 @@ def _refuse_wallet(fields: dict[str, Any], account: Account) -> Refusal | None:
 
 def _price(order_id: str, payload: Payload, market: Market) -> int | Refusal:
     """Return the limit in ticks if the two amounts encode a legal price."""
-    maker_micro, taker_micro = payload.fields["makerAmount"], payload.fields["takerAmount"]
+    maker_micro: int = payload.fields["makerAmount"]
+    taker_micro: int = payload.fields["takerAmount"]
     if payload.order_type in (OrderType.GTC, OrderType.GTD):
         size_micro = taker_micro if payload.is_buy else maker_micro
         price = _limit_price(order_id, size_micro, maker_micro + taker_micro - size_micro, market)
@@ -200,16 +227,29 @@ def _price(order_id: str, payload: Payload, market: Market) -> int | Refusal:
         return price
     if maker_micro % SHARE_STEP or taker_micro % MARKET_TAKER_STEP:
         return texts.market_accuracy(payload.is_buy)
-    if payload.is_buy:  # rounding the shares down put the encoded price at or just above the grid
-        price = maker_micro * TICKS_PER_USD // taker_micro
-        encoded = (maker_micro, taker_micro)
-    else:  # rounding the collateral down put it at or just below
-        price = -(-taker_micro * TICKS_PER_USD // maker_micro)
-        encoded = (taker_micro, maker_micro)
+    return _market_price(order_id, maker_micro, taker_micro, payload.is_buy, market)
+
+
+def _market_price(
+    order_id: str, maker_micro: int, taker_micro: int, is_buy: bool, market: Market
+) -> int | Refusal:
+    """A market order encodes a grid price up to the rounding of its taker amount, mostly down.
+
+    So the grid price is the one below (BUY) or above (SELL) the quotient; where the client's rounding
+    went up, the next one. Whether the venue is as exact is unconfirmed; both official clients pass.
+    """
     step = market.tick_step
-    if price % step or not step <= price <= TICKS_PER_USD - step:
-        return texts.breaks_tick(order_id, _ratio_text(*encoded), int_to_decimal(step, 4))
-    return price
+    unit = 10 ** (6 - min(4, AMOUNT_DECIMALS[step]))
+    usd_micro, size_micro = (maker_micro, taker_micro) if is_buy else (taker_micro, maker_micro)
+    below = usd_micro * TICKS_PER_USD // (size_micro * step) * step
+    above = -(-usd_micro * TICKS_PER_USD // (size_micro * step)) * step
+    for price in (below, above) if is_buy else (above, below):
+        if not step <= price <= TICKS_PER_USD - step:
+            continue
+        exact = maker_micro * TICKS_PER_USD // price if is_buy else maker_micro * price // TICKS_PER_USD
+        if abs(exact - taker_micro) < unit:
+            return price
+    return texts.breaks_tick(order_id, _ratio_text(usd_micro, size_micro), int_to_decimal(step, 4))
 
 
 def _limit_price(order_id: str, size_micro: int, usd_micro: int, market: Market) -> int | Refusal:
@@ -243,9 +283,9 @@ def _ratio_text(above: int, below: int) -> str:
     return int_to_decimal(above * 10**6 // below, 6)
 
 
-def _matches(pattern: re.Pattern[str], value: Any) -> bool:
+def _matches(value: Any, pattern: re.Pattern[str]) -> TypeGuard[str]:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
-def _is_number_text(value: Any, digits_max: int) -> bool:
+def _is_number_text(value: Any, digits_max: int) -> TypeGuard[str]:
     return isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= digits_max

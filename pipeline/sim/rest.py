@@ -40,8 +40,9 @@ class Rest:
         self._account = AccountRoutes(exchange, self._orders, seed)
         self._buckets: dict[str, Buckets] = {}
 
-    def on_request(self, now_ns: int, method: str, target: str, headers: Mapping[str, str],
-                   body: bytes) -> Response:  # fmt: skip
+    def on_request(
+        self, now_ns: int, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> Response:
         path, _, query_text = target.partition("?")
         query = dict(parse_qsl(query_text, keep_blank_values=True))
         if method not in _METHODS:
@@ -73,8 +74,16 @@ class Rest:
             return refuse(made)
         return json_response({"apiKey": made.api_key, "secret": made.secret, "passphrase": made.passphrase})
 
-    def _private(self, now_ns: int, method: str, path: str, query: dict[str, str], value: Any, account: Account,
-                 credentials: Credentials) -> Response:  # fmt: skip
+    def _private(
+        self,
+        now_ns: int,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        value: Any,
+        account: Account,
+        credentials: Credentials,
+    ) -> Response:
         if (method, path) == ("GET", "/auth/api-keys"):
             return json_response({"apiKeys": self.auth.keys_of(account)})
         if (method, path) == ("DELETE", "/auth/api-key"):
@@ -92,9 +101,13 @@ class Rest:
         answer = handler(now_ns, value, account, credentials.api_key)
         if path in ("/cancel-all", "/cancel-market-orders"):
             bucket.take(now_ns, len(orjson.loads(answer.body).get("canceled", ())), may_owe=True)
-        return Response(answer.status, {**answer.headers, **_limit_headers(bucket, account.tier)}, answer.body)
+        return Response(
+            answer.status, {**answer.headers, **_limit_headers(bucket, account.tier)}, answer.body
+        )
 
-    def _charge(self, now_ns: int, method: str, value: Any, account: Account) -> tuple[Response | None, Bucket]:
+    def _charge(
+        self, now_ns: int, method: str, value: Any, account: Account
+    ) -> tuple[Response | None, Bucket]:
         """Take the request's tokens from the signer's bucket: all of a batch or none."""
         tier = self._exchange.settings.tiers[account.tier]
         buckets = self._buckets.setdefault(account.owner.lower(), Buckets.of(tier))

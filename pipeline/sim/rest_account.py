@@ -23,8 +23,8 @@ from pipeline.sim.views import order_row, trade_row
 from pipeline.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from pipeline.sim.engine import Trade
     from pipeline.sim.exchange import Exchange
+    from pipeline.sim.trades import Trade
 
 END_CURSOR = "LTE="
 UNLIMITED = str((1 << 256) - 1)
@@ -46,8 +46,16 @@ class AccountRoutes:
         self._beats = 0
         self._pulses: dict[str, Pulse] = {}
 
-    def answer(self, now_ns: int, method: str, path: str, query: dict[str, str], value: Any, account: Account,
-               api_key: str) -> Response | None:  # fmt: skip
+    def answer(
+        self,
+        now_ns: int,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        value: Any,
+        account: Account,
+        api_key: str,
+    ) -> Response | None:
         """Answer an authenticated request that places or cancels nothing; None if no such route."""
         if method == "POST":
             return self._heartbeat(now_ns, path, value, account, api_key)
@@ -86,7 +94,9 @@ class AccountRoutes:
         rows = [trade for trade in reversed(mine) if _is_wanted(trade, query, account)]
         return self._page(query, rows, lambda trade: trade_row(trade, account, _key_in(trade, account)))
 
-    def _page(self, query: dict[str, str], rows: list[Any], render: Callable[[Any], dict[str, Any]]) -> Response:
+    def _page(
+        self, query: dict[str, str], rows: list[Any], render: Callable[[Any], dict[str, Any]]
+    ) -> Response:
         cursor = query.get("next_cursor", "")
         start = 0 if not cursor else _cursor_start(cursor)
         if start is None:
@@ -109,7 +119,9 @@ class AccountRoutes:
         balance = self._exchange.ledger.balance(account.name, asset)
         return json_response({"balance": str(balance), "allowances": allowances})
 
-    def _heartbeat(self, now_ns: int, path: str, value: Any, account: Account, api_key: str) -> Response | None:
+    def _heartbeat(
+        self, now_ns: int, path: str, value: Any, account: Account, api_key: str
+    ) -> Response | None:
         """Take a beat: "" arms it; later each beat names the id of the answer before."""
         if path == "/heartbeats":
             self._beat(now_ns, account, api_key)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.sim import errors_text as texts
 from pipeline.sim.accounts import Account
 from pipeline.sim.book import Order, Status
-from pipeline.sim.engine import OrderArrival, Placed
 from pipeline.sim.errors_text import Refusal
 from pipeline.sim.http import Response, json_response, refuse
 from pipeline.sim.orders import Payload, parse, prove
+from pipeline.sim.trades import OrderArrival, Placed
 from pipeline.sim.views import size_text
 
 if TYPE_CHECKING:
@@ -76,19 +76,32 @@ class OrderRoutes:
         self._note(now_ns, payload, account, order, placed)
         return placed
 
-    def _note(self, now_ns: int, payload: Payload, account: Account, order: Order | None,
-              placed: Placed | Refusal) -> None:  # fmt: skip
+    def _note(
+        self, now_ns: int, payload: Payload, account: Account, order: Order | None, placed: Placed | Refusal
+    ) -> None:
         fields = payload.fields
         found = self._exchange.market_by_token.get(str(fields["tokenId"]))
         if found is None:
             return
-        self._exchange.note_arrival(OrderArrival(
-            now_ns=now_ns, batch=self._batches, order_id=order.order_id if order else "", account=account.name,
-            market=found[0], outcome=found[1], is_buy=payload.is_buy, order_type=payload.order_type.value,
-            price_ticks=order.price_ticks if order else 0, maker_micro=fields["makerAmount"],
-            taker_micro=fields["takerAmount"], error=placed.text if isinstance(placed, Refusal) else "",
-            filled=() if isinstance(placed, Refusal) else tuple((t.price_ticks, t.size_micro) for t in placed.trades),
-        ))  # fmt: skip
+        self._exchange.note_arrival(
+            OrderArrival(
+                now_ns=now_ns,
+                batch=self._batches,
+                order_id=order.order_id if order else "",
+                account=account.name,
+                market=found[0],
+                outcome=found[1],
+                is_buy=payload.is_buy,
+                order_type=payload.order_type.value,
+                price_ticks=order.price_ticks if order else 0,
+                maker_micro=fields["makerAmount"],
+                taker_micro=fields["takerAmount"],
+                error=placed.text if isinstance(placed, Refusal) else "",
+                filled=()
+                if isinstance(placed, Refusal)
+                else tuple((t.price_ticks, t.size_micro) for t in placed.trades),
+            )
+        )
 
     def _cancel_one(self, now_ns: int, value: Any, account: Account, _api_key: str) -> Response:
         order_id = value.get("orderID") if isinstance(value, dict) else None
@@ -115,7 +128,8 @@ class OrderRoutes:
         hit = [
             order
             for order in self._open(account)
-            if market in (None, "", order.market.condition) and token in (None, "", order.market.tokens[order.outcome])
+            if market in (None, "", order.market.condition)
+            and token in (None, "", order.market.tokens[order.outcome])
         ]
         return self._cancel(now_ns, hit)
 

@@ -80,7 +80,9 @@ class PublicRoutes:
         if path == "/spreads":
             return json_response({token: self._spread(market, outcome) for token, market, outcome in rows})
         if path == "/last-trades-prices":
-            return json_response([{"token_id": token, **self._last_trade(m, outcome)} for token, m, outcome in rows])
+            return json_response(
+                [{"token_id": token, **self._last_trade(m, outcome)} for token, m, outcome in rows]
+            )
         return json_response({token: self._both_prices(market, outcome) for token, market, outcome in rows})
 
     def _book(self, market: Market, outcome: int, _side: str) -> dict[str, Any]:
@@ -128,7 +130,9 @@ class PublicRoutes:
             return refuse(texts.MARKET_NOT_FOUND)
         minimum = decimal_to_int(market.min_order_size, 2)
         row: dict[str, Any] = {
-            "t": [{"t": token, "o": name} for token, name in zip(market.tokens, market.outcomes, strict=True)],
+            "t": [
+                {"t": token, "o": name} for token, name in zip(market.tokens, market.outcomes, strict=True)
+            ],
             "c": market.condition,
             "mos": minimum // 100 if minimum % 100 == 0 else minimum / 100,
             "mts": market.tick_step / TICKS_PER_USD,

@@ -13,8 +13,8 @@ import orjson
 
 from pipeline.sim.auth import Auth
 from pipeline.sim.book import Order, Status
-from pipeline.sim.engine import Trade
 from pipeline.sim.settings import ExchangeSettings
+from pipeline.sim.trades import Trade
 from pipeline.sim.views import order_row, trade_row
 from pipeline.units import NS_PER_MS
 
@@ -22,8 +22,9 @@ from pipeline.units import NS_PER_MS
 class UserChannel:
     """Sockets that named an account, and the conditions that each asked for (empty = all)."""
 
-    def __init__(self, send: Callable[[int, bytes], None], close: Callable[[int], None],
-                 settings: ExchangeSettings) -> None:  # fmt: skip
+    def __init__(
+        self, send: Callable[[int, bytes], None], close: Callable[[int], None], settings: ExchangeSettings
+    ) -> None:
         self._send = send
         self._close = close
         self._settings = settings

@@ -9,8 +9,8 @@ import orjson
 
 from pipeline.sim.accounts import Account
 from pipeline.sim.book import Order
-from pipeline.sim.engine import Trade
 from pipeline.sim.market import Market
+from pipeline.sim.trades import Trade
 from pipeline.units import NS_PER_MS, NS_PER_S, TICKS_PER_USD, int_to_decimal
 
 OTHER_OWNER = "00000000-0000-4000-8000-000000000000"  # API key shown for other participants
@@ -55,7 +55,7 @@ def order_row(order: Order) -> dict[str, Any]:
 
 
 def trade_row(trade: Trade, viewer: Account, api_key: str) -> dict[str, Any]:
-    """Return the trade as `viewer` sees it: top level is the taker's, its own maker fill is in `maker_orders`."""
+    """Return the trade for `viewer`: top level is the taker's, its maker fill is in `maker_orders`."""
     is_taker = trade.taker is not None and trade.taker.account is viewer
     return {
         "id": trade.trade_id,
@@ -103,8 +103,9 @@ def _other_order(trade: Trade) -> str:
     return "0x" + hashlib.sha256(f"other:{trade.trade_id}".encode()).hexdigest()
 
 
-def book_object(market: Market, outcome: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]],
-                timestamp_ns: int) -> dict[str, Any]:  # fmt: skip
+def book_object(
+    market: Market, outcome: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]], timestamp_ns: int
+) -> dict[str, Any]:
     """Return the REST book of one token, hash included; levels are of the YES view, best first.
 
     Best level last in both arrays; the key order is that of the hash (venue sheet 4 and 5, 2026-11-20).
