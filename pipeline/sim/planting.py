@@ -8,14 +8,16 @@ share belongs to one plant. Quiet quotes breathe (and are put back when our acco
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import InvariantError
 from pipeline.sim.book import MatchedBook
 from pipeline.sim.exchange import Exchange
 from pipeline.sim.market import Commit
 from pipeline.sim.planted import Plant, PlantedEvent
+from pipeline.sim.timers import Timers
 from pipeline.units import MICRO, NS_PER_MS
 
 PLANTS_MAX = 200_000  # of one run
@@ -45,6 +47,8 @@ class Planting:
         self._draw = random.Random(f"planting:{seed}")  # noqa: S311 - reproducible, not secret
         self._current: dict[str, tuple[PlantedEvent, Plant]] = {}  # by event id
         self._event_of = {market.condition: event for event in events for market in event.markets}
+        self._timers = Timers()
+        self._now_ns = 0
         exchange.commit_hooks.append(self._on_commit)
 
     def open(self, now_ns: int) -> None:
@@ -53,6 +57,16 @@ class Planting:
             for market, base in zip(event.markets, event.base, strict=True):
                 self._exchange.foreign_changes(now_ns, market, base)
                 self.opening[market.condition] = tuple(base)
+
+    def pump(self, now_ns: int) -> int | None:
+        """Do what is due, at the time it really happens; return when the next thing is."""
+        self._now_ns = now_ns
+        self._timers.run(now_ns)
+        return self._timers.next_ns()
+
+    def _at(self, when_ns: int, action: Callable[[int], None]) -> None:
+        """A late turn makes a plant late, never antedated: the journal holds what subscribers could see."""
+        self._timers.at(when_ns, lambda _: action(self._now_ns))
 
     def start(self, now_ns: int) -> None:
         """Begin to plant; each event's first plant comes after its own delay."""
@@ -71,7 +85,7 @@ class Planting:
 
     def _plan_next(self, now_ns: int, event: PlantedEvent) -> None:
         delay_ms = self._pace.settle_ms + int(event.draw.expovariate(1 / self._pace.spacing_ms))
-        self._exchange.timers.at(now_ns + delay_ms * NS_PER_MS, lambda at_ns: self._plant(at_ns, event))
+        self._at(now_ns + delay_ms * NS_PER_MS, lambda at_ns: self._plant(at_ns, event))
 
     def _plant(self, now_ns: int, event: PlantedEvent) -> None:
         if not self.is_running or len(self.journal) >= PLANTS_MAX or event.event_id in self._current:
@@ -93,9 +107,7 @@ class Planting:
         for leg in legs:
             changes = [(leg.is_bid, price, size) for price, size in leg.levels]
             self._exchange.foreign_changes(now_ns, event.markets[leg.outcome_index], changes)
-        self._exchange.timers.at(
-            now_ns + plant.life_ns, lambda at_ns: self._withdraw(at_ns, event, plant, "withdrawn")
-        )
+        self._at(now_ns + plant.life_ns, lambda at_ns: self._withdraw(at_ns, event, plant, "withdrawn"))
 
     def _withdraw(self, now_ns: int, event: PlantedEvent, plant: Plant, reason: str) -> None:
         current = self._current.get(event.event_id)
@@ -131,21 +143,19 @@ class Planting:
             if not any(book.anonymous_micro(leg.is_bid, price) for price, _ in leg.levels):
                 plant.end, plant.t_end_ns = "taken", commit.now_ns
                 tidy_ns = event.draw.randint(*self._pace.tidy_ms) * NS_PER_MS
-                self._exchange.timers.at(
-                    commit.now_ns + tidy_ns, lambda at_ns: self._withdraw(at_ns, event, plant, "taken")
-                )
+                self._at(commit.now_ns + tidy_ns, lambda at_ns: self._withdraw(at_ns, event, plant, "taken"))
 
     def _book(self, condition: str) -> MatchedBook:
         book = self._exchange.engine.books[condition]
         if not isinstance(book, MatchedBook):
-            raise TypeError(f"sim.planting: a matched book expected for {condition}, was {type(book).__name__}")
+            raise InvariantError(f"sim.planting: a matched book expected for {condition}, was {type(book).__name__}")
         return book
 
     # -- quiet quotes -------------------------------------------------------------------------
 
     def _plan_breath(self, now_ns: int, event: PlantedEvent) -> None:
         delay_ms = 20 + int(self._draw.expovariate(1 / self._pace.breath_ms))
-        self._exchange.timers.at(now_ns + delay_ms * NS_PER_MS, lambda at_ns: self._breathe(at_ns, event))
+        self._at(now_ns + delay_ms * NS_PER_MS, lambda at_ns: self._breathe(at_ns, event))
 
     def _breathe(self, now_ns: int, event: PlantedEvent) -> None:
         """Resize one quiet quote, by less than half of what it began with."""
@@ -164,11 +174,8 @@ class Planting:
 
     def report(self) -> list[dict[str, Any]]:
         """Return the journal, oldest first, as plain data."""
-        rows = []
-        event_of = {id(plant): event for event, plant in self._current.values()}
-        for plant in self.journal:
-            rows.append(plant_row(plant, is_current=id(plant) in event_of))
-        return rows
+        running = {plant.plant_id for _, plant in self._current.values()}
+        return [plant_row(plant, plant.plant_id in running) for plant in self.journal]
 
 
 def plant_row(plant: Plant, is_current: bool) -> dict[str, Any]:

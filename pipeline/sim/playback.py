@@ -137,7 +137,9 @@ class Player:
             return self._pump_max(now_ns)
         self.flow_ns = int((now_ns - (self.started_ns or now_ns)) * self._speed)
         self._play(now_ns)
-        return 0.001 if not self.is_done else 0.05
+        if self.is_done:
+            return 0.05
+        return max(0.0005, (self._next_at() - self.flow_ns) / self._speed / NS_PER_S)
 
     def _pump_max(self, now_ns: int) -> float:
         if self.is_done:

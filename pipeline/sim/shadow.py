@@ -70,6 +70,8 @@ class ShadowBook:
             self.market.tick_step = decimal_to_int(item["new_tick_size"], 4)
         elif kind == "last_trade_price":
             return self._passed_by_print(item)
+        else:
+            return []  # best_bid_ask comes a millisecond ahead of its changes and says nothing new
         self.text.timestamp_ms = max(self.text.timestamp_ms, now_ms)
         return self._passed_by_quotes()
 
