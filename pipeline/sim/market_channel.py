@@ -268,5 +268,5 @@ class MarketChannel:
         """Tell custom subscribers which outcome pays."""
         payout = market.payout_micro
         winner = 0 if payout is None or payout[0] >= payout[1] else 1
-        frame = render.market_resolved_frame(market, identity.number(market.condition), winner, now_ns // NS_PER_MS)
+        frame = render.market_resolved_frame(market, identity.number("market", market.condition), winner, now_ns // NS_PER_MS)
         self.broadcast(market.condition, [frame], RESOLVED, custom_only=True)

@@ -52,6 +52,8 @@ class Plant:
     """A mispricing for a time. Times are set when it runs."""
 
     plant_id: int
+    event_id: str
+    conditions: tuple[str, ...]  # by leg
     kind: PlantKind
     legs: tuple[Leg, ...]
     life_ns: int
@@ -166,7 +168,9 @@ class PlantedEvent:
         net = net_per_share(kind, best, self.rate_ppm)
         self.plants_count += 1
         edge = edge_usd_micro(kind, legs, self.rate_ppm)
-        return Plant(plant_id, kind, legs, self._life_ns(net > 0), self.step, edge, net)
+        conditions = tuple(self.markets[index].condition for index in indices)
+        life_ns = self._life_ns(net > 0)
+        return Plant(plant_id, self.event_id, conditions, kind, legs, life_ns, self.step, edge, net)
 
     def _prices(self, kind: PlantKind, indices: list[int], wanted: Fraction) -> list[int] | None:
         """Return YES prices whose net edge is the wanted one to within a step, or None."""
