@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.core.packing import Packer
 from pipeline.core.instruments import Instrument
 from pipeline.core.limits import salt_of
-from pipeline.core.risk import Proposal, Verdict, WantedOrder, worst_usd_micro
 from pipeline.core.order import Order
+from pipeline.core.packing import Packer
+from pipeline.core.risk import Proposal, Verdict, WantedOrder, worst_usd_micro
 from pipeline.records import IntentClass, Kind, OrderType
 from pipeline.units import NS_PER_MS, cost_micro
 

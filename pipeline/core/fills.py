@@ -14,6 +14,7 @@ FILLS_MAX = 4_000_000  # fills of one run; the gate refuses new risk at the limi
 QUARANTINE_MAX = 4_096  # fills that name an order we do not know (yet)
 
 _FINAL = (TradeStatus.CONFIRMED, TradeStatus.FAILED)
+_FOLLOWING = (TradeStatus.MINED, TradeStatus.RETRYING, TradeStatus.CONFIRMED)
 
 
 def fill_key(record: Any) -> bytes:
@@ -43,7 +44,7 @@ class FillIndex:
     def apply(self, key: bytes, status: int, order_no: int) -> int:
         """Return 1 when the trade is to be booked, -1 when it is to be taken back, 0 for no change.
 
-        Any status but FAILED books a new trade: MATCHED may have been missed. An unknown status is provisional.
+        Any status but FAILED books a new trade: MATCHED may have been missed. An unknown one is provisional.
         """
         known = self._fills.get(key)
         if known is None:
@@ -63,8 +64,7 @@ class FillIndex:
             self.applied_count -= 1
             self.reversed_count += 1
             return -1
-        is_news = status != known[0] and status in (TradeStatus.MINED, TradeStatus.RETRYING, TradeStatus.CONFIRMED)
-        if is_news:
+        if status != known[0] and status in _FOLLOWING:
             known[0] = status
         else:
             self.repeat_count += 1
@@ -133,4 +133,4 @@ class Quarantine:
         """Replace the quarantine by what `state()` returned."""
         held, rows, self.count, self.lost_count = state
         self._slots = {bytes.fromhex(key): [bytes.fromhex(slot) for slot in slots] for key, slots in held}
-        self._rows = {row: waiting for row, waiting in rows}
+        self._rows = dict(rows)

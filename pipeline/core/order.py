@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -78,6 +79,23 @@ _GROUP_FIELDS = tuple(item.name for item in fields(Group))
 _HASH_PLACE = _ORDER_FIELDS.index("order_hash")
 
 
+def residue_of(group: Group, orders: Mapping[int, Order]) -> dict[int, int]:
+    """Return, per market, the cost of the shares that the group holds beyond the equal part of every leg."""
+    shares, cost, rows = [0] * group.leg_count, [0] * group.leg_count, [0] * group.leg_count
+    for number in group.orders:
+        order = orders.get(number)
+        if order is not None:
+            shares[order.leg_no] += order.filled_micro
+            cost[order.leg_no] += order.spent_usd_micro
+            rows[order.leg_no] = order.row
+    residue: dict[int, int] = {}
+    even = min(shares)
+    for filled, spent, row in zip(shares, cost, rows, strict=True):
+        if filled > even:
+            residue[row] = residue.get(row, 0) - (-spent * (filled - even) // filled)
+    return residue
+
+
 def order_state(order: Order) -> list[Any]:
     """Return the order as JSON values."""
     values = [getattr(order, name) for name in _ORDER_FIELDS]
@@ -100,5 +118,5 @@ def group_state(group: Group) -> list[Any]:
 
 def group_from(state: list[Any]) -> Group:
     """Return the group that `group_state` described."""
-    values = [list(value) if isinstance(value, list) else value for value in state]
+    values: list[Any] = [list(value) if isinstance(value, list) else value for value in state]
     return Group(*values)

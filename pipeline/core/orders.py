@@ -13,13 +13,23 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.core.order import NO_HASH, Group, Order, group_from, group_state, order_from, order_state
+from pipeline.core.order import (
+    NO_HASH,
+    Group,
+    Order,
+    group_from,
+    group_state,
+    order_from,
+    order_state,
+    residue_of,
+)
+from pipeline.core.reservations import Reservations
 from pipeline.records import Cause, OrderState, Origin, Side
 from pipeline.units import NS_PER_S
 
 UNKNOWN_FINAL_NS = 120 * NS_PER_S  # T_UNKNOWN_FINAL: absent everywhere after this, and a cancel says so: dead
 ORDERS_KEPT_MAX = 65_536  # closed orders remembered for late fills
-DUST_MICRO = 1_000  # a claim may exceed its fills by this much for ever: 1 unit a fill is lost on chain (10.5)
+DUST_MICRO = 1_000  # a claim may exceed its fills by this for ever: 1 unit a fill is lost on chain (10.5)
 
 _NOTHING = (OrderState.REJECTED, OrderState.UNSENT, OrderState.DRY)  # nothing is or was open
 _ENDED = (OrderState.MATCHED, OrderState.CANCELED, OrderState.EXPIRED)
@@ -39,12 +49,9 @@ class Orders:
         self._open: dict[int, None] = {}  # order numbers, oldest first
         self._waiting: dict[int, None] = {}  # unanswered
         self._doubtful: dict[int, None] = {}  # UNKNOWN, or ended with fills missing: needs a reconcile
-        self._unknown_rows: dict[int, int] = {}
-        self._reserved_rows: dict[int, int] = {}
-        self._residue_rows: dict[int, int] = {}
+        self.reservations = Reservations()
         self._closed: deque[int] = deque()
         self.cancel_wanted: dict[int, int] = {}  # order number -> Cause; drained by trade
-        self.reserved_usd_micro = 0
         self.stranger_count = 0  # reports of orders that we do not know
         self.refused_count = 0  # reports that are no evidence for what they claim
         self.revived_count = 0  # orders that were over and are not
@@ -71,22 +78,9 @@ class Orders:
         """Return the orders that need a reconcile, oldest doubt first."""
         return tuple(self._orders[number] for number in self._doubtful)
 
-    @property
-    def residue_usd_micro(self) -> int:
-        """Return the cost of shares that closed groups hold beyond their equal part."""
-        return sum(self._residue_rows.values())
-
     def is_busy(self, basket: int) -> bool:
         """Tell whether a group of the basket is open."""
         return basket in self._busy
-
-    def has_unknown(self, row: int) -> bool:
-        """Tell whether an order of the market is UNKNOWN."""
-        return row in self._unknown_rows
-
-    def reserved_row(self, row: int) -> int:
-        """Return what the market's open orders may still take, USD micro."""
-        return self._reserved_rows.get(row, 0)
 
     def find(self, order_no: int, order_hash: bytes) -> Order | None:
         """Return the order by its number, else by its hash; None for a stranger, or when both disagree."""
@@ -113,7 +107,7 @@ class Orders:
         if group is not None:
             group.orders.append(order.order_no)
             group.open_count += 1
-        self._reserve(order)
+        self.reservations.reserve(order)
 
     def asked_cancel(self, order_no: int, now_ns: int) -> None:
         """Take a logged cancel."""
@@ -144,7 +138,7 @@ class Orders:
         state, now_ns = record.state, record.now_ns
         if state == OrderState.SENT:
             order.sent_ns = order.sent_ns or now_ns
-            if order.state == OrderState.INTENDED or order.state == OrderState.UNSENT:
+            if order.state in (OrderState.INTENDED, OrderState.UNSENT):
                 self._move(order, OrderState.SENT, record)
             return
         if state in (OrderState.UNSENT, OrderState.DRY):
@@ -220,14 +214,15 @@ class Orders:
         if sign < 0:
             order.voided_micro += size_micro
         matched = order.filled_micro + order.voided_micro
-        is_spent = order.is_budget and order.side == Side.BUY and order.filled_usd_micro >= order.budget_usd_micro
+        is_buy = order.side == Side.BUY
+        is_spent = order.is_budget and is_buy and order.filled_usd_micro >= order.budget_usd_micro
         if matched >= order.size_micro or is_spent:
             # All that it could get: nothing can rest. A budget order may still get dust at better prices.
             if order.state in (*_PENDING, OrderState.LIVE):
                 self._set(order, OrderState.MATCHED, now_ns, order.cause)
-            order.is_final = order.is_final or is_spent or not order.is_budget or order.side == Side.SELL
+            order.is_final = order.is_final or is_spent or not (order.is_budget and is_buy)
         self.settle(order)
-        self._reserve(order)
+        self.reservations.reserve(order)
 
     def on_timeouts(self, now_ns: int) -> None:
         """Unanswered orders whose time is over are UNKNOWN; called on ticks only."""
@@ -290,10 +285,6 @@ class Orders:
             if order.state in _ENDED and now_ns - order.changed_ns >= timeout_ns:
                 self._doubtful[number] = None
 
-    def forget_residue(self, row: int) -> None:
-        """The market was paid out: its residue is cash."""
-        self._residue_rows.pop(row, None)
-
     # -- inside ---------------------------------------------------------------------------------------
 
     def _move(self, order: Order, state: int, record: Any) -> None:
@@ -303,12 +294,10 @@ class Orders:
     def _set(self, order: Order, state: int, now_ns: int, cause: int) -> None:
         """Change the state and the indexes that hang on it."""
         if order.state == OrderState.UNKNOWN != state:
-            self._unknown_rows[order.row] -= 1
-            if not self._unknown_rows[order.row]:
-                del self._unknown_rows[order.row]
+            self.reservations.count_unknown(order.row, -1)
             self._doubtful.pop(order.order_no, None)
         elif state == OrderState.UNKNOWN != order.state:
-            self._unknown_rows[order.row] = self._unknown_rows.get(order.row, 0) + 1
+            self.reservations.count_unknown(order.row, 1)
         if order.state != state:
             order.changed_ns = now_ns
         order.state, order.cause = int(state), int(cause)
@@ -329,7 +318,7 @@ class Orders:
         for index in (self._open, self._waiting, self._doubtful):
             index.pop(order.order_no, None)
         self.cancel_wanted.pop(order.order_no, None)
-        self._reserve(order)
+        self.reservations.reserve(order)
         self._closed.append(order.order_no)
         group = self._groups.get(order.group_no)
         if group is not None:
@@ -346,19 +335,7 @@ class Orders:
         if group is not None:
             group.open_count += 1
             self._busy.setdefault(group.basket, group.group_no)
-        self._reserve(order)
-
-    def _reserve(self, order: Order) -> None:
-        """Bring the sums to what the order may still take."""
-        due = 0 if order.is_closed else max(0, order.worst_usd_micro - order.spent_usd_micro)
-        change = due - order.reserved_usd_micro
-        order.reserved_usd_micro = due
-        self.reserved_usd_micro += change
-        rest = self._reserved_rows.get(order.row, 0) + change
-        if rest:
-            self._reserved_rows[order.row] = rest
-        else:
-            self._reserved_rows.pop(order.row, None)
+        self.reservations.reserve(order)
 
     def _close_group(self, group: Group) -> None:
         """Free the basket; shares beyond the equal part of every leg are residue, at their cost."""
@@ -367,19 +344,7 @@ class Orders:
         if group.has_residue:
             return  # a revived group closes again; what it gained since is in the positions
         group.has_residue = True
-        shares, cost, rows = [0] * group.leg_count, [0] * group.leg_count, [0] * group.leg_count
-        for number in group.orders:
-            order = self._orders.get(number)
-            if order is None:
-                continue
-            shares[order.leg_no] += order.filled_micro
-            cost[order.leg_no] += order.spent_usd_micro
-            rows[order.leg_no] = order.row
-        even = min(shares)
-        for filled, spent, row in zip(shares, cost, rows, strict=True):
-            if filled > even:
-                left = -(-spent * (filled - even) // filled)
-                self._residue_rows[row] = self._residue_rows.get(row, 0) + left
+        self.reservations.leave(residue_of(group, self._orders))
 
     def _prune(self) -> None:
         """Forget the oldest closed orders beyond the limit, and groups without remembered orders."""
@@ -398,20 +363,20 @@ class Orders:
         """Return everything as JSON values, for a checkpoint."""
         orders = [order_state(order) for order in self._orders.values()]
         groups = [group_state(group) for group in self._groups.values()]
-        maps = [self._busy, self._unknown_rows, self._reserved_rows, self._residue_rows, self.cancel_wanted]
+        maps = [list(self._busy.items()), list(self.cancel_wanted.items()), self.reservations.state()]
         lists = [list(self._open), list(self._waiting), list(self._doubtful), list(self._closed)]
-        counts = [self.reserved_usd_micro, self.stranger_count, self.refused_count, self.revived_count]
-        return [orders, groups, [list(item.items()) for item in maps], lists, counts]
+        counts = [self.stranger_count, self.refused_count, self.revived_count]
+        return [orders, groups, maps, lists, counts]
 
     def load(self, state: list[Any]) -> None:
         """Replace everything by what `state()` returned."""
         orders, groups, maps, lists, counts = state
         self._orders = {order.order_no: order for order in map(order_from, orders)}
-        self._hashes = {
-            order.order_hash: order.order_no for order in self._orders.values() if order.order_hash != NO_HASH}
+        known = [order for order in self._orders.values() if order.order_hash != NO_HASH]
+        self._hashes = {order.order_hash: order.order_no for order in known}
         self._groups = {group.group_no: group for group in map(group_from, groups)}
-        self._busy, self._unknown_rows, self._reserved_rows, self._residue_rows, self.cancel_wanted = (
-            {key: value for key, value in pairs} for pairs in maps)
+        self._busy, self.cancel_wanted = dict(maps[0]), dict(maps[1])
+        self.reservations.load(maps[2])
         self._open, self._waiting, self._doubtful = (dict.fromkeys(item) for item in lists[:3])
         self._closed = deque(lists[3])
-        self.reserved_usd_micro, self.stranger_count, self.refused_count, self.revived_count = counts
+        self.stranger_count, self.refused_count, self.revived_count = counts

@@ -73,7 +73,7 @@ class Positions:
             return False
         if not (min(payout) >= 0 and sum(payout) <= MICRO):
             raise InvariantError(
-                f"core.positions: expected payouts >= 0 that add up to at most {MICRO}, was {payout} (row {row})")
+                f"core.positions: expected payouts >= 0, together at most {MICRO}, was {payout} (row {row})")
         self._payouts[row] = payout
         self._redeem(row)
         return True
@@ -88,7 +88,7 @@ class Positions:
         self.cash_usd_micro += change
 
     def worst_loss_row(self, row: int) -> int:
-        """Return the most that the market's shares can lose, USD micro, >= 0: spent less the paired shares."""
+        """Return the most that the market's shares can lose, USD micro, >= 0: spent less pairs."""
         if row in self._payouts:
             return 0
         held = self._held.get(row, _FLAT)
@@ -123,11 +123,12 @@ class Positions:
 
     def load(self, state: list[Any]) -> None:
         """Replace the ledger by what `state()` returned."""
-        self.cash_usd_micro, self.fees_usd_micro, self.redeemed_usd_micro, held, spent, payouts, redeemed = state
+        self.cash_usd_micro, self.fees_usd_micro, self.redeemed_usd_micro = state[:3]
+        held, spent, payouts, redeemed = state[3:]
         self._held = {row: [yes, no] for row, yes, no in held}
-        self._spent = {row: paid for row, paid in spent}
+        self._spent = dict(spent)
         self._payouts = {row: (yes, no) for row, yes, no in payouts}
-        self._redeemed = {row: paid for row, paid in redeemed}
+        self._redeemed = dict(redeemed)
 
 
 _FLAT = [0, 0]
@@ -178,12 +179,12 @@ class PnlFold:
         """Return the PnL of everything folded so far."""
         ledger = self.positions
         return Pnl(
-            ledger.cash_usd_micro, ledger.fees_usd_micro, ledger.redeemed_usd_micro, self._fills.applied_count,
-            ledger.open_rows, self._mismatches)
+            ledger.cash_usd_micro, ledger.fees_usd_micro, ledger.redeemed_usd_micro,
+            self._fills.applied_count, ledger.open_rows, self._mismatches)
 
 
 def fold_pnl(records: Iterable[bytes | bytearray | memoryview]) -> Pnl:
-    """Return the PnL of log records, one slot each, in log order (stream and decisions in any interleaving)."""
+    """Return the PnL of log records, one slot each, each log in its order, interleaved at will."""
     fold = PnlFold()
     for record in records:
         fold.on_record(record)

@@ -158,8 +158,9 @@ class RiskGate:
             return Verdict(Cause.TOO_MANY_ORDERS, count, orders_max)
         if self._orders.is_busy(proposal.basket):
             return Verdict(Cause.GROUP_BUSY, proposal.basket, 0)
-        if not (self._orders.residue_usd_micro <= limits.residue_usd_micro_max):
-            return Verdict(Cause.RESIDUE, self._orders.residue_usd_micro, limits.residue_usd_micro_max)
+        residue = self._orders.reservations.residue_usd_micro
+        if not (residue <= limits.residue_usd_micro_max):
+            return Verdict(Cause.RESIDUE, residue, limits.residue_usd_micro_max)
         return None
 
     def _market_open(self, row: int, instrument: Instrument) -> Verdict | None:
@@ -168,7 +169,7 @@ class RiskGate:
             return Verdict(Cause.RESOLVED, row, 0)
         if not instrument.is_tradable:
             return Verdict(Cause.NOT_TRADABLE, row, 0)
-        if self._orders.has_unknown(row) or self._quarantine.holds(row):
+        if self._orders.reservations.has_unknown(row) or self._quarantine.holds(row):
             return Verdict(Cause.UNKNOWN_ORDER_OPEN, row, 0)
         return None
 
@@ -179,7 +180,8 @@ class RiskGate:
         cost = fee = 0
         for order in proposal.orders:
             token = (order.row, order.outcome)
-            if not (0 <= order.leg_no < proposal.leg_count and tokens.setdefault(order.leg_no, token) == token):
+            is_leg = 0 <= order.leg_no < proposal.leg_count
+            if not (is_leg and tokens.setdefault(order.leg_no, token) == token):
                 return Verdict(Cause.NOT_PROVEN, order.leg_no, proposal.leg_count)
             shares[order.leg_no] += order.size_micro
             instrument = rows[order.row]
@@ -217,20 +219,20 @@ class RiskGate:
         if not (total <= limits.package_usd_micro_max):
             return Verdict(Cause.LIMIT_ORDER, total, limits.package_usd_micro_max)
         for row, worst in per_row.items():
-            exposure = positions.worst_loss_row(row) + orders.reserved_row(row) + worst
+            exposure = positions.worst_loss_row(row) + orders.reservations.row(row) + worst
             if not (exposure <= limits.market_usd_micro_max):
                 return Verdict(Cause.LIMIT_MARKET, exposure, limits.market_usd_micro_max)
         exposure = self.event_exposure(rows) + total
         if not (exposure <= limits.event_usd_micro_max):
             return Verdict(Cause.LIMIT_EVENT, exposure, limits.event_usd_micro_max)
         spent = self.day_spent_usd_micro if proposal.now_ns // DAY_NS == self.day else 0
-        day = spent + orders.reserved_usd_micro + total
+        day = spent + orders.reservations.usd_micro + total
         if not (day <= limits.day_usd_micro_max):
             return Verdict(Cause.LIMIT_DAY, day, limits.day_usd_micro_max)
         count = orders.open_count + len(proposal.orders)
         if not (count <= limits.open_orders_max):
             return Verdict(Cause.LIMIT_OPEN_ORDERS, count, limits.open_orders_max)
-        free = self.collateral.free(positions.cash_usd_micro, orders.reserved_usd_micro)
+        free = self.collateral.free(positions.cash_usd_micro, orders.reservations.usd_micro)
         if not (total <= free):
             return Verdict(Cause.LIMIT_COLLATERAL, total, free)
         return None
@@ -246,7 +248,7 @@ class RiskGate:
             else:
                 members = tuple(row for row, instrument in rows.items() if not instrument.event)
                 exposure += sum(self._positions.worst_loss_row(row) for row in members)
-            exposure += sum(self._orders.reserved_row(row) for row in members)
+            exposure += sum(self._orders.reservations.row(row) for row in members)
         return exposure
 
 

@@ -126,7 +126,7 @@ class TraderState:
     def _on_resolved(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.RESOLVED].unpack(slot, offset)
         if self.positions.resolve(record.instrument, record.payout_micro_yes, record.payout_micro_no):
-            self.orders.forget_residue(record.instrument)
+            self.orders.reservations.forget_residue(record.instrument)
             for order in self.orders.open_orders:
                 if order.row == record.instrument and not order.cancel_ns:
                     self.orders.cancel_wanted.setdefault(order.order_no, int(Cause.RESOLVED))
@@ -271,7 +271,7 @@ class TraderState:
         self.fills.load(state["fills"])
         self.quarantine.load(state["quarantine"])
         self.subscribe_wanted = dict.fromkeys(state["subscribe_wanted"])
-        self.requests = {number: asked for number, asked in state["requests"]}
+        self.requests = dict(state["requests"])
         self.verdict_ns = {(basket, cause): told for basket, cause, told in state["verdict_ns"]}
-        self.resync_ns = {row: told for row, told in state["resync_ns"]}
+        self.resync_ns = dict(state["resync_ns"])
         self.gate.halt_level = self.halt_level

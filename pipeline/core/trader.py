@@ -90,12 +90,12 @@ class Trader:
         self, route: Callable[[Slot, int, Causing], list[bytes]], slot: Slot, offset: int,
     ) -> Sequence[bytes]:
         seq, now_ns, recv_ns, *_ = HEADER_STRUCT.unpack_from(slot, offset)
-        causing = Causing(seq, now_ns, recv_ns)
-        slots = route(slot, offset, causing)
-        facts = self.facts
+        causing, facts = Causing(seq, now_ns, recv_ns), self.facts
         if facts.halt_level >= HaltLevel.H4:
+            facts.fold(slot, offset)  # keep knowing, decide nothing
             return _NOTHING
-        if facts.orders.cancel_wanted or facts.subscribe_wanted:
+        slots = route(slot, offset, causing)
+        if facts.halt_level < HaltLevel.H4 and (facts.orders.cancel_wanted or facts.subscribe_wanted):
             slots += self._asked(causing, OUTPUT_SLOTS_MAX - len(slots))
         return (run_of(slots),) if slots else _NOTHING
 
@@ -168,10 +168,7 @@ class Trader:
         """Drain what the fold wants: cancels first (they only reduce risk), then subscriptions."""
         facts, slots = self.facts, list[bytes]()
         for order_no, cause in list(facts.orders.cancel_wanted.items())[:min(_CANCELS_MAX, room)]:
-            order = facts.orders.by_no.get(order_no)
-            if order is None or order.is_closed:
-                facts.orders.cancel_wanted.pop(order_no)
-                continue
+            order = facts.orders.by_no[order_no]
             self._decide(decisions.cancel_slot(causing, order, facts.cancel_no + 1, cause), slots)
         for row in list(facts.subscribe_wanted)[:min(_SUBSCRIBES_MAX, room - len(slots))]:
             self._decide(decisions.subscribe_slot(causing, row, facts.request_no + 1), slots)
