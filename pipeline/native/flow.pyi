@@ -1,6 +1,7 @@
 from collections.abc import Buffer
 
 class Source:
+    def has_input(self) -> bool: ...
     def read(self, slots_max: int = 64) -> bytes: ...
 
 class Sink:
