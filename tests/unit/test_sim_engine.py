@@ -307,3 +307,19 @@ def test_time_never_decreases() -> None:
     exchange, _, _ = venue()
     with pytest.raises(InvariantError):
         exchange.on_timer(NOW_NS - 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tick_step": 7},
+        {"version": "v3"},
+        {"tokens": ("0x1", "2")},
+        {"min_order_size": "five"},
+        {"tokens": ("11", "9")},
+    ],
+)
+def test_markets_that_cannot_be_judged_are_refused(change: dict[str, Any]) -> None:
+    """A market of an unknown tick, version or id, or with a token known already, stops the start."""
+    with pytest.raises(InvariantError):
+        exchange_of([Trader()], [market(), market(**({"condition": "0x2", "tokens": ("21", "22")} | change))])
