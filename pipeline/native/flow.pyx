@@ -18,6 +18,10 @@ cdef class Source:
     cdef void advance(self, uint64_t count) noexcept nogil:
         pass
 
+    def has_input(self):
+        """Tell whether a slot is readable now."""
+        return self.available() != 0
+
     def read(self, Py_ssize_t slots_max=64):
         """Return up to `slots_max` whole slots as bytes and give them back; b"" when there is none.
 
@@ -52,6 +56,13 @@ cdef class Sink:
         return NULL
 
     cdef void publish(self, uint32_t count) noexcept nogil:
+        self.close_run(count)
+        self.flush()
+
+    cdef void close_run(self, uint32_t count) noexcept nogil:
+        pass
+
+    cdef void flush(self) noexcept nogil:
         pass
 
     def push(self, const unsigned char[::1] data not None):
