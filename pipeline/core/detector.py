@@ -140,6 +140,11 @@ class Detector:
         return self._books.get(row)
 
     @property
+    def watched_rows(self) -> list[int]:
+        """Return the rows that belong to a basket; `TOP` records of all others change nothing here."""
+        return list(self._books)
+
+    @property
     def watches(self) -> Sequence[Watch]:
         """Every basket under observation."""
         return self._strategy.watches
