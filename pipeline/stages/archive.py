@@ -14,7 +14,7 @@ from pipeline.core.checkpoint import serialise
 from pipeline.core.trader import Trader
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
-from pipeline.records import CODECS, HEADER_STRUCT, SLOT_BYTES, Kind, kind_of
+from pipeline.records import HEADER_STRUCT, SLOT_BYTES, Kind
 from pipeline.stages.stage import Counts
 
 CHECKPOINT_RECORDS = 4_096
@@ -25,7 +25,6 @@ STREAM_KINDS = (
     Kind.INSTRUMENT, Kind.CONFIG, Kind.HALT, Kind.TICK, Kind.LANE_UP, Kind.RESUME, Kind.CLOCK_STEP, Kind.REPORT,
     Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.RESOLVED,
 )
-_PACKAGE = CODECS[Kind.PACKAGE]
 
 
 class ArchiveStage:
@@ -77,11 +76,8 @@ class ArchiveStage:
             self._waiting = self._decided.read(256)
 
     def _cause_of(self, at: int) -> int:
-        """Return the stream position that caused the decision at `at`; its own field says so."""
-        kind = kind_of(self._waiting, at)
-        codec = CODECS[Kind(kind)]
-        place = codec.at.get("cause_seq")
-        return int(codec.struct.unpack_from(self._waiting, at)[place]) if place is not None else 0
+        """Return the stream position that caused the decision at `at`: each carries it as `source_seq`."""
+        return int(HEADER_STRUCT.unpack_from(self._waiting, at)[3])
 
     def _write(self) -> None:
         self._since = 0
