@@ -16,7 +16,16 @@ def venue_hash(  # noqa: PLR0913
     market: str, asset: str, timestamp: str, bids: dict[str, str], asks: dict[str, str],
     min_order_size: str, tick: str, neg_risk: bool, last_trade: str,
 ) -> str:  # fmt: skip
-    """Return SHA-1 of the compact JSON (venue sheet 5): bids ascending, asks descending."""
+    """Return SHA-1 of the compact JSON (venue sheet 5)."""
+    text = venue_text(market, asset, timestamp, bids, asks, min_order_size, tick, neg_risk, last_trade)
+    return hashlib.sha1(text.encode()).hexdigest()
+
+
+def venue_text(  # noqa: PLR0913
+    market: str, asset: str, timestamp: str, bids: dict[str, str], asks: dict[str, str],
+    min_order_size: str, tick: str, neg_risk: bool, last_trade: str,
+) -> str:  # fmt: skip
+    """Return what is hashed: bids ascending, asks descending, the best level last."""
     book = {
         "market": market,
         "asset_id": asset,
@@ -29,7 +38,7 @@ def venue_hash(  # noqa: PLR0913
         "neg_risk": neg_risk,
         "last_trade_price": last_trade,
     }
-    return hashlib.sha1(json.dumps(book, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+    return json.dumps(book, separators=(",", ":"), ensure_ascii=False)
 
 
 @dataclass
@@ -51,6 +60,20 @@ class TokenBook:
         return venue_hash(
             self.market, self.asset, self.timestamp, self.bids, self.asks, "5", self.tick, neg_risk, trade
         )
+
+    def searched(self, neg_risk: bool) -> str | None:
+        """Return the last trade price (three decimals) that explains the announced hash, or None."""
+        marker = "0.LTP"
+        whole = venue_text(
+            self.market, self.asset, self.timestamp, self.bids, self.asks, "5", self.tick, neg_risk, marker
+        )
+        prefix = hashlib.sha1(whole[: whole.rindex(marker)].encode())
+        for trade in ("", *(f"0.{n:03d}" for n in range(1, 1000))):
+            attempt = prefix.copy()
+            attempt.update(f'{trade}"}}'.encode())
+            if attempt.hexdigest() == self.digest:
+                return trade
+        return None
 
 
 @dataclass
@@ -78,6 +101,8 @@ class Follower:
             elif kind == "price_change":
                 self._on_change(item)
             elif kind == "tick_size_change":
+                if item["asset_id"] in self.dirty:
+                    self.check(item["asset_id"])  # what came before was hashed with the old tick
                 self.books[item["asset_id"]].tick = item["new_tick_size"]
             elif kind == "last_trade_price":
                 self.prints.append(item)
@@ -119,14 +144,13 @@ class Follower:
         book = self.books[asset]
         neg_risk = self.neg_risk[book.market]
         if book.computed(neg_risk) != book.digest:
-            trades = ["", *(f"0.{n:03d}" for n in range(1, 1000)), *(f"0.{n:04d}" for n in range(1, 10_000))]
-            found = [trade for trade in trades if book.computed(neg_risk, trade) == book.digest]
-            if not found:
+            found = book.searched(neg_risk)
+            if found is None:
                 self.wrong.append(f"{asset} at {book.timestamp}")
                 return
             for other in self.books.values():
                 if other.market == book.market:
-                    other.last_trade = found[0]
+                    other.last_trade = found
         self.proven += 1
 
     def check_all(self) -> None:
