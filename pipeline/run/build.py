@@ -154,7 +154,7 @@ def _sequencer(name: str, ident: str, env: Env) -> Built:
         [Reader(private), *(env.channels.ring_reader(ring) for ring in control)],
         [env.channels.ring_reader(ring) for ring in feeds],
         env.channels.log_writer(wiring.STREAM),
-        stream_lag_records_max=env.config.books.stream_lag_records_max)
+        instruments_max=env.config.universe.instruments_max + 1, stream_lag_records_max=env.config.books.stream_lag_records_max)
     stage = sequencer.SequencerStage(
         name, native, halt_page, Writer(private), env.book_position, env.clock, env.counts,
         env.channels.stamps("sequencer"))
