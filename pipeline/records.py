@@ -15,6 +15,7 @@ import collections
 import enum
 import hashlib
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -295,7 +296,7 @@ INSTRUMENT = [
     ("reserved", "u1", 20),
 ]
 
-#: Whole book of one outcome token: `bid_count` levels, then `ask_count`, in this slot; best first not required.
+#: Whole book of one outcome token: `bid_count` levels, then `ask_count`, in this slot; in any order.
 SNAPSHOT = [
     ("venue_ns", "<i8"), ("hash", "u1", 20),  # SHA-1; zero = none announced
     ("last_trade_ticks", "<u4"),  # with last_trade_state = 2
@@ -348,7 +349,7 @@ RESOLVED = [
 #: What happened to one order of ours; changes order state only, positions never.
 REPORT = [
     ("order_no", "<u8"), ("group_no", "<u8"), ("order_hash", "u1", _BYTES32),  # order_no 0: match by hash
-    ("venue_ns", "<i8"), ("making_micro", "<i8"), ("taking_micro", "<i8"),  # what the answer claims; -1 = silent
+    ("venue_ns", "<i8"), ("making_micro", "<i8"), ("taking_micro", "<i8"),  # the answer claims; -1 = silent
     ("matched_micro", "<i8"),  # cumulative shares the venue reports; -1 = silent
     ("state", "u1"), ("origin", "u1"),  # OrderState; Origin
     ("cause", "<u2"), ("http_status", "<u2"), ("account", "<u2"),
@@ -399,7 +400,8 @@ IDEA = [
     ("leg_size_micro", "<i8", IDEA_LEGS),
     ("leg_no", "u1", IDEA_LEGS), ("leg_outcome", "u1", IDEA_LEGS), ("leg_side", "u1", IDEA_LEGS),
     ("leg_type", "u1", IDEA_LEGS),
-    ("reserved", "<u8", 4),
+    ("partial_loss_usd_micro", "<i8"),  # upper bound of the loss over every partial fill
+    ("reserved", "<u8", 3),
 ]
 
 #: trade: one package passed the gate; its intents follow in the same run.
@@ -416,8 +418,9 @@ INTENT = [
     ("order_no", "<u8"), ("group_no", "<u8"), ("cause_seq", "<u8"),
     ("deadline_ns", "<i8"), ("timestamp_ms", "<i8"), ("salt", "<u8"),
     ("maker_amount", "<i8"), ("taker_amount", "<i8"),  # 1e-6 units given and wanted
-    ("size_micro", "<i8"), ("expiration_s", "<i8"), ("worst_usd_micro", "<i8"),  # reserved collateral incl. fee
-    ("price_ticks", "<u4"), ("leg_no", "u1"), ("leg_count", "u1"), ("batch_index", "u1"), ("batch_count", "u1"),
+    ("size_micro", "<i8"), ("expiration_s", "<i8"), ("worst_usd_micro", "<i8"),  # collateral incl. fee
+    ("price_ticks", "<u4"), ("leg_no", "u1"), ("leg_count", "u1"),
+    ("batch_index", "u1"), ("batch_count", "u1"),
     ("outcome", "u1"), ("side", "u1"), ("order_type", "u1"), ("intent_class", "u1"),
     ("post_only", "u1"), ("account", "u1"), ("cancel_rest", "u1"), ("reserved0", "u1"),
     ("reserved", "<u8", 13),
@@ -439,7 +442,10 @@ VERDICT = [
 #: trade -> feed / refdata / account: served under rate budgets.
 SUBSCRIBE = [("request_no", "<u8"), ("reserved", "<u8", 25)]
 RESYNC = [("request_no", "<u8"), ("cause", "<u2"), ("reserved0", "u1", 6), ("reserved", "<u8", 24)]
-RECONCILE = [("request_no", "<u8"), ("cause", "<u2"), ("account", "<u2"), ("reserved0", "<u4"), ("reserved", "<u8", 24)]
+RECONCILE = [
+    ("request_no", "<u8"), ("order_no", "<u8"), ("order_hash", "u1", _BYTES32),  # 0 and zero: everything
+    ("cause", "<u2"), ("account", "<u2"), ("reserved0", "<u4"), ("reserved", "<u8", 19),
+]
 
 #: trade is alive and healthy; the venue heartbeat depends on it.
 BEAT = [("beat_no", "<u8"), ("open_orders", "<u8"), ("reserved", "<u8", 24)]
@@ -495,14 +501,15 @@ DTYPES: dict[Kind, np.dtype[np.void]] = {
 HEADER_DTYPE = np.dtype(HEADER)
 assert HEADER_DTYPE.itemsize == HEADER_BYTES
 for _kind, _checked in DTYPES.items():
-    assert _checked.itemsize == SLOT_BYTES, f"{_kind.name} has {_checked.itemsize} bytes, expected {SLOT_BYTES}"
+    assert _checked.itemsize == SLOT_BYTES, f"{_kind.name}: {_checked.itemsize} bytes, not {SLOT_BYTES}"
 
 
 def layout_hash() -> int:
     """Return 64 bits that change when any layout, kind or flag number changes."""
     described = [str(LAYOUT_VERSION), *(f"{k.name}={k.value}:{DTYPES[k].descr}" for k in DTYPES)]
     numbers: list[type[enum.IntEnum] | type[enum.IntFlag]] = [
-        Kind, Flag, Rule, Side, Outcome, OrderType, IntentClass, HaltLevel, OrderState, Cause, TradeStatus, Origin,
+        Kind, Flag, Rule, Side, Outcome, OrderType, IntentClass, HaltLevel, OrderState, Cause, TradeStatus,
+        Origin,
     ]
     for table in numbers:
         described += [f"{table.__name__}.{m.name}={m.value}" for m in table]
@@ -549,7 +556,8 @@ class Codec:
         self.names = tuple(names)
         self.tuple_type: Any = collections.namedtuple(kind.name.title().replace("_", ""), names)  # type: ignore[misc]
         self._build = eval(f"lambda t, new: new(({', '.join(parts)}))")  # noqa: S307 - built from the tables above
-        assert self.struct.size == SLOT_BYTES
+        if self.struct.size != SLOT_BYTES:
+            raise InvariantError(f"records: {kind.name} packs {self.struct.size} bytes, not {SLOT_BYTES}")
 
     def unpack(self, data: bytes | bytearray | memoryview, offset: int = 0) -> Any:
         """Return the record at `offset` bytes as a named tuple."""
@@ -576,13 +584,29 @@ class Codec:
 CODECS: dict[Kind, Codec] = {kind: Codec(kind) for kind in DTYPES}
 HEADER_STRUCT = struct.Struct("<QqqQHHIHBBI")  # fields in the order of HEADER
 KIND_OFFSET = 32  # byte offset of `kind`, little-endian u16
+PARTS_OFFSET = 43  # byte offset of `parts`
 assert HEADER_STRUCT.size == HEADER_BYTES
-assert HEADER_DTYPE.fields is not None and HEADER_DTYPE.fields["kind"][1] == KIND_OFFSET
+assert HEADER_DTYPE.fields is not None
+assert (KIND_OFFSET, PARTS_OFFSET) == (HEADER_DTYPE.fields["kind"][1], HEADER_DTYPE.fields["parts"][1])
+
+
+def kind_of(data: bytes | bytearray | memoryview, offset: int = 0) -> int:
+    """Return the kind number of the record at `offset`."""
+    return data[offset + KIND_OFFSET] | data[offset + KIND_OFFSET + 1] << 8
+
+
+def runs(data: bytes) -> Iterator[bytes]:
+    """Yield the runs of whole slots that `data` holds, in order."""
+    at = 0
+    while at < len(data):
+        end = at + (data[at + PARTS_OFFSET] or 1) * SLOT_BYTES
+        yield data[at:end]
+        at = end
 
 
 def unpack(slot: bytes | bytearray | memoryview, offset: int = 0) -> Any:
     """Return the record at `offset` by its own kind; raises InvariantError for an unknown kind."""
-    number = slot[offset + KIND_OFFSET] | slot[offset + KIND_OFFSET + 1] << 8
+    number = kind_of(slot, offset)
     codec = CODECS.get(number)  # type: ignore[call-overload]
     if codec is None:
         raise InvariantError(f"records: kind {number} is not known to layout {LAYOUT_VERSION}")

@@ -45,7 +45,8 @@ def render() -> str:
     for table in (records.Kind, records.Flag, records.Rule, records.Cause):
         lines += _enum(table)
     # Packed: every dtype is packed and has no implicit padding; the sizes are asserted there.
-    lines += ["cdef packed struct Slot:", *(_field(f)[4:] for f in records.HEADER), "    uint8_t payload[208]", ""]
+    header = [_field(f)[4:] for f in records.HEADER]
+    lines += ["cdef packed struct Slot:", *header, "    uint8_t payload[208]", ""]
     for kind in records.DTYPES:
         name = kind.name.title().replace("_", "") + "Slot"
         lines += [f"cdef packed struct {name}:"]

@@ -590,7 +590,8 @@ cdef packed struct IdeaSlot:
     uint8_t leg_outcome[6]
     uint8_t leg_side[6]
     uint8_t leg_type[6]
-    uint64_t reserved[4]
+    int64_t partial_loss_usd_micro
+    uint64_t reserved[3]
 
 cdef packed struct PackageSlot:
     uint64_t seq
@@ -748,10 +749,12 @@ cdef packed struct ReconcileSlot:
     uint8_t parts
     uint32_t check
     uint64_t request_no
+    uint64_t order_no
+    uint8_t order_hash[32]
     uint16_t cause
     uint16_t account
     uint32_t reserved0
-    uint64_t reserved[24]
+    uint64_t reserved[19]
 
 cdef packed struct BeatSlot:
     uint64_t seq

@@ -1,0 +1,46 @@
+"""`pm inspect LOG`: records in words, or as JSON lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import typer
+
+from pipeline.errors import UsageError
+from pipeline.native.log import LogReader
+from pipeline.native.relay import Filter
+from pipeline.records import SLOT_BYTES, Kind
+from pipeline.store.words import describe, fields
+
+
+def kinds_named(names: tuple[str, ...]) -> list[Kind]:
+    """Return the kinds of these names; all when none is given. Raises UsageError."""
+    if not names:
+        return list(Kind)
+    unknown = [name for name in names if name.upper() not in Kind.__members__]
+    if unknown:
+        known = ", ".join(kind.name.lower() for kind in Kind)
+        raise UsageError(f"inspect: kind {unknown[0]!r} is not known; expected one of {known}")
+    return [Kind[name.upper()] for name in names]
+
+
+def open_log(directory: Path, first: int = 0) -> LogReader:
+    """Open a log for reading; a missing one is a usage error with the fix."""
+    if not directory.is_dir() or not any(directory.glob("*.log")):
+        raise UsageError(
+            f"inspect: {directory} holds no log segments (*.log); give a log's directory, such as state/logs/decisions")
+    return LogReader(str(directory), directory.name, first)
+
+
+def inspect_log(directory: Path, first: int, count: int, kinds: tuple[str, ...], as_json: bool) -> None:
+    """Print up to `count` records from `first` on."""
+    reader = open_log(directory, first)
+    wanted = Filter(reader, kinds_named(kinds))
+    shown = 0
+    while data := wanted.read(256):
+        for at in range(0, len(data), SLOT_BYTES):
+            if count and shown >= count:
+                return
+            typer.echo(orjson.dumps(fields(data, at)).decode() if as_json else describe(data, at))
+            shown += 1

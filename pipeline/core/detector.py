@@ -1,0 +1,199 @@
+"""detect: watches every basket and says which can be bought now.
+
+Reads the `tops` stream (TOP and all records that book passes on); writes IDEA runs, one a profitable
+basket, after the record that caused them. Consumes nothing: the stage passes every record on.
+
+An IDEA keeps `seq`, `now_ns` and `recv_ns` of its cause; `source_seq` carries the newest venue time of the
+books it was priced from, so that trade can say how old the prices were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.core.limits import NO_LIMITS, limits_of
+from pipeline.core.packing import run_of
+from pipeline.core.strategies.basket import BasketStrategy, Watch
+from pipeline.core.strategies.interface import Idea
+from pipeline.core.tops import Book
+from pipeline.records import (
+    CODECS,
+    HEADER_STRUCT,
+    IDEA_LEGS,
+    KIND_OFFSET,
+    Cause,
+    Flag,
+    Kind,
+    TradeStatus,
+)
+from pipeline.units import PPM
+
+_TOP_KIND = int(Kind.TOP)
+_TICK_KIND = int(Kind.TICK)
+_NOTHING: Sequence[bytes] = ()
+_PICO_PER_PPM = 1_000_000  # 1e-12 USD a share in a millionth of a USD a share
+
+
+class Detector:
+    """A pure fold: the same records in give the same IDEA runs out."""
+
+    def __init__(self, strategy: BasketStrategy | None = None) -> None:
+        self._strategy = strategy or BasketStrategy()
+        self._books = self._strategy.books  # the hot lookup; owned by the strategy
+        self._limits = NO_LIMITS
+        self._idea_no = 0
+        self.tops_count = 0
+        self._handlers: dict[int, Any] = {
+            int(Kind.INSTRUMENT): self._on_instrument,
+            int(Kind.TICK_STEP): self._on_tick_step,
+            int(Kind.CONFIG): self._on_config,
+            int(Kind.STALE): self._on_stale,
+            int(Kind.GAP): self._on_gap,
+            int(Kind.FILL): self._on_fill,
+            int(Kind.REPORT): self._on_report,
+            int(Kind.RESOLVED): self._on_resolved,
+        }
+
+    def on_record(self, slot: bytes | bytearray | memoryview, offset: int = 0) -> Sequence[bytes]:
+        """Return the IDEA runs that the record at `offset` causes; they stand after it in the stream."""
+        kind = slot[offset + KIND_OFFSET]
+        if kind == _TOP_KIND:
+            book = self._books.get(int.from_bytes(slot[offset + 36:offset + 40], "little"))
+            if book is None:
+                return _NOTHING
+            self.tops_count += 1
+            is_priced = book.take(slot, offset)
+            now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")
+            ideas = self._strategy.on_top(book, now_ns, is_priced=is_priced)
+            return self._render(ideas, slot, offset) if ideas else _NOTHING
+        if kind == _TICK_KIND:
+            now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")
+            ideas = self._strategy.on_tick(now_ns)
+            return self._render(ideas, slot, offset) if ideas else _NOTHING
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            handler(slot, offset)
+        return _NOTHING
+
+    def _on_instrument(self, slot: bytes, offset: int) -> None:
+        changed = self._strategy.instruments.apply(slot, offset)
+        if changed is not None:
+            self._strategy.on_instrument(changed)
+
+    def _on_tick_step(self, slot: bytes, offset: int) -> None:
+        changed = self._strategy.instruments.apply_tick_step(slot, offset)
+        if changed is not None:
+            self._strategy.on_instrument(changed)
+
+    def _on_config(self, slot: bytes, offset: int) -> None:
+        self._limits = limits_of(slot, offset)
+        self._strategy.on_limits(self._limits)
+
+    def _on_stale(self, slot: bytes, offset: int) -> None:
+        record = CODECS[Kind.STALE].unpack(slot, offset)
+        book = self._books.get(record.instrument)
+        if book is not None and record.cause != Cause.NONE:
+            book.flags |= Flag.STALE
+
+    def _on_gap(self, slot: bytes, offset: int) -> None:
+        """Every book of the shard, or the one named, is stale until its next fresh top."""
+        record = CODECS[Kind.GAP].unpack(slot, offset)
+        if record.instrument:
+            book = self._books.get(record.instrument)
+            if book is not None:
+                book.flags |= Flag.STALE
+            return
+        for book in self._books.values():
+            if book.instrument.shard == record.shard:
+                book.flags |= Flag.STALE
+
+    def _on_fill(self, slot: bytes, offset: int) -> None:
+        """Depth that an older top shows is ours already (only the first status of a trade counts)."""
+        record = CODECS[Kind.FILL].unpack(slot, offset)
+        book = self._books.get(record.instrument)
+        if book is not None and record.status == TradeStatus.MATCHED:
+            book.touch(record.venue_ns, record.now_ns + self._limits.cooldown_ns)
+
+    def _on_report(self, slot: bytes, offset: int) -> None:
+        record = CODECS[Kind.REPORT].unpack(slot, offset)
+        self._strategy.on_report(record.instrument, record.state, record.now_ns)
+
+    def _on_resolved(self, slot: bytes, offset: int) -> None:
+        record = CODECS[Kind.RESOLVED].unpack(slot, offset)
+        book = self._books.get(record.instrument)
+        if book is not None:
+            book.is_resolved = True
+
+    def _render(
+        self, ideas: Sequence[Idea], slot: bytes | bytearray | memoryview, offset: int,
+    ) -> list[bytes]:
+        seq, now_ns, recv_ns, *_ = HEADER_STRUCT.unpack_from(slot, offset)
+        runs = []
+        for idea in ideas:
+            self._idea_no += 1
+            runs.append(idea_run(idea, self._idea_no, seq, now_ns, recv_ns))
+        return runs
+
+    def book(self, row: int) -> Book | None:
+        """Return what is known of a watched row, None for all others."""
+        return self._books.get(row)
+
+    @property
+    def watched_rows(self) -> list[int]:
+        """Return the rows that belong to a basket; `TOP` records of all others change nothing here."""
+        return list(self._books)
+
+    @property
+    def watches(self) -> Sequence[Watch]:
+        """Every basket under observation."""
+        return self._strategy.watches
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return counters for `pm status`: baskets, tops of watched rows, ideas, refusals by cause."""
+        refusals = {f"refused_{cause.name.lower()}": count for cause, count in self._strategy.counts.items()}
+        return {
+            "baskets": len(self._strategy.watches), "tops": self.tops_count, "ideas": self._idea_no,
+            **refusals}
+
+    def why_nothing(self) -> list[str]:
+        """Return, in words, what kept every basket from becoming an idea; for people, not for decisions."""
+        if self._limits.missing:
+            return [f"no limits: {self._limits.missing} is missing"]
+        watches = self._strategy.watches
+        if not watches:
+            known = len(self._strategy.instruments.rows)
+            return [f"no baskets: {known} instruments known, no complete and proven event among them"]
+        stale = sum(1 for watch in watches if any(book.flags & Flag.STALE for book in watch.books))
+        below = [watch for watch in watches if not watch.ideas]
+        best = max(watches, key=lambda watch: watch.best)
+        edge_ppm = best.best // _PICO_PER_PPM
+        lines = [
+            f"baskets {len(watches)}, stale now {stale}, without an idea {len(below)}",
+            f"best edge at the best prices {edge_ppm} of {PPM} a share (basket {best.basket.number})"]
+        lines += [f"{cause.name.lower()}: {count}" for cause, count in self._strategy.counts.items()]
+        return lines
+
+
+def idea_run(idea: Idea, idea_no: int, seq: int, now_ns: int, recv_ns: int) -> bytes:
+    """Return the IDEA run: six orders a slot, every slot repeats the head."""
+    orders, package = idea.package.orders, idea.package
+    slots = []
+    for start in range(0, len(orders), IDEA_LEGS):
+        part = orders[start:start + IDEA_LEGS]
+        slots.append(CODECS[Kind.IDEA].pack(
+            seq=seq, now_ns=now_ns, recv_ns=recv_ns, source_seq=max(0, idea.venue_ns), idea_no=idea_no,
+            basket=idea.basket, event=idea.event, payout_usd_micro=package.payout_usd_micro,
+            cost_usd_micro=package.cost_usd_micro, fee_usd_micro=package.fee_usd_micro,
+            size_micro=package.size_micro, strategy=idea.strategy, leg_count=idea.leg_count,
+            order_count=len(orders), in_part=len(part),
+            leg_instrument=[order.row for order in part],
+            leg_price_ticks=[order.price_ticks for order in part],
+            leg_size_micro=[order.size_micro for order in part],
+            leg_no=bytes(order.leg_no for order in part).ljust(IDEA_LEGS, b"\0"),
+            leg_outcome=bytes(order.outcome for order in part).ljust(IDEA_LEGS, b"\0"),
+            leg_side=bytes(IDEA_LEGS),  # Side.BUY
+            leg_type=bytes(order.order_type for order in part).ljust(IDEA_LEGS, b"\0"),
+            partial_loss_usd_micro=package.partial_loss_usd_micro))
+    return run_of(slots)

@@ -1,0 +1,302 @@
+"""Baskets: things to buy together whose payout is proven, and the strategy that watches them.
+
+Builders make baskets when instruments change. The strategy keeps one running sum per basket, O(1) a top,
+and sizes a basket only while that sum is profitable. Reads books through `on_top`; returns ideas.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pipeline.core.fees import PICO_PER_USD
+from pipeline.core.instruments import Instrument, Instruments
+from pipeline.core.limits import BATCH_ORDERS_MAX, NO_LIMITS, Limits
+from pipeline.core.proof import proven_payout
+from pipeline.core.sizing import Package, Refusal, price_package
+from pipeline.core.strategies.interface import Idea
+from pipeline.core.tops import Book
+from pipeline.records import Cause, Outcome, Rule
+from pipeline.units import MICRO
+
+_MISSING_PICO = 1_000 * PICO_PER_USD  # a leg that nobody sells: no basket is profitable with it
+_NEVER_NS = 1 << 62
+_SUBSETS_MAX = 4  # subsets of a sell-all basket that are priced, best outcomes first
+_EVENT_MAX = 1 << 29  # a basket number is event << 3 | strategy: the same after every restart
+
+
+class StrategyId(enum.IntEnum):
+    """Which builder made a basket; the numbers stand in records."""
+
+    BUY_ALL = 1
+    SELL_ALL = 2
+    PAIR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Basket:
+    """Tokens to buy in equal shares: (row, outcome) of each leg.
+
+    is_subset: any subset of k legs is a basket as well and pays k - 1 (NO tokens of exclusive outcomes).
+    """
+
+    number: int
+    strategy: StrategyId
+    event: int
+    legs: tuple[tuple[int, int], ...]
+    is_subset: bool
+
+
+def _basket(strategy: StrategyId, key: int, event: int, legs: tuple[tuple[int, int], ...]) -> Basket:
+    """Number a basket by what it is made of, so that it has the same number after a restart."""
+    return Basket(key << 3 | strategy, strategy, event, legs, strategy == StrategyId.SELL_ALL)
+
+
+def buy_all(instruments: Instruments, instrument: Instrument) -> list[Basket]:
+    """Return the basket of every YES of an exclusive and exhaustive event: pays 1 in every world."""
+    rows = instruments.event_rows(instrument.event)
+    structure = instruments.structure(instrument.event)
+    if structure is None or not (structure.exclusive and structure.exhaustive):
+        return []
+    if len(rows) > BATCH_ORDERS_MAX:
+        return []  # one order a leg does not fit into one batch
+    legs = tuple((row, int(Outcome.YES)) for row in rows)
+    if proven_payout(instruments, [(*leg, MICRO) for leg in legs]) != MICRO:
+        return []
+    return [_basket(StrategyId.BUY_ALL, instrument.event, instrument.event, legs)]
+
+
+def sell_all(instruments: Instruments, instrument: Instrument) -> list[Basket]:
+    """Return the basket of NO tokens of an exclusive event: k of them pay k - 1 in every world."""
+    rows = instruments.event_rows(instrument.event)
+    structure = instruments.structure(instrument.event)
+    if structure is None or not structure.exclusive:
+        return []
+    legs = tuple((row, int(Outcome.NO)) for row in rows)
+    if proven_payout(instruments, [(*leg, MICRO) for leg in legs]) != (len(legs) - 1) * MICRO:
+        return []
+    return [_basket(StrategyId.SELL_ALL, instrument.event, instrument.event, legs)]
+
+
+def pair(instruments: Instruments, instrument: Instrument) -> list[Basket]:
+    """Return the basket of both tokens of one condition that have books of their own: pays 1.
+
+    Two rows of one condition, neither mirrored, the second's first token being the first's second. Within a
+    mirrored book YES + NO below 1 is a crossed book: stale data first, never a trade.
+    """
+    rows = instruments.condition_rows(instrument.condition)
+    members = [instruments.rows[row] for row in rows]
+    if len(members) != 2 or any(member.has(Rule.MIRRORED) for member in members):  # noqa: PLR2004 - a pair
+        return []
+    legs = tuple((row, int(Outcome.YES)) for row in rows)
+    if proven_payout(instruments, [(*leg, MICRO) for leg in legs]) != MICRO:
+        return []
+    return [_basket(StrategyId.PAIR, min(rows), 0, legs)]
+
+
+#: Every way to make baskets; each returns the baskets of the events that the instrument belongs to.
+BUILDERS: dict[str, Callable[[Instruments, Instrument], list[Basket]]] = {
+    "buy_all": buy_all, "sell_all": sell_all, "pair": pair,
+}
+
+
+class Watch:
+    """One basket under observation: the running sum of its best prices and its last answer."""
+
+    __slots__ = (
+        "basket", "best", "books", "cause", "gains", "ideas", "limit", "retry_ns", "seen", "total", "value")
+
+    def __init__(self, basket: Basket, books: Sequence[Book]) -> None:
+        self.basket = basket
+        self.books = tuple(books)
+        self.gains = [self.gain(leg_no) for leg_no in range(len(self.books))]
+        # What one share of everything gains at the best prices, 1e-12 USD; profitable above zero.
+        self.total = sum(self.gains) + (-PICO_PER_USD if basket.is_subset else PICO_PER_USD)
+        self.best = self.total
+        self.seen: tuple[bytes, ...] = ()
+        self.retry_ns = 0
+        self.cause, self.value, self.limit = Cause.NONE, 0, 0
+        self.ideas = 0
+
+    def gain(self, leg_no: int) -> int:
+        """Return what the leg adds to the sum: minus its cost, or what a short of it yields if anything."""
+        unit = self.books[leg_no].unit(self.basket.legs[leg_no][1])
+        if self.basket.is_subset:
+            return max(0, PICO_PER_USD - unit) if unit else 0
+        return -unit if unit else -_MISSING_PICO
+
+
+class BasketStrategy:
+    """Watches every basket that the builders can prove."""
+
+    def __init__(self, builders: Sequence[str] = tuple(BUILDERS)) -> None:
+        self._instruments = Instruments()
+        self._builders = [BUILDERS[name] for name in builders]
+        self.books: dict[int, Book] = {}  # of the rows in a basket
+        self._watches: dict[int, Watch] = {}
+        self._waiting: dict[int, Watch] = {}  # profitable, to be looked at again at a time
+        self._wake_ns = _NEVER_NS
+        self._limits, self._bounds = NO_LIMITS, NO_LIMITS.bounds
+        self._is_ready = False
+        self.counts: dict[Cause, int] = {}  # why a profitable sum became no idea
+
+    @property
+    def instruments(self) -> Instruments:
+        """The table that baskets are built from; the detector folds records into it."""
+        return self._instruments
+
+    @property
+    def watches(self) -> Sequence[Watch]:
+        """Every basket under observation, in order of building."""
+        return tuple(self._watches.values())
+
+    def book(self, row: int) -> Book | None:
+        """Return the book of a row that is in a basket, None for all others."""
+        return self.books.get(row)
+
+    def on_limits(self, limits: Limits) -> None:
+        """Take new limits and look at everything again."""
+        self._limits, self._bounds, self._is_ready = limits, limits.bounds, not limits.missing
+        for watch in self._watches.values():
+            watch.seen = ()
+
+    def on_instrument(self, instrument: Instrument) -> None:
+        """Rebuild the baskets that a new or changed instrument belongs to."""
+        rows = dict.fromkeys(self._instruments.event_rows(instrument.event))
+        rows.update(dict.fromkeys(self._instruments.condition_rows(instrument.condition)))
+        rows[instrument.row] = None
+        known = self.books.get(instrument.row)
+        if known is not None:
+            known.instrument = instrument
+            known.price()
+        numbers = [
+            number for number, watch in self._watches.items()
+            if any(row in rows for row, _ in watch.basket.legs)] if self._touches(rows) else []
+        for number in numbers:
+            self._drop(number)
+        for build in self._builders:
+            for basket in build(self._instruments, instrument):
+                if basket.number < _EVENT_MAX << 3:
+                    self._watch(basket)
+
+    def _touches(self, rows: dict[int, None]) -> bool:
+        return any(row in self.books and self.books[row].watches for row in rows)
+
+    def _drop(self, number: int) -> None:
+        watch = self._watches.pop(number)
+        self._waiting.pop(number, None)
+        for book in watch.books:
+            book.watches = [pair for pair in book.watches if pair[0] is not watch]
+
+    def _watch(self, basket: Basket) -> None:
+        books = []
+        for row, _ in basket.legs:
+            if row not in self.books:
+                self.books[row] = Book(self._instruments.rows[row])
+            books.append(self.books[row])
+        watch = self._watches[basket.number] = Watch(basket, books)
+        for leg_no, book in enumerate(books):
+            book.watches.append((watch, leg_no))
+
+    def on_top(self, book: Book, now_ns: int, *, is_priced: bool) -> Sequence[Idea]:
+        """Update the sums of the book's baskets; size and return those that became profitable."""
+        ideas: list[Idea] | None = None
+        for watch, leg_no in book.watches:
+            if is_priced:
+                gain = watch.gain(leg_no)
+                watch.total += gain - watch.gains[leg_no]
+                watch.gains[leg_no] = gain
+                if watch.total > watch.best:
+                    watch.best = watch.total
+            if watch.total > 0:
+                idea = self._consider(watch, now_ns)
+                if idea is not None:
+                    ideas = [*ideas, idea] if ideas else [idea]
+        return ideas or ()
+
+    def on_report(self, row: int, state: int, now_ns: int) -> Sequence[Idea]:
+        """Nothing: a basket is looked at again when its books move or its cooldown ends."""
+        return ()
+
+    def on_tick(self, now_ns: int) -> Sequence[Idea]:
+        """Look again at baskets that stay profitable after a cooldown."""
+        if now_ns < self._wake_ns:
+            return ()
+        due, self._waiting, self._wake_ns = self._waiting, {}, _NEVER_NS
+        ideas = []
+        for watch in due.values():
+            idea = self._consider(watch, now_ns) if watch.total > 0 else None
+            if idea is not None:
+                ideas.append(idea)
+        return ideas
+
+    def _consider(self, watch: Watch, now_ns: int) -> Idea | None:
+        """Size a profitable basket; None with a counted cause when it may not or does not pay."""
+        if not self._is_ready:
+            return self._refuse(watch, Cause.MISSING_VALUE, 0, 0)
+        basket, cause, chosen, until_ns = watch.basket, Cause.NONE, [], _NEVER_NS
+        for leg_no, book in enumerate(watch.books):
+            if basket.is_subset and not watch.gains[leg_no]:
+                continue
+            blocked = book.block(now_ns, self._limits.proof_age_ns_max)
+            if blocked == Cause.NONE:
+                chosen.append(leg_no)
+                continue
+            cause = cause or blocked
+            if blocked == Cause.DEPTH_USED:
+                until_ns = min(until_ns, book.touched_until_ns)
+        if until_ns < _NEVER_NS:
+            self._wait(watch, until_ns)
+        rest = watch.total
+        if basket.is_subset:
+            rest = sum(watch.gains[leg_no] for leg_no in chosen) - PICO_PER_USD
+        if rest <= 0 or (cause and not basket.is_subset):
+            return self._refuse(watch, cause, 0, 0)
+        seen = tuple(watch.books[leg_no].shown(basket.legs[leg_no][1]) for leg_no in chosen)
+        if seen == watch.seen and now_ns < watch.retry_ns:
+            if watch.retry_ns < _NEVER_NS:
+                self._wait(watch, watch.retry_ns)
+            return None
+        watch.seen, watch.retry_ns = seen, _NEVER_NS
+        found = self._sized(watch, chosen)
+        if isinstance(found, Refusal):
+            return self._refuse(watch, found.cause, found.value, found.limit)
+        legs, package = found
+        watch.retry_ns = now_ns + self._limits.cooldown_ns
+        self._wait(watch, watch.retry_ns)
+        watch.ideas += 1
+        watch.cause = Cause.TAKEN
+        venue_ns = max(watch.books[leg_no].venue_ns for leg_no in legs)
+        return Idea(basket.number, basket.event, int(basket.strategy), len(legs), venue_ns, package)
+
+    def _sized(self, watch: Watch, chosen: list[int]) -> tuple[list[int], Package] | Refusal:
+        """Return the legs and the priced package; a subset basket sheds its weakest legs until one fits."""
+        basket, refusal = watch.basket, Refusal(Cause.NOT_PROVEN, 0, 0)
+        ranked = sorted(chosen, key=lambda leg_no: (-watch.gains[leg_no], leg_no))[:BATCH_ORDERS_MAX]
+        for number in range(_SUBSETS_MAX if basket.is_subset else 1):
+            legs = sorted(ranked[:len(ranked) - number])
+            profit = sum(watch.gains[leg_no] for leg_no in legs) - PICO_PER_USD
+            if basket.is_subset and not (len(legs) > 1 and profit > 0):
+                break
+            books = [watch.books[leg_no].leg(basket.legs[leg_no][1]) for leg_no in legs]
+            sets_paid = len(legs) - 1 if basket.is_subset else 1
+            priced = price_package(books, sets_paid, self._bounds, is_exclusive_no=basket.is_subset)
+            if isinstance(priced, Package):
+                held = [(*basket.legs[leg_no], priced.size_micro) for leg_no in legs]
+                if proven_payout(self._instruments, held) == priced.payout_usd_micro:
+                    return legs, priced
+                return Refusal(Cause.NOT_PROVEN, 0, priced.payout_usd_micro)
+            refusal = priced if number == 0 else refusal
+        return refusal
+
+    def _wait(self, watch: Watch, until_ns: int) -> None:
+        self._waiting[watch.basket.number] = watch
+        self._wake_ns = min(self._wake_ns, until_ns)
+
+    def _refuse(self, watch: Watch, cause: Cause, value: int, limit: int) -> Idea | None:
+        """Count why a profitable sum became no idea; the answer is always None."""
+        cause = cause or Cause.BELOW_EDGE
+        watch.cause, watch.value, watch.limit = cause, value, limit
+        self.counts[cause] = self.counts.get(cause, 0) + 1
+        return None

@@ -1,0 +1,164 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Native filters in front of Python stages: most records never become Python objects.
+
+`Filter` drops what its stage does not want; `Relay` passes every record on, in order, and shows the
+wanted ones. Reads any `Source`, writes any `Sink`.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from pipeline.native.flow cimport Sink, Source
+from pipeline.native.records cimport KIND_TOP, SLOT_BYTES, Slot
+
+from pipeline.errors import InvariantError
+
+cdef enum:
+    KINDS_MAX = 128
+
+
+cdef class _Wanted:
+    """Which records the Python side wants: a kind table, and for `TOP` also a row table."""
+
+    cdef uint8_t kinds[KINDS_MAX]
+    cdef bytearray rows
+    cdef uint8_t* rows_at
+    cdef uint32_t rows_count
+    cdef public uint64_t passed_count
+
+    def __cinit__(self, *args, **kwargs):
+        memset(self.kinds, 0, KINDS_MAX)
+        self.rows = bytearray(1)
+        self.rows_at = self.rows
+        self.rows_count = 0
+        self.passed_count = 0
+
+    cdef void _want_kinds(self, kinds) except *:
+        for kind in kinds:
+            if not 0 <= kind < KINDS_MAX:
+                raise ValueError(f"native.relay: a kind is 0..{KINDS_MAX - 1}, was {kind}")
+            self.kinds[<int>kind] = 1
+
+    def want_rows(self, rows, uint32_t rows_max):
+        """Show `TOP` records of these rows only; rows >= rows_max are refused."""
+        table = bytearray(rows_max)
+        for row in rows:
+            table[row] = 1
+        self.rows = table
+        self.rows_at = self.rows
+        self.rows_count = rows_max
+
+    cdef inline bint _wants(self, const Slot* slot) noexcept nogil:
+        if slot.kind >= KINDS_MAX or not self.kinds[slot.kind]:
+            return False
+        if slot.kind == KIND_TOP and self.rows_count:
+            return slot.instrument < self.rows_count and self.rows_at[slot.instrument]
+        return True
+
+
+cdef bytes _copy(Source source, uint64_t first, uint64_t count):
+    cdef bytearray out = bytearray(count * SLOT_BYTES)
+    cdef uint8_t* target = out
+    cdef uint64_t index
+    for index in range(count):
+        memcpy(target + index * SLOT_BYTES, source.at(first + index), SLOT_BYTES)
+    return bytes(out)
+
+
+cdef class Filter(_Wanted):
+    """Reads a source and returns only wanted runs."""
+
+    cdef Source source
+
+    def __init__(self, Source source not None, kinds):
+        self.source = source
+        self._want_kinds(kinds)
+
+    def read(self, uint64_t slots_max=64, uint64_t skip_max=65536):
+        """Return wanted slots (whole runs, up to about `slots_max`), passing over up to `skip_max` others."""
+        cdef uint64_t available, index, parts, skipped = 0, kept = 0
+        cdef const Slot* slot
+        cdef list runs = []
+        with nogil:
+            available = self.source.available()
+        while available and kept < slots_max and skipped < skip_max:
+            index = 0
+            with nogil:
+                while index < available and skipped < skip_max:
+                    slot = self.source.at(index)
+                    if self._wants(slot):
+                        break
+                    parts = slot.parts if slot.parts else 1
+                    index += parts
+                    skipped += parts
+            if index:
+                self.source.advance(index)
+                self.passed_count += index
+                available = self.source.available()
+                continue
+            slot = self.source.at(0)
+            parts = slot.parts if slot.parts else 1
+            if parts > available:
+                break
+            runs.append(_copy(self.source, 0, parts))
+            self.source.advance(parts)
+            kept += parts
+            available = self.source.available()
+        return b"".join(runs)
+
+
+cdef class Relay(_Wanted):
+    """Passes a source on into a sink and stops behind each wanted run.
+
+    `step` keeps `room_slots` free in the sink behind a wanted run, for what the caller appends to it.
+    """
+
+    cdef Source source
+    cdef Sink sink
+    cdef uint32_t room_slots
+
+    def __init__(self, Source source not None, Sink sink not None, kinds, uint32_t room_slots=64):
+        self.source = source
+        self.sink = sink
+        self.room_slots = room_slots
+        self._want_kinds(kinds)
+
+    def step(self, uint64_t budget=256):
+        """Pass on up to `budget` slots; return (slots passed, the wanted run that ended it or b"")."""
+        cdef uint64_t available, passed = 0
+        cdef uint32_t parts, index
+        cdef const Slot* slot
+        cdef bint wanted = False
+        cdef bytes shown = b""
+        with nogil:
+            available = self.source.available()
+            while available and passed < budget and not wanted:
+                slot = self.source.at(0)
+                parts = slot.parts if slot.parts else 1
+                if parts > available:
+                    break
+                wanted = self._wants(slot)
+                if not self.sink.begin(self.room_slots):
+                    wanted = False
+                    break
+                if not self.sink.begin(parts):
+                    wanted = False
+                    break
+                for index in range(parts):
+                    memcpy(self.sink.claim(index), self.source.at(index), SLOT_BYTES)
+                if wanted:
+                    with gil:
+                        shown = _copy(self.source, 0, parts)
+                self.sink.publish(parts)
+                self.source.advance(parts)
+                passed += parts
+                available = self.source.available()
+        self.passed_count += passed
+        return passed, shown
+
+    def append(self, const unsigned char[::1] run not None):
+        """Publish a run behind the record that `step` just showed; there is room by contract."""
+        if not self.sink.push(run):
+            raise InvariantError(
+                f"native.relay: no room for {run.shape[0] // SLOT_BYTES} slots behind a wanted record; "
+                f"the caller appends more than its declared room of {self.room_slots} slots")

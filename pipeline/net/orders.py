@@ -1,0 +1,196 @@
+"""Order path driver: prebuilt request bytes, one write each, on warm keep-alive connections.
+
+HTTP/1.1, TLS verified, no redirects, environment proxies ignored. One request in flight a connection;
+a lost connection with a request in flight is UNKNOWN for that request, never a resend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from pipeline.net.http1 import Answer, AnswerParser, BadAnswer
+from pipeline.records import Cause
+from pipeline.net.edge import RestMachine, Submit
+from pipeline.units import NS_PER_S
+
+RECONNECT_S = 0.5
+WAITING_MAX = 64
+
+
+class _Connection(asyncio.Protocol):
+    """One warm connection; `tag` is the request in flight."""
+
+    def __init__(self, pool: OrderConnections) -> None:
+        self.pool = pool
+        self.transport: asyncio.Transport | None = None
+        self.tag: int | None = None
+        self.sent_ns = 0
+        self.opened_ns = 0
+        self._parser = AnswerParser()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # asyncio's own contract for stream protocols
+        self.transport = transport
+        self.pool.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            answer = self._parser.feed(data)
+        except BadAnswer:
+            self.pool.failed(self, Cause.BAD_ANSWER)
+            return
+        if answer is not None:
+            self.pool.answered(self, answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self.pool.lost(self)
+
+
+class OrderConnections:
+    """A small pool for one host. `on_written(tag, now_ns)` runs right behind the write."""
+
+    def __init__(
+        self, machine: RestMachine, base_url: str, clock: Callable[[], int], turn: Callable[[], None],
+        tls: ssl.SSLContext | None, on_written: Callable[[int, int], None],
+        connections: int = 4, timeout_ns: int = 3 * NS_PER_S, age_ns_max: int = 240 * NS_PER_S,
+    ) -> None:
+        parts = urlsplit(base_url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = tls if parts.scheme == "https" else None
+        self._machine = machine
+        self._clock = clock
+        self._turn = turn
+        self._on_written = on_written
+        self._connections_max = connections
+        self._timeout_ns = timeout_ns
+        self._age_ns_max = age_ns_max
+        self._idle: deque[_Connection] = deque()
+        self._busy: dict[int, _Connection] = {}
+        self._waiting: deque[Submit] = deque()
+        self._opening = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+
+    @property
+    def idle_count(self) -> int:
+        """Warm connections that could take a request now."""
+        return len(self._idle)
+
+    def warm(self) -> None:
+        """Open connections up to the configured number, in the background."""
+        while not self._is_closing and len(self._idle) + len(self._busy) + self._opening < self._connections_max:
+            self._opening += 1
+            task = asyncio.get_running_loop().create_task(self._open())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def pump(self) -> int:
+        """Send what the machine asks for; with no idle connection it waits, bounded."""
+        done = 0
+        while (command := self._machine.outbox.take()) is not None:
+            done += 1
+            if not isinstance(command, Submit):
+                raise TypeError(f"net.orders: expected a submit, found {command}")
+            if self._idle:
+                self._write(self._idle.popleft(), command)
+            elif len(self._waiting) < WAITING_MAX:
+                self._waiting.append(command)
+            else:
+                self._machine.on_failure(self._clock(), command.tag, False, Cause.NO_CONNECTION)
+        return done
+
+    def check(self, now_ns: int) -> None:
+        """Time out requests, rotate old idle connections, fail what waited in vain; call each few ms."""
+        for connection in [c for c in self._busy.values() if now_ns - c.sent_ns > self._timeout_ns]:
+            self.failed(connection, Cause.TIMEOUT)
+        if self._idle and now_ns - self._idle[0].opened_ns > self._age_ns_max:
+            old = self._idle.popleft()
+            if old.transport is not None:
+                old.transport.close()
+        if self._waiting and not self._busy and not self._idle and not self._opening:
+            while self._waiting:
+                self._machine.on_failure(now_ns, self._waiting.popleft().tag, False, Cause.NO_CONNECTION)
+        self.warm()
+
+    def opened(self, connection: _Connection) -> None:
+        connection.opened_ns = self._clock()
+        self._release(connection)
+
+    def answered(self, connection: _Connection, answer: Answer) -> None:
+        tag, connection.tag = connection.tag, None
+        if tag is None:
+            # Bytes that nobody asked for: this connection's state is not ours any more.
+            self._drop(connection)
+            return
+        self._busy.pop(tag, None)
+        self._machine.on_answer(self._clock(), tag, answer.status, answer.headers, answer.body)
+        if answer.keep_alive:
+            self._release(connection)
+        else:
+            self._drop(connection)
+        self._turn()
+
+    def failed(self, connection: _Connection, cause: Cause) -> None:
+        """A request's fate is unknown: say so once and never use its connection again."""
+        tag, connection.tag = connection.tag, None
+        if tag is not None:
+            self._busy.pop(tag, None)
+            self._machine.on_failure(self._clock(), tag, True, cause)
+            self._turn()
+        self._drop(connection)
+
+    def lost(self, connection: _Connection) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if connection.tag is not None:
+            self.failed(connection, Cause.CONNECTION_LOST)
+
+    async def close(self) -> None:
+        """Close all connections; requests in flight stay unknown to the caller."""
+        self._is_closing = True
+        for task in list(self._tasks):
+            task.cancel()
+        for connection in [*self._idle, *self._busy.values()]:
+            self._drop(connection)
+        await asyncio.sleep(0)
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.wait_for(
+                loop.create_connection(
+                    lambda: _Connection(self), self._host, self._port, ssl=self._tls,
+                    server_hostname=self._host if self._tls else None,
+                ),
+                10.0,
+            )
+        except (OSError, asyncio.TimeoutError):
+            await asyncio.sleep(RECONNECT_S)
+        finally:
+            self._opening -= 1
+
+    def _release(self, connection: _Connection) -> None:
+        if self._waiting:
+            self._write(connection, self._waiting.popleft())
+        else:
+            self._idle.append(connection)
+
+    def _write(self, connection: _Connection, command: Submit) -> None:
+        if connection.transport is None or connection.transport.is_closing():
+            self._machine.on_failure(self._clock(), command.tag, False, Cause.NO_CONNECTION)
+            return
+        connection.tag, connection.sent_ns = command.tag, self._clock()
+        self._busy[command.tag] = connection
+        connection.transport.write(command.data)
+        self._on_written(command.tag, self._clock())
+
+    @staticmethod
+    def _drop(connection: _Connection) -> None:
+        if connection.transport is not None:
+            connection.transport.abort()

@@ -1,0 +1,159 @@
+"""Websocket driver: opens what a machine asks to open and hands it every frame; decides nothing.
+
+picows gives each frame as a view of its receive buffer; the view is only valid inside the callback, so
+a frame that finds no room is copied into a bounded backlog while reading is paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSError
+
+from pipeline.records import Cause
+from pipeline.net.edge import CloseSocket, OpenSocket, PauseSocket, SendText, SocketMachine
+
+FRAME_BYTES_MAX = 16 * 1024 * 1024  # IN01: snapshot arrays; anything larger closes the socket
+BACKLOG_BYTES_MAX = 32 * 1024 * 1024
+CONNECT_S_MAX = 10.0
+
+
+class _Listener(WSListener):  # type: ignore[misc]
+    """One connection's frames, in order, into the machine."""
+
+    def __init__(self, driver: SocketDriver, conn: int) -> None:
+        self._driver = driver
+        self._conn = conn
+        self._parts = bytearray()  # a fragmented message under assembly
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._driver.connected(self._conn, transport)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if kind == WSMsgType.TEXT and frame.fin:
+            self._driver.arrived(self._conn, frame.get_payload_as_memoryview())
+        elif kind in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
+            self._parts += frame.get_payload_as_memoryview()
+            if len(self._parts) > FRAME_BYTES_MAX:
+                transport.disconnect()
+            elif frame.fin:
+                whole, self._parts = bytes(self._parts), bytearray()
+                self._driver.arrived(self._conn, whole)
+        elif kind == WSMsgType.CLOSE:
+            transport.disconnect()
+        if frame.last_in_buffer:
+            self._driver.turn()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._driver.lost(self._conn, transport)
+
+
+class SocketDriver:
+    """Serves one machine inside a lane's event loop.
+
+    `turn` runs the lane's stages: it is called behind the last frame of each read, so that a frame
+    is decided on before the loop goes back to the kernel.
+    """
+
+    def __init__(
+        self, machine: SocketMachine, clock: Callable[[], int], turn: Callable[[], None],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._machine = machine
+        self._clock = clock
+        self._tls = tls
+        self._transports: dict[int, WSTransport] = {}
+        self._backlog: deque[tuple[int, bytes]] = deque()
+        self._backlog_bytes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.turn = turn
+
+    def pump(self) -> int:
+        """Carry out the machine's commands and retry the backlog; return how much was done."""
+        done = 0
+        while self._backlog:
+            conn, data = self._backlog[0]
+            if not self._machine.on_frame(self._clock(), conn, data):
+                break
+            self._backlog.popleft()
+            self._backlog_bytes -= len(data)
+            done += 1
+        while (command := self._machine.outbox.take()) is not None:
+            done += 1
+            if isinstance(command, SendText):
+                transport = self._transports.get(command.conn)
+                if transport is not None:
+                    transport.send(WSMsgType.TEXT, command.data)
+            elif isinstance(command, OpenSocket):
+                task = asyncio.get_running_loop().create_task(self._open(command))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            elif isinstance(command, CloseSocket):
+                self._disconnect(command.conn)
+            elif isinstance(command, PauseSocket):
+                self._pause(command)
+            else:
+                raise TypeError(f"net.websocket: expected a socket command, found {command}")
+        return done
+
+    def arrived(self, conn: int, data: memoryview | bytes) -> None:
+        """Hand a frame in, or keep a copy in order behind the backlog."""
+        if not self._backlog and self._machine.on_frame(self._clock(), conn, data):
+            return
+        kept = bytes(data)
+        self._backlog.append((conn, kept))
+        self._backlog_bytes += len(kept)
+        if self._backlog_bytes > BACKLOG_BYTES_MAX:
+            self._disconnect(conn)
+
+    def connected(self, conn: int, transport: WSTransport) -> None:
+        self._transports[conn] = transport
+        self._machine.on_open(self._clock(), conn)
+        self.pump()
+
+    def lost(self, conn: int, transport: WSTransport) -> None:
+        if self._transports.get(conn) is transport:
+            del self._transports[conn]
+        self._backlog = deque(entry for entry in self._backlog if entry[0] != conn)
+        self._backlog_bytes = sum(len(data) for _, data in self._backlog)
+        self._machine.on_close(self._clock(), conn, Cause.DISCONNECT)
+
+    async def close(self) -> None:
+        """Disconnect everything; used once, when the lane ends."""
+        for task in list(self._tasks):
+            task.cancel()
+        for conn in list(self._transports):
+            self._disconnect(conn)
+        await asyncio.sleep(0)
+
+    async def _open(self, command: OpenSocket) -> None:
+        try:
+            await asyncio.wait_for(
+                ws_connect(
+                    lambda: _Listener(self, command.conn), command.url,
+                    ssl_context=self._tls if command.url.startswith("wss:") else None,
+                    max_frame_size=FRAME_BYTES_MAX, max_redirects=0, proxy=None,
+                ),
+                CONNECT_S_MAX,
+            )
+        except (OSError, WSError, asyncio.TimeoutError):
+            self._machine.on_close(self._clock(), command.conn, Cause.NO_CONNECTION)
+
+    def _disconnect(self, conn: int) -> None:
+        transport = self._transports.get(conn)
+        if transport is not None:
+            transport.disconnect(graceful=False)
+
+    def _pause(self, command: PauseSocket) -> None:
+        transport = self._transports.get(command.conn)
+        if transport is None:
+            return
+        if command.paused:
+            transport.underlying_transport.pause_reading()
+        else:
+            transport.underlying_transport.resume_reading()

@@ -1,0 +1,189 @@
+"""What an account may read, and its heartbeat.
+
+Source: venue sheet 12 and 13, clients sheet 2.5, read 2026-11-20. Lists end with the cursor "LTE=".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.sim import errors_text as texts
+from pipeline.sim.accounts import Account
+from pipeline.sim.eip712 import EXCHANGES
+from pipeline.sim.http import Response, json_response, refuse
+from pipeline.sim.ledger import USD
+from pipeline.sim.rest_orders import OrderRoutes
+from pipeline.sim.views import order_row, trade_row
+from pipeline.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from pipeline.sim.exchange import Exchange
+    from pipeline.sim.trades import Trade
+
+END_CURSOR = "LTE="
+UNLIMITED = str((1 << 256) - 1)
+
+
+@dataclass(slots=True)
+class Pulse:
+    """The armed heartbeat of one API key."""
+
+    heartbeat_id: str
+    beat_ns: int
+
+
+class AccountRoutes:
+    def __init__(self, exchange: Exchange, orders: OrderRoutes, seed: int) -> None:
+        self._exchange = exchange
+        self._orders = orders
+        self._seed = seed
+        self._beats = 0
+        self._pulses: dict[str, Pulse] = {}
+
+    def answer(
+        self,
+        now_ns: int,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        value: Any,
+        account: Account,
+        api_key: str,
+    ) -> Response | None:
+        """Answer an authenticated request that places or cancels nothing; None if no such route."""
+        if method == "POST":
+            return self._heartbeat(now_ns, path, value, account, api_key)
+        if method != "GET":
+            return None
+        if path == "/data/orders":
+            return self._open_orders(query, account)
+        if path == "/data/trades":
+            return self._trades(query, account)
+        if path.startswith("/data/order/"):
+            order = self._exchange.engine.orders.get(path.removeprefix("/data/order/"))
+            is_own = order is not None and order.account is account
+            return json_response(order_row(order)) if order and is_own else refuse(texts.NOT_FOUND)
+        if path in ("/balance-allowance", "/balance-allowance/update"):
+            return self._balance(query, account)
+        if path == "/auth/ban-status/closed-only":
+            return json_response({"closed_only": account.closed_only})
+        return json_response([]) if path == "/notifications" else None
+
+    def _open_orders(self, query: dict[str, str], account: Account) -> Response:
+        rows = [
+            order
+            for order in self._exchange.engine.open.get(account.name, {}).values()
+            if query.get("id") in (None, "", order.order_id)
+            and query.get("market") in (None, "", order.market.condition)
+            and query.get("asset_id") in (None, "", order.market.tokens[order.outcome])
+        ]
+        return self._page(query, rows, order_row)
+
+    def _trades(self, query: dict[str, str], account: Account) -> Response:
+        """Newest first, as clients expect of the first page."""
+        engine = self._exchange.engine
+        mine = engine.trades_of.get(account.name, [])
+        if query.get("id"):
+            mine = [trade for trade in mine if trade.trade_id == query["id"]]
+        rows = [trade for trade in reversed(mine) if _is_wanted(trade, query, account)]
+        return self._page(query, rows, lambda trade: trade_row(trade, account, _key_in(trade, account)))
+
+    def _page(
+        self, query: dict[str, str], rows: list[Any], render: Callable[[Any], dict[str, Any]]
+    ) -> Response:
+        cursor = query.get("next_cursor", "")
+        start = 0 if not cursor else _cursor_start(cursor)
+        if start is None:
+            return refuse(texts.Refusal("invalid next_cursor"))
+        limit = self._exchange.settings.page_rows_max
+        page = rows[start : start + limit] if start >= 0 else []
+        is_last = start < 0 or start + limit >= len(rows)
+        follow = END_CURSOR if is_last else base64.b64encode(str(start + limit).encode()).decode()
+        data = [render(row) for row in page]
+        return json_response({"limit": limit, "next_cursor": follow, "count": len(data), "data": data})
+
+    def _balance(self, query: dict[str, str], account: Account) -> Response:
+        kind = query.get("asset_type", "")
+        asset = USD if kind == "COLLATERAL" else query.get("token_id", "")
+        if kind not in ("COLLATERAL", "CONDITIONAL", "CONDITIONAL-V2"):
+            return refuse(texts.INVALID_PAYLOAD)
+        if asset != USD and asset not in self._exchange.market_by_token:
+            return refuse(texts.MARKET_NOT_FOUND)
+        allowances = {contract: UNLIMITED for _, contract in EXCHANGES}
+        balance = self._exchange.ledger.balance(account.name, asset)
+        return json_response({"balance": str(balance), "allowances": allowances})
+
+    def _heartbeat(
+        self, now_ns: int, path: str, value: Any, account: Account, api_key: str
+    ) -> Response | None:
+        """Take a beat: "" arms it; later each beat names the id of the answer before."""
+        if path == "/heartbeats":
+            self._beat(now_ns, account, api_key)
+            return json_response({"status": "ok"})
+        if path != "/v1/heartbeats":
+            return None
+        given = value.get("heartbeat_id") if isinstance(value, dict) else None
+        pulse = self._pulses.get(api_key)
+        if not isinstance(given, str):
+            return refuse(texts.INVALID_PAYLOAD)
+        expected = pulse.heartbeat_id if pulse else ""
+        if given != expected:
+            text = "Invalid Heartbeat ID"
+            return json_response({"error": text, "error_msg": text, "heartbeat_id": expected}, 400)
+        return json_response({"heartbeat_id": self._beat(now_ns, account, api_key)})
+
+    def _beat(self, now_ns: int, account: Account, api_key: str) -> str:
+        self._beats += 1
+        drawn = hashlib.sha256(f"{self._seed}:heartbeat:{self._beats}".encode()).digest()
+        pulse = Pulse(str(uuid.UUID(bytes=drawn[:16], version=4)), now_ns)
+        self._pulses[api_key] = pulse
+        due_ns = now_ns + self._exchange.settings.heartbeat_silence_ns
+        self._exchange.timers.at(due_ns, lambda at_ns: self._check_pulse(at_ns, pulse, account, api_key))
+        return pulse.heartbeat_id
+
+    def _check_pulse(self, now_ns: int, pulse: Pulse, account: Account, api_key: str) -> None:
+        """Fire once if no beat followed this one; afterwards the key is not armed any more."""
+        if self._pulses.get(api_key) is pulse:
+            del self._pulses[api_key]
+            self._orders.cancel_key(now_ns, account, api_key)
+
+
+def _is_wanted(trade: Trade, query: dict[str, str], account: Account) -> bool:
+    second = trade.now_ns // NS_PER_S
+    after, before = query.get("after", ""), query.get("before", "")
+    return (
+        query.get("market") in (None, "", trade.market.condition)
+        and query.get("asset_id") in (None, "", *_tokens_of(trade, account))
+        and query.get("maker_address", "").lower() in ("", account.wallet.lower())
+        and (not after.isdigit() or second > int(after))
+        and (not before.isdigit() or second < int(before))
+    )
+
+
+def _tokens_of(trade: Trade, account: Account) -> list[str]:
+    """Return the tokens under which the account may look for the trade."""
+    sides = [order for order in (trade.taker, trade.maker) if order is not None and order.account is account]
+    return [trade.market.tokens[order.outcome] for order in sides]
+
+
+def _key_in(trade: Trade, account: Account) -> str:
+    taker, maker = trade.taker, trade.maker
+    own = taker if taker is not None and taker.account is account else maker
+    return own.api_key if own is not None else ""
+
+
+def _cursor_start(cursor: str) -> int | None:
+    """Return the offset that a cursor names; -1 at the end, None if it is no cursor."""
+    try:
+        text = base64.b64decode(cursor, validate=True).decode("ascii")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+    if text == "-1":
+        return -1
+    return int(text) if text.isdigit() and len(text) < 12 else None

@@ -1,0 +1,66 @@
+"""What can be set about the local exchange; every limit it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pipeline.units import NS_PER_MS, NS_PER_S
+
+
+class FeePer(StrEnum):
+    """What one flooring of the taker fee covers; the venue's own choice is unconfirmed."""
+
+    MATCH = "match"
+    ORDER = "order"
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One signer tier: sustained tokens a second, and the most that a bucket holds."""
+
+    orders_per_s: int
+    orders_burst: int
+    cancels_per_s: int
+    cancels_burst: int
+
+
+# Source: venue sheet 16, per-signer token buckets, read 2026-11-20.
+TIERS: dict[str, Tier] = {
+    "Standard": Tier(40, 60, 80, 120),
+    "Copper": Tier(60, 90, 120, 180),
+    "Bronze": Tier(80, 120, 160, 240),
+    "Silver": Tier(200, 300, 400, 600),
+    "Gold": Tier(400, 600, 800, 1200),
+    "Platinum": Tier(450, 675, 900, 1350),
+    "Diamond": Tier(525, 787, 1050, 1575),
+    "Elite": Tier(600, 900, 1200, 1800),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeSettings:
+    """Times in ns unless the name says otherwise; defaults follow the venue sheet where it states one."""
+
+    chain_id: int = 137
+    clock_skew_s_max: int = 30  # |POLY_TIMESTAMP - now|; the venue's tolerance is unconfirmed
+    fee_per: FeePer = FeePer.MATCH
+    mined_after_ns: int = 400 * NS_PER_MS  # MATCHED to MINED
+    confirmed_after_ns: int = 2 * NS_PER_S  # MATCHED to CONFIRMED
+    heartbeat_silence_ns: int = 10 * NS_PER_S
+    gtd_early_ns: int = 60 * NS_PER_S  # an order expires this long before its stated expiration
+    gtd_life_s_min: int = 180  # stated expiration - now, at least (official client 0.14.0; 60 earlier)
+    dust_micro: int = 10_000  # what is smaller than 0.01 share neither rests nor stays displayed
+    batch_orders_max: int = 15
+    batch_cancels_max: int = 1_000
+    books_max: int = 500  # entries of one POST /books
+    body_bytes_max: int = 1 << 20
+    frame_bytes_max: int = 1 << 20  # of one text from a client
+    sockets_max: int = 1_024
+    open_orders_max: int = 10_000  # per account
+    orders_kept_max: int = 2_000_000  # all orders of a run; beyond it the exchange refuses new ones
+    page_rows_max: int = 100
+    history_max: int = 2_000_000  # commits kept per planted market
+    arrivals_max: int = 1_000_000
+    postings_kept_max: int = 200_000
+    tiers: dict[str, Tier] = field(default_factory=lambda: dict(TIERS))

@@ -1,0 +1,104 @@
+"""The last brake of an effect lane: deadline, halt level, own ceilings. Signer and gateway ask it.
+
+Ceilings live in a mapped file of the lane, so that a restart does not forget what was already signed
+today. Writer: the lane that owns the file.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import EnvironmentProblem
+from pipeline.records import Cause, HaltLevel, IntentClass
+from pipeline.units import NS_PER_S
+
+_DAY_NS = 86_400 * NS_PER_S
+_MINUTE_NS = 60 * NS_PER_S
+_STATE = struct.Struct("<8sqqqqQ")  # magic, day, usd of the day, minute, orders of the minute, highest order no
+_MAGIC = b"pmbrake1"
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Hard limits of one effect lane; above config, never "unlimited"."""
+
+    order_usd_micro_max: int
+    day_usd_micro_max: int
+    minute_orders_max: int
+
+
+class Brake:
+    """One lane's refusals; `order_no` of the highest order that may have left survives a crash."""
+
+    def __init__(self, path: Path, ceilings: Ceilings) -> None:
+        self._ceilings = ceilings
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            is_new = os.fstat(descriptor).st_size == 0
+            if is_new:
+                os.posix_fallocate(descriptor, 0, mmap.PAGESIZE)
+            self._map = mmap.mmap(descriptor, mmap.PAGESIZE)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"stages.brake: cannot map {path}: {error.strerror}; free disk space or fix its owner") from error
+        finally:
+            os.close(descriptor)
+        if is_new:
+            self._day = self._day_usd = self._minute = self._minute_orders = self.order_no = 0
+            self._store()
+        else:
+            magic, self._day, self._day_usd, self._minute, self._minute_orders, self.order_no = _STATE.unpack_from(
+                self._map)
+            if magic != _MAGIC:
+                raise EnvironmentProblem(
+                    f"stages.brake: {path} is no brake file of this project (starts with {magic!r}); move it away")
+
+    def refuse(self, now_ns: int, deadline_ns: int, intent_class: int, usd_micro: int, level: HaltLevel) -> Cause:
+        """Return why this order must not go on, or Cause.NONE; counts it when it may."""
+        if not now_ns <= deadline_ns:
+            return Cause.DEADLINE
+        if not is_allowed(level, intent_class):
+            return Cause.HALT_LEVEL
+        day, minute = now_ns // _DAY_NS, now_ns // _MINUTE_NS
+        if day != self._day:
+            self._day, self._day_usd = day, 0
+        if minute != self._minute:
+            self._minute, self._minute_orders = minute, 0
+        within = (
+            0 <= usd_micro <= self._ceilings.order_usd_micro_max
+            and self._day_usd + usd_micro <= self._ceilings.day_usd_micro_max
+            and self._minute_orders + 1 <= self._ceilings.minute_orders_max
+        )
+        if not within:
+            return Cause.CEILING
+        self._day_usd += usd_micro
+        self._minute_orders += 1
+        return Cause.NONE
+
+    def commit(self, order_no: int) -> None:
+        """Store that this order may have left; call before its first byte."""
+        self.order_no = max(self.order_no, order_no)
+        self._store()
+
+    def _store(self) -> None:
+        _STATE.pack_into(
+            self._map, 0, _MAGIC, self._day, self._day_usd, self._minute, self._minute_orders, self.order_no)
+
+    def close(self) -> None:
+        self._store()
+        self._map.close()
+
+
+def is_allowed(level: HaltLevel, intent_class: int) -> bool:
+    """Tell whether the halt ladder lets this class of order through (faults.md, halt ladder)."""
+    if level >= HaltLevel.H3:
+        return intent_class == IntentClass.CANCEL
+    if level == HaltLevel.H2:
+        return intent_class in (IntentClass.HEDGE, IntentClass.CANCEL)
+    if level == HaltLevel.H1:
+        return intent_class != IntentClass.NEW_RISK
+    return True

@@ -1,0 +1,67 @@
+"""detect: watches baskets and says what could be bought.
+
+Reads `tops`; writes `ideas`: every record passed on in order, and each idea right behind the record
+that caused it. Records of instruments in no basket pass natively and never become Python objects.
+"""
+
+from __future__ import annotations
+
+from pipeline.core.detector import Detector
+from pipeline.native.relay import Relay
+from pipeline.records import SLOT_BYTES, Kind, kind_of
+from pipeline.native.stamps import Stamps
+from pipeline.stages.stage import Clock, Counts
+
+#: What the strategies see; of TOP only the rows of a basket (`want_rows`).
+WANTED = (
+    Kind.TOP, Kind.INSTRUMENT, Kind.CONFIG, Kind.FILL, Kind.REPORT, Kind.TICK, Kind.RESOLVED, Kind.STALE,
+    Kind.GAP, Kind.HALT, Kind.RESUME,
+)
+
+
+class DetectStage:
+    def __init__(
+        self, name: str, detector: Detector, relay: Relay, rows_max: int, clock: Clock, counts: Counts, stamps: Stamps,
+    ) -> None:
+        self.name = name
+        self.detector = detector
+        self._relay = relay
+        self._rows_max = rows_max
+        self._rows: list[int] = []
+        self._clock = clock
+        self._counts = counts
+        self._stamps = stamps
+        relay.want_rows((), rows_max)
+
+    def poll(self, budget: int) -> int:
+        """Pass on up to `budget` slots, running the strategies on what they watch."""
+        done = 0
+        while done < budget:
+            passed, record = self._relay.step(budget - done)
+            done += passed
+            if not record:
+                break
+            self._decide(record)
+        if done:
+            self._counts.put("detect_passed", self._relay.passed_count)
+        return done
+
+    def _decide(self, record: bytes) -> None:
+        for at in range(0, len(record), SLOT_BYTES):
+            for run in self.detector.on_record(record, at):
+                self._relay.append(run)
+                seq = int.from_bytes(record[at : at + 8], "little")
+                self._stamps.mark(seq, seq + 1, self._clock())
+                self._counts.add("ideas", 1)
+            if kind_of(record, at) != Kind.TOP:
+                self._watch_rows()
+
+    def _watch_rows(self) -> None:
+        """When a basket was built or dropped, tell the native filter which rows matter now."""
+        rows = self.detector.watched_rows
+        if rows != self._rows:
+            self._rows = rows
+            self._relay.want_rows(rows, self._rows_max)
+
+    def close(self) -> None:
+        """Nothing is held here."""

@@ -1,0 +1,287 @@
+"""feed.<venue>.<k>: websocket frames in, market records out.
+
+Reads `stream` (Instrument rows: a row is subscribed only after it stands there) and `decisions`
+(Subscribe, Resync). Writes its feed ring. A shard is one socket; whatever breaks its continuity ends
+in one `Gap` record of that shard, and its books are stale until a fresh snapshot.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import orjson
+
+from pipeline.native.flow import Sink
+from pipeline.native.framescan import Result, Scanner, TokenTable
+from pipeline.native.relay import Filter
+from pipeline.native.stamps import Stamps
+from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, kind_of
+from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, PauseSocket, SendText
+from pipeline.stages.stage import Clock, Counts
+from pipeline.units import NS_PER_MS, NS_PER_S
+from pipeline.venues.polymarket.market_decode import MarketDecoder
+
+ASSETS_PER_CONDITION = 2
+_PONG = b"PONG"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSettings:
+    """Where and how one feed stage listens; `source` names its ring in every record."""
+
+    ws_url: str
+    source: int
+    feed_index: int = 0  # this stage carries the shards with shard % feed_count == feed_index
+    feed_count: int = 1
+    ping_ns: int = 10 * NS_PER_S  # polymarket.md 6: text PING every 10 s
+    pong_ns_max: int = 30 * NS_PER_S
+    pause_ns_max: int = 500 * NS_PER_MS
+    backoff_ns_min: int = 250 * NS_PER_MS
+    backoff_ns_max: int = 30 * NS_PER_S
+    resync_per_s_max: int = 50
+
+
+@dataclass(slots=True)
+class Shard:
+    """One socket and the instruments that it carries."""
+
+    number: int
+    rows: dict[int, tuple[str, str]] = field(default_factory=dict)  # row -> token ids
+    is_open: bool = False
+    is_opening: bool = False
+    retry_ns: int = 0
+    attempts: int = 0
+    pinged_ns: int = 0
+    ponged_ns: int = 0
+    paused_ns: int = 0  # since when our ring has been full; 0 = not paused
+    lost_count: int = 0  # frames thrown away after the pause ran out
+
+
+class FeedMachine:
+    """Sans-IO: frames and times in; records, subscriptions and reconnects out."""
+
+    def __init__(
+        self, settings: FeedSettings, table: TokenTable, scanner: Scanner, decoder: MarketDecoder,
+        sink: Sink, counts: Counts, stamps: Stamps, clock: Clock,
+    ) -> None:
+        self.outbox = Outbox()
+        self._settings = settings
+        self._table = table
+        self._scanner = scanner
+        self._decoder = decoder
+        self._sink = sink
+        self._counts = counts
+        self._stamps = stamps  # by receive time: the only name that a frame has before it is sequenced
+        self._clock = clock
+        self._shards: dict[int, Shard] = {}
+        self._owed: deque[bytes] = deque()  # decoded runs and gaps that wait for room, oldest first
+        self._waiting_conn = -1  # whose frame the scanner holds since it found no room
+        self._resync_tokens = settings.resync_per_s_max
+        self._resync_ns = 0
+
+    # ------------------------------------------------------------------ what the core tells us
+
+    def on_instrument(
+        self, now_ns: int, row: int, shard_number: int, tokens: tuple[str, str], market: str,
+    ) -> None:
+        """A row stands in `stream`: carry it when its shard is ours; a repeat changes nothing."""
+        if shard_number % self._settings.feed_count != self._settings.feed_index:
+            return
+        shard = self._shards.setdefault(shard_number, Shard(shard_number))
+        if row in shard.rows:
+            return
+        shard.rows[row] = tokens
+        for outcome, token in enumerate(tokens):
+            self._table.add(token, row, outcome, market)
+        if shard.is_open:
+            self._subscribe(shard, [row], "subscribe")
+        elif not shard.is_opening and now_ns >= shard.retry_ns:
+            self._open(shard)
+
+    def on_resync(self, now_ns: int, row: int) -> None:
+        """The core asks for a fresh snapshot: unsubscribe and subscribe, under a rate budget."""
+        if now_ns - self._resync_ns >= NS_PER_S:
+            self._resync_ns, self._resync_tokens = now_ns, self._settings.resync_per_s_max
+        for shard in self._shards.values():
+            if row in shard.rows and shard.is_open:
+                if self._resync_tokens <= 0:
+                    self._counts.add("resyncs_refused", 1)
+                    return
+                self._resync_tokens -= 1
+                self._subscribe(shard, [row], "unsubscribe")
+                self._subscribe(shard, [row], "subscribe")
+                self._counts.add("resyncs", 1)
+
+    # ------------------------------------------------------------------ what the driver tells us
+
+    def on_open(self, now_ns: int, conn: int) -> None:
+        shard = self._shards[conn]
+        shard.is_open, shard.is_opening, shard.attempts = True, False, 0
+        shard.pinged_ns = shard.ponged_ns = now_ns
+        self._subscribe(shard, list(shard.rows), None)
+
+    def on_close(self, now_ns: int, conn: int, cause: Cause) -> None:
+        shard = self._shards[conn]
+        if self._waiting_conn == conn:
+            self._scanner.reset()
+            self._waiting_conn = -1
+        if shard.is_open:
+            self._gap(shard, cause)
+        shard.is_open = shard.is_opening = False
+        shard.paused_ns = 0
+        shard.attempts += 1
+        shard.retry_ns = now_ns + self._backoff_ns(shard)
+        self._counts.add("disconnects", 1)
+
+    def on_frame(self, now_ns: int, conn: int, data: memoryview | bytes) -> bool:
+        """Turn one frame into records; False = no room, the driver hands it in again later."""
+        shard = self._shards[conn]
+        if shard.lost_count:
+            shard.lost_count += 1
+            self._counts.add("frames_lost", 1)
+            return True
+        if self._owed and not self.flush():
+            return self._pause(now_ns, shard)
+        if self._waiting_conn >= 0:
+            # The driver keeps frames in order, so the frame handed in first is the one that waits.
+            result = self._scanner.resume_into(self._sink)
+        else:
+            result = self._scanner.scan_bytes(data, now_ns, self._sink)
+        if result == Result.NO_ROOM:
+            self._waiting_conn = conn
+            return self._pause(now_ns, shard)
+        self._waiting_conn = -1
+        if result == Result.OK:
+            self._counts.add("frames", 1)
+            self._stamps.mark(now_ns, now_ns + 1, self._clock())
+        elif result == Result.FALLBACK:
+            self._decode_slowly(now_ns, shard, bytes(data))
+        elif result == Result.UNKNOWN:
+            self._counts.add("frames_unknown_token", 1)
+        elif bytes(data[:4]) == _PONG:
+            shard.ponged_ns = now_ns
+        else:
+            self._counts.add("frames_ignored", 1)
+        return True
+
+    def on_timer(self, now_ns: int) -> None:
+        """Retry, ping, and give up on what stayed silent; call every few milliseconds."""
+        self.flush()
+        for shard in self._shards.values():
+            if shard.is_open:
+                self._keep_alive(now_ns, shard)
+            elif not shard.is_opening and shard.rows and now_ns >= shard.retry_ns:
+                self._open(shard)
+
+    def flush(self) -> bool:
+        """Publish what is owed; True when nothing is left."""
+        while self._owed:
+            if not self._sink.push(self._owed[0]):
+                return False
+            self._owed.popleft()
+        for shard in self._shards.values():
+            if shard.paused_ns:
+                shard.paused_ns = 0
+                if not shard.lost_count:
+                    self.outbox.put(PauseSocket(shard.number, paused=False))
+        return True
+
+    # ------------------------------------------------------------------ helpers
+
+    def _decode_slowly(self, now_ns: int, shard: Shard, data: bytes) -> None:
+        self._decoder.source_seq = self._scanner.source_seq
+        decoded = self._decoder.decode(data, now_ns)
+        self._scanner.source_seq = self._decoder.source_seq
+        self._counts.add("fallbacks", 1)
+        if decoded.reject is not None:
+            self._counts.add("frames_rejected", 1)
+            for row in decoded.rows or [0]:
+                self._gap(shard, decoded.reject, row)
+        elif decoded.records:
+            self._counts.add("frames", 1)
+        else:
+            self._counts.add("frames_unknown_token" if decoded.unknown_count else "frames_ignored", 1)
+        self._owed.extend(decoded.records)
+        self.flush()
+
+    def _gap(self, shard: Shard, cause: Cause, row: int = 0) -> None:
+        """Owe one Gap: of one row, or with row 0 of the whole shard."""
+        self._scanner.source_seq += 1
+        self._owed.append(CODECS[Kind.GAP].pack(
+            source=self._settings.source, source_seq=self._scanner.source_seq, instrument=row, cause=int(cause),
+            shard=shard.number, lost_count=shard.lost_count))
+        self._counts.add("gaps", 1)
+        self.flush()
+
+    def _pause(self, now_ns: int, shard: Shard) -> bool:
+        if not shard.paused_ns:
+            shard.paused_ns = now_ns
+            self.outbox.put(PauseSocket(shard.number, paused=True))
+            self._counts.add("pauses", 1)
+        elif now_ns - shard.paused_ns > self._settings.pause_ns_max:
+            # The venue would drop us; better a counted gap and a fresh snapshot than a silent queue.
+            shard.lost_count = 1
+            self._counts.add("frames_lost", 1)
+            self.outbox.put(CloseSocket(shard.number))
+            return True
+        return False
+
+    def _keep_alive(self, now_ns: int, shard: Shard) -> None:
+        if now_ns - shard.pinged_ns >= self._settings.ping_ns:
+            shard.pinged_ns = now_ns
+            self.outbox.put(SendText(shard.number, b"PING"))
+        if now_ns - shard.ponged_ns > self._settings.pong_ns_max:
+            self.outbox.put(CloseSocket(shard.number))
+            shard.ponged_ns = now_ns
+
+    def _open(self, shard: Shard) -> None:
+        shard.is_opening, shard.lost_count = True, 0
+        self.outbox.put(OpenSocket(shard.number, self._settings.ws_url))
+
+    def _subscribe(self, shard: Shard, rows: list[int], operation: str | None) -> None:
+        message: dict[str, object] = {"assets_ids": [token for row in rows for token in shard.rows[row]]}
+        if operation is None:
+            message |= {"type": "market", "initial_dump": True, "level": 2}
+        else:
+            message["operation"] = operation
+        if operation != "unsubscribe":
+            message["custom_feature_enabled"] = True
+        self.outbox.put(SendText(shard.number, orjson.dumps(message)))
+
+    def _backoff_ns(self, shard: Shard) -> int:
+        """Exponential, capped, spread by shard and attempt: no two sockets retry together."""
+        step = min(self._settings.backoff_ns_min << min(shard.attempts, 10), self._settings.backoff_ns_max)
+        spread = (shard.attempts * 2_654_435_761 ^ shard.number * 40_503) % 1_000
+        return step // 2 + step * spread // 2_000
+
+
+class FeedStage:
+    """Follows `stream` and `decisions` for its machine; the driver brings the frames."""
+
+    def __init__(self, name: str, machine: FeedMachine, rows: Filter, requests: Filter, clock: Clock) -> None:
+        self.name = name
+        self.machine = machine
+        self._rows = rows
+        self._requests = requests
+        self._clock = clock
+
+    def poll(self, budget: int) -> int:
+        """Serve new rows, snapshots seen and resync requests; frames come through the machine."""
+        data = self._rows.read(budget) + self._requests.read(budget)
+        if not data:
+            return 0
+        now_ns = self._clock()
+        for at in range(0, len(data), SLOT_BYTES):
+            kind = kind_of(data, at)
+            if kind == Kind.INSTRUMENT:
+                record = CODECS[Kind.INSTRUMENT].unpack(data, at)
+                tokens = (str(int.from_bytes(record.token_yes, "big")), str(int.from_bytes(record.token_no, "big")))
+                market = "0x" + record.condition.hex()
+                self.machine.on_instrument(now_ns, record.instrument, record.shard, tokens, market)
+            elif kind == Kind.RESYNC:
+                self.machine.on_resync(now_ns, CODECS[Kind.RESYNC].unpack(data, at).instrument)
+        return len(data) // SLOT_BYTES
+
+    def close(self) -> None:
+        """Nothing is held here: channels belong to the lane, sockets to the driver."""

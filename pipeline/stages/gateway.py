@@ -1,0 +1,306 @@
+"""gateway.<id>: the only stage that sends orders.
+
+Reads the signed ring (orders), `decisions` (Cancel, Beat: cancels need no wallet key) and `stream`
+(Instrument rows); writes the report ring. At most once on the wire: before a request's first byte the
+highest order number is stored, and a request without an answer is UNKNOWN, never sent again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.native.flow import Sink, Source
+from pipeline.native.relay import Filter
+from pipeline.net.edge import Outbox, Submit
+from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of
+from pipeline.shm.halt import HaltPage
+from pipeline.stages.brake import Brake
+from pipeline.stages.stage import Clock, Counts
+from pipeline.units import MICRO, NS_PER_S
+from pipeline.venues.polymarket import answers, wire
+from pipeline.venues.polymarket.answers import Sent
+from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer, cancel_body, heartbeat_body
+from pipeline.venues.polymarket.identity import Refusal
+
+_SIGNED = CODECS[Kind.SIGNED]
+_REPORT = CODECS[Kind.REPORT]
+ORDERS_KEPT_MAX = 65_536
+REPORT_SLOTS = 64  # room for every report that one turn may cause
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """`orders_per_s` and `orders_burst` are the account's tier (venue sheet 16)."""
+
+    source: int
+    is_dry: bool
+    orders_per_s: int
+    orders_burst: int
+    batch_max: int = wire.BATCH_ORDERS_MAX
+    heartbeat_ns: int = 3 * NS_PER_S
+    beat_age_ns_max: int = NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """One request on the wire; numbers and time of the cause belong to the package's latency line."""
+
+    orders: tuple[Sent, ...] = ()
+    cancels: tuple[Sent, ...] = ()
+    group_no: int = 0
+    cause_seq: int = 0
+    recv_ns: int = 0
+    is_heartbeat: bool = False
+
+
+class GatewayMachine:
+    """Sans-IO: signed orders and cancels in, requests and reports out."""
+
+    def __init__(
+        self, settings: GatewaySettings, orders: OrderRenderer, requests: RequestRenderer, brake: Brake,
+        halt_page: HaltPage, sink: Sink, counts: Counts,
+    ) -> None:
+        self.outbox = Outbox()
+        self.in_flight: dict[int, InFlight] = {}
+        self._settings = settings
+        self._orders = orders
+        self._requests = requests
+        self._brake = brake
+        self._halt_page = halt_page
+        self._sink = sink
+        self._counts = counts
+        self._batch: list[tuple[Any, bytes]] = []  # unpacked and raw Signed records of one package
+        self._owed: deque[bytes] = deque()  # reports that wait for room: reports are never dropped
+        self._sent: dict[int, Sent] = {}  # by order number, for cancels
+        self._overtaking: dict[int, Any] = {}  # cancels whose order has not come through yet
+        self._source_seq = 0
+        self._tag = 0
+        self._tokens_micro = settings.orders_burst * MICRO
+        self._tokens_ns = 0
+        self._beat_ns = 0
+        self._heartbeat_ns = 0
+        self._heartbeat_id = ""
+
+    # ------------------------------------------------------------------ inputs from the core
+
+    def has_room(self) -> bool:
+        """Whether every report that one more turn may cause fits the ring now."""
+        return self.flush() and self._sink.has_room(REPORT_SLOTS)
+
+    def on_signed(self, now_ns: int, slot: bytes) -> None:
+        """Collect a package's orders; its last one sends the batch."""
+        order = _SIGNED.unpack(slot)
+        if self._batch and self._batch[0][0].group_no != order.group_no:
+            self._send_batch(now_ns)
+        if order.cause != Cause.NONE:
+            self._report(_sent(order), now_ns, OrderState.UNSENT, Origin.SIGNER, Cause(order.cause))
+        else:
+            self._batch.append((order, slot))
+        if order.batch_index + 1 >= order.batch_count or len(self._batch) >= self._settings.batch_max:
+            self._send_batch(now_ns)
+
+    def on_cancel(self, now_ns: int, cancel: Any) -> None:
+        """Cancel by hash; a cancel that overtakes its order ends the order unsent."""
+        known = self._sent.get(cancel.order_no)
+        if known is None and not any(cancel.order_hash):
+            if len(self._overtaking) < ORDERS_KEPT_MAX:
+                self._overtaking[cancel.order_no] = cancel
+            return
+        if self._settings.is_dry:
+            return
+        target = known or Sent(cancel.order_no, cancel.group_no, cancel.order_hash, Side.BUY, cancel.instrument)
+        data = self._requests.render("DELETE", wire.PATH_ORDER, now_ns // NS_PER_S, cancel_body(target.order_hash))
+        self._submit(data, InFlight(cancels=(target,)))
+        self._counts.add("cancels_sent", 1)
+
+    def on_instrument(self, slot: bytes, at: int) -> None:
+        """Learn a row's tokens and exchange."""
+        self._orders.on_instrument(slot, at)
+
+    def on_beat(self, now_ns: int) -> None:
+        """Trade was alive at `now_ns`."""
+        self._beat_ns = now_ns
+
+    # ------------------------------------------------------------------ inputs from the driver
+
+    def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
+        request = self.in_flight.pop(tag, None)
+        if request is None:
+            return
+        condition = answers.venue_condition(status, body, headers.get("retry-after", ""))
+        if condition.state != answers.VenueState.NORMAL:
+            self._counts.add("venue_troubles", 1)
+            if condition.state == answers.VenueState.RATE_LIMITED:
+                self._tokens_micro = 0
+                self._tokens_ns = now_ns + condition.retry_after_ms * 1_000_000
+        if request.is_heartbeat:
+            self._heartbeat_id = answers.heartbeat_answer(status, body) or ""
+            return
+        if request.cancels:
+            reports = answers.cancel_answer(status, body, request.cancels, now_ns)
+        elif len(request.orders) == 1:
+            reports = answers.order_answer(status, body, request.orders[0], now_ns)
+        else:
+            reports = answers.batch_answer(status, body, request.orders, now_ns)
+        for report in reports:
+            self._owe(report)
+
+    def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
+        """Not sent is definitive; sent without an answer is UNKNOWN until venue evidence."""
+        request = self.in_flight.pop(tag, None)
+        if request is None:
+            return
+        judge = answers.no_answer if was_sent else answers.not_sent
+        for report in judge(request.orders, cause, now_ns):
+            self._owe(report)
+        for cancel in request.cancels:
+            self._report(cancel, now_ns, OrderState.CANCEL_REFUSED, Origin.GATEWAY, cause)
+
+    def on_timer(self, now_ns: int) -> None:
+        """Send the venue heartbeat, only while trade itself is alive."""
+        self.flush()
+        settings = self._settings
+        is_alive = self._beat_ns and now_ns - self._beat_ns <= settings.beat_age_ns_max
+        if is_alive and not settings.is_dry and now_ns - self._heartbeat_ns >= settings.heartbeat_ns:
+            self._heartbeat_ns = now_ns
+            body = heartbeat_body(self._heartbeat_id)
+            self._submit(
+                self._requests.render("POST", wire.PATH_HEARTBEAT, now_ns // NS_PER_S, body), InFlight(is_heartbeat=True))
+
+    def flush(self) -> bool:
+        """Publish owed reports; True when none is left."""
+        while self._owed:
+            if not self._sink.push(self._owed[0]):
+                return False
+            self._owed.popleft()
+        return True
+
+    # ------------------------------------------------------------------ sending
+
+    def _send_batch(self, now_ns: int) -> None:
+        batch, self._batch = self._batch, []
+        going = [(order, slot) for order, slot in batch if self._may_go(now_ns, order)]
+        if not going:
+            return
+        sent = tuple(_sent(order) for order, _ in going)
+        if self._settings.is_dry:
+            for one in sent:
+                self._report(one, now_ns, OrderState.DRY, Origin.GATEWAY, Cause.DRY_RUN)
+            return
+        if not self._take_tokens(now_ns, len(going)):
+            self._end_unsent(sent, now_ns, Cause.RATE_LIMIT)
+            return
+        slots = b"".join(slot for _, slot in going)
+        body = self._orders.render_order(slots) if len(going) == 1 else self._orders.render_orders(slots)
+        if isinstance(body, Refusal):
+            self._end_unsent(sent, now_ns, body.cause)
+            return
+        path = wire.PATH_ORDER if len(going) == 1 else wire.PATH_ORDERS
+        data = self._requests.render("POST", path, now_ns // NS_PER_S, body)
+        for one in sent:
+            self._remember(one)
+            self._report(one, now_ns, OrderState.SENT, Origin.GATEWAY, Cause.NONE)
+        self._brake.commit(max(one.order_no for one in sent))
+        first = going[0][0]
+        self._submit(data, InFlight(
+            orders=sent, group_no=first.group_no, cause_seq=first.source_seq, recv_ns=first.recv_ns))
+        self._counts.add("orders_sent", len(sent))
+
+    def _may_go(self, now_ns: int, order: Any) -> bool:
+        cause = self._brake.refuse(
+            now_ns, order.deadline_ns, order.intent_class, _usd_micro(order), self._halt_page.level())
+        if self._overtaking.pop(order.order_no, None) is not None:
+            cause = Cause.OVERTAKEN
+        if cause != Cause.NONE:
+            self._end_unsent((_sent(order),), now_ns, cause)
+        return cause == Cause.NONE
+
+    def _end_unsent(self, sent: tuple[Sent, ...], now_ns: int, cause: Cause) -> None:
+        for report in answers.not_sent(sent, cause, now_ns):
+            self._owe(report)
+
+    def _submit(self, data: bytes, request: InFlight) -> None:
+        self._tag += 1
+        self.in_flight[self._tag] = request
+        self.outbox.put(Submit(self._tag, data))
+
+    def _take_tokens(self, now_ns: int, count: int) -> bool:
+        """Take from the token bucket of the account's tier, for the whole batch or not at all."""
+        elapsed_ns = max(0, now_ns - self._tokens_ns)
+        cap = self._settings.orders_burst * MICRO
+        self._tokens_micro = min(cap, self._tokens_micro + elapsed_ns * self._settings.orders_per_s // 1_000)
+        self._tokens_ns = max(self._tokens_ns, now_ns)
+        if self._tokens_micro < count * MICRO:
+            return False
+        self._tokens_micro -= count * MICRO
+        return True
+
+    def _remember(self, sent: Sent) -> None:
+        if len(self._sent) >= ORDERS_KEPT_MAX:
+            self._sent.pop(next(iter(self._sent)))
+        self._sent[sent.order_no] = sent
+
+    def _report(self, sent: Sent, now_ns: int, state: OrderState, origin: Origin, cause: Cause) -> None:
+        self._owe(_REPORT.pack(
+            recv_ns=now_ns, instrument=sent.instrument, order_no=sent.order_no, group_no=sent.group_no,
+            order_hash=sent.order_hash, making_micro=-1, taking_micro=-1, matched_micro=-1,
+            state=int(state), origin=int(origin), cause=int(cause), account=sent.account))
+
+    def _owe(self, report: bytes) -> None:
+        self._source_seq += 1
+        stamped = bytearray(report)
+        stamped[24:32] = self._source_seq.to_bytes(8, "little")
+        stamped[40:42] = self._settings.source.to_bytes(2, "little")
+        self._owed.append(bytes(stamped))
+        self.flush()
+
+
+def _sent(order: Any) -> Sent:
+    """Return what must be known about an order once its Signed record is gone."""
+    return Sent(order.order_no, order.group_no, order.order_hash, order.side, order.instrument, order.account)
+
+
+def _usd_micro(order: Any) -> int:
+    """Return what the order can cost: the collateral of a BUY, nothing for a SELL."""
+    return int(order.maker_amount) if order.side == Side.BUY else 0
+
+
+class GatewayStage:
+    """Follows its channels for the machine; the driver carries its requests."""
+
+    def __init__(
+        self, name: str, machine: GatewayMachine, signed: Source, decisions: Filter, rows: Filter, clock: Clock,
+    ) -> None:
+        self.name = name
+        self.machine = machine
+        self._signed = signed
+        self._decisions = decisions
+        self._rows = rows
+        self._clock = clock
+
+    def poll(self, budget: int) -> int:
+        """Serve rows, orders and cancels, in this order: an order needs its row."""
+        rows = self._rows.read(budget)
+        for at in range(0, len(rows), SLOT_BYTES):
+            self.machine.on_instrument(rows, at)
+        done = len(rows)
+        if self.machine.has_room():
+            orders = self._signed.read(16)
+            for at in range(0, len(orders), SLOT_BYTES):
+                self.machine.on_signed(self._clock(), orders[at : at + SLOT_BYTES])
+            decided = self._decisions.read(16)
+            for at in range(0, len(decided), SLOT_BYTES):
+                self._on_decision(decided, at)
+            done += len(orders) + len(decided)
+        return done // SLOT_BYTES
+
+    def _on_decision(self, data: bytes, at: int) -> None:
+        if kind_of(data, at) == Kind.CANCEL:
+            self.machine.on_cancel(self._clock(), CODECS[Kind.CANCEL].unpack(data, at))
+        else:
+            self.machine.on_beat(self._clock())
+
+    def close(self) -> None:
+        """Nothing is held here: brake and page close with their lane."""

@@ -1,0 +1,153 @@
+"""refdata.<venue>: the universe as `Instrument` records.
+
+Reads Gamma's event pages over REST; writes its ring. Rows are given from this stage's own range and
+never reused in a run; a changed market is written again under its row. Asking again replaces nothing
+that the stream knows better: a live tick change wins over an older page (the book stage judges that).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from pipeline.native.flow import Sink
+from pipeline.net.edge import Ask, Outbox
+from pipeline.records import Cause
+from pipeline.stages.stage import Clock, Counts
+from pipeline.units import NS_PER_S
+from pipeline.venues.polymarket.universe import EventInfo, MarketInfo, instrument_record, parse_events, parse_markets
+
+PAGE_LIMIT = 100  # polymarket.md 3.1: keyset pages hold at most 100
+CONDITIONS_PER_SHARD = 100  # two assets each: at most 200 assets a socket
+
+
+@dataclass(frozen=True, slots=True)
+class RefdataSettings:
+    """`watch` marks events whose books prove their hash at each frame: those of enabled strategies."""
+
+    gamma_url: str
+    source: int
+    row_first: int = 1  # row 0 means "no instrument"
+    rows_max: int = 16_384
+    refresh_ns: int = 60 * NS_PER_S
+    retry_ns: int = NS_PER_S
+    event_slugs: tuple[str, ...] = ()  # empty: every event
+    watch: bool = True
+
+
+class RefdataMachine:
+    """Sans-IO: pages in, Instrument records and the next question out."""
+
+    def __init__(self, settings: RefdataSettings, sink: Sink, counts: Counts) -> None:
+        self.outbox = Outbox()
+        self._settings = settings
+        self._sink = sink
+        self._counts = counts
+        self._rows: dict[bytes, int] = {}  # condition -> row
+        self._events: dict[str, int] = {}  # event id -> event row, 1 first
+        self._written: dict[int, MarketInfo] = {}
+        self._owed: deque[bytes] = deque()
+        self._tag = 0
+        self._target = ""  # the question on the wire; "" = none
+        self._ask_ns = 0
+        self._source_seq = 0
+        self.is_complete = False  # one whole walk over all pages was read
+
+    def on_timer(self, now_ns: int) -> None:
+        """Start a walk over the pages when one is due."""
+        self.flush()
+        if not self._target and now_ns >= self._ask_ns:
+            self._ask(f"/events/keyset?closed=false&limit={PAGE_LIMIT}")
+
+    def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
+        del headers
+        if tag != self._tag or not self._target:
+            return
+        target, self._target = self._target, ""
+        if status != 200:
+            self._counts.add("refdata_errors", 1)
+            self._ask_ns = now_ns + self._settings.retry_ns
+            return
+        is_events = target.startswith("/events")
+        page = parse_events(body) if is_events else parse_markets(body)
+        for event in page.events:
+            if not self._settings.event_slugs or event.slug in self._settings.event_slugs:
+                self._take_event(event, now_ns)
+        if not is_events:
+            for market in page.markets:
+                self._take_market(market, now_ns)
+        self._counts.add("markets_refused", len(page.refused))
+        base = target.partition("&after_cursor=")[0]
+        if page.next_cursor:
+            self._ask(f"{base}&after_cursor={page.next_cursor}")
+        elif is_events and not self._settings.event_slugs:
+            # Markets without an event exist; the events' own markets are known by then and change nothing.
+            self._ask(f"/markets/keyset?closed=false&limit={PAGE_LIMIT}")
+        else:
+            self.is_complete = True
+            self._ask_ns = now_ns + self._settings.refresh_ns
+        self.flush()
+
+    def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
+        del was_sent, cause
+        if tag == self._tag:
+            self._target = ""
+            self._counts.add("refdata_errors", 1)
+            self._ask_ns = now_ns + self._settings.retry_ns
+
+    def flush(self) -> bool:
+        """Publish owed rows; True when none is left."""
+        while self._owed:
+            if not self._sink.push(self._owed[0]):
+                return False
+            self._owed.popleft()
+        return True
+
+    def _ask(self, target: str) -> None:
+        self._tag += 1
+        self._target = target
+        self.outbox.put(Ask(self._tag, "GET", self._settings.gamma_url, target))
+
+    def _take_event(self, event: EventInfo, now_ns: int) -> None:
+        for market in event.markets:
+            self._take_market(market, now_ns)
+
+    def _take_market(self, market: MarketInfo, now_ns: int) -> None:
+        row = self._rows.get(market.condition)
+        if row is not None and (self._written[row] == market or not market.event_id):
+            return
+        if row is None:
+            if len(self._rows) >= self._settings.rows_max:
+                self._counts.add("instruments_over_limit", 1)
+                return
+            row = self._settings.row_first + len(self._rows)
+            self._rows[market.condition] = row
+        event_row = self._events.setdefault(market.event_id, len(self._events) + 1) if market.event_id else 0
+        self._written[row] = market
+        self._source_seq += 1
+        index = row - self._settings.row_first
+        record = bytearray(instrument_record(
+            market, row, event_row, index // CONDITIONS_PER_SHARD,
+            watch=self._settings.watch and market.neg_risk, recv_ns=now_ns))
+        record[24:32] = self._source_seq.to_bytes(8, "little")
+        record[40:42] = self._settings.source.to_bytes(2, "little")
+        self._owed.append(bytes(record))
+        self._counts.put("instruments", len(self._rows))
+
+
+class RefdataStage:
+    """Keeps the machine's time; the driver carries its questions."""
+
+    def __init__(self, name: str, machine: RefdataMachine, clock: Clock) -> None:
+        self.name = name
+        self.machine = machine
+        self._clock = clock
+
+    def poll(self, budget: int) -> int:
+        """Publish what waited for room."""
+        del budget
+        self.machine.on_timer(self._clock())
+        return 0
+
+    def close(self) -> None:
+        """Nothing is held here."""

@@ -1,0 +1,51 @@
+"""What a stage is, and the small things that every stage gets from its lane.
+
+A lane polls its stages in declared order; only the topology file knows which stages share a lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from pipeline.native.counters import Counter
+from pipeline.shm.status import StatusPage
+
+Clock = Callable[[], int]  # now in ns since the epoch; one anchored monotonic clock per host
+
+
+class Stage(Protocol):
+    """One job in the stream."""
+
+    name: str
+
+    def poll(self, budget: int) -> int:
+        """Handle up to `budget` records; return how many, 0 = idle.
+
+        Never waits: takes an input only when its output has room for all it may emit.
+        """
+
+    def close(self) -> None:
+        """Release views and files; called once, also after a failed start."""
+
+
+class Counts:
+    """A stage's named counters on its lane's status page, looked up once each."""
+
+    def __init__(self, page: StatusPage) -> None:
+        self._page = page
+        self._counters: dict[str, Counter] = {}
+
+    def _counter(self, name: str) -> Counter:
+        found = self._counters.get(name)
+        if found is None:
+            found = self._counters[name] = self._page.counter(name)
+        return found
+
+    def add(self, name: str, amount: int = 1) -> None:
+        """Count `amount` more."""
+        self._counter(name).add(amount)
+
+    def put(self, name: str, value: int) -> None:
+        """Store a gauge."""
+        self._counter(name).put(value)

@@ -1,0 +1,102 @@
+"""Records in words and as JSON, for `pm inspect`, `pm explain` and error messages.
+
+Reads slots; writes text. Numbers keep their units: prices in USD, sizes in shares, times in UTC.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from enum import IntEnum, IntFlag
+from typing import Any
+
+from pipeline import records
+from pipeline.records import Kind
+from pipeline.units import NS_PER_S, TICKS_PER_USD, int_to_decimal, usd_text
+
+_ENUMS: dict[str, type[IntEnum] | type[IntFlag]] = {
+    "cause": records.Cause, "state": records.OrderState, "origin": records.Origin, "side": records.Side,
+    "outcome": records.Outcome, "order_type": records.OrderType, "intent_class": records.IntentClass,
+    "level": records.HaltLevel, "rules": records.Rule, "status": records.TradeStatus,
+}
+_ALWAYS = {"side", "outcome", "order_type"}  # their first member is 0 and says something
+_HIDDEN = {"kind", "check", "part", "parts", "source_seq", "source", "recv_ns", "seq", "now_ns"}
+
+
+def utc_text(ns: int) -> str:
+    """Return a time for people: "2026-11-21 14:03:07.123456789Z"."""
+    if ns <= 0:
+        return "never"
+    whole = datetime.datetime.fromtimestamp(ns // NS_PER_S, datetime.timezone.utc)
+    return f"{whole:%Y-%m-%d %H:%M:%S}.{ns % NS_PER_S:09d}Z"
+
+
+def price_text(ticks: int) -> str:
+    """Return a price in USD: 5500 ticks are "0.55"."""
+    return int_to_decimal(ticks, len(str(TICKS_PER_USD)) - 1)
+
+
+def share_text(size_micro: int) -> str:
+    """Return a size in shares; sizes below zero appear only in damaged records."""
+    return int_to_decimal(size_micro, 6) if size_micro >= 0 else f"{size_micro} micro"
+
+
+def _scalar(name: str, value: Any) -> str:
+    table = _ENUMS.get(name.removeprefix("leg_"))
+    if table is not None and isinstance(value, int):
+        try:
+            member = table(value)
+        except ValueError:
+            return str(value)
+        return str(member.name or value)
+    if isinstance(value, bytes):
+        return value.hex() if len(value) in (16, 20, 32, 65) else value.rstrip(b"\0").decode("ascii", "backslashreplace")
+    for suffix, shown in _SHOWN.items():
+        if name.endswith(suffix):
+            return shown(int(value))
+    return str(value)
+
+
+_SHOWN: dict[str, Callable[[int], str]] = {
+    "usd_micro": usd_text, "usd_micro_max": usd_text, "usd_micro_min": usd_text,
+    "_ticks": price_text, "size_micro": share_text, "matched_micro": share_text,
+    "_micro": str, "deadline_ns": utc_text, "venue_ns": utc_text, "proof_ns": utc_text, "ends_ns": utc_text,
+}
+
+
+def fields(slot: bytes, offset: int = 0) -> dict[str, Any]:
+    """Return a record's payload as plain values (bytes as hex), for `--json`."""
+    record = records.unpack(slot, offset)
+    shown: dict[str, Any] = {"seq": record.seq, "now_ns": record.now_ns, "kind": Kind(record.kind).name}
+    for name, value in zip(record._fields, record, strict=True):
+        if name in ("seq", "now_ns", "kind", "check") or name.startswith("reserved"):
+            continue
+        if isinstance(value, bytes):
+            value = value.hex() if len(value) in (16, 20, 32, 65) else value.decode("ascii", "backslashreplace")
+        table = _ENUMS.get(name)
+        if table is not None and isinstance(value, int) and value in table._value2member_map_:
+            value = table(value).name or value
+        shown[name] = value
+    return shown
+
+
+def describe(slot: bytes, offset: int = 0) -> str:
+    """Return one line: place, time, kind, flags, market row, and every field that is not zero."""
+    record = records.unpack(slot, offset)
+    kind = Kind(record.kind)
+    words = [f"{record.seq:>9}", utc_text(record.now_ns), kind.name.lower()]
+    if record.instrument:
+        words.append(f"row={record.instrument}")
+    if record.flags:
+        words.append("flags=" + str(records.Flag(record.flags).name or record.flags).lower())
+    if record.parts > 1:
+        words.append(f"part={record.part + 1}/{record.parts}")
+    for name, value in zip(record._fields, record, strict=True):
+        if name in _HIDDEN or name in ("instrument", "flags") or name.startswith("reserved"):
+            continue
+        if isinstance(value, tuple):
+            if any(value):
+                words.append(f"{name}=[{' '.join(_scalar(name, item) for item in value)}]")
+        elif (value not in (0, b"") or name in _ALWAYS) and not (isinstance(value, bytes) and not any(value)):
+            words.append(f"{name}={_scalar(name, value)}")
+    return " ".join(words)

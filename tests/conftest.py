@@ -1,0 +1,80 @@
+"""Session rules for every test: tiers, seconds per folder, skips counted by category, the closing line.
+
+Reads PM_TIER (commit, gate, soak), PM_FRESH_SEED. Ends every session with `skipped: n recordings, n servers`.
+A skip fails the session when ../shared is there; so does a commit tier that takes more than 15 minutes.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.shared import SHARED, fresh_seed, tier
+from tests.tools.ledger import Ledger
+
+LEDGER = pytest.StashKey[Ledger]()
+RAN = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Open the session's ledger."""
+    config.stash[LEDGER] = Ledger(SHARED.is_dir(), tier())
+
+
+def pytest_report_header() -> list[str]:
+    """Say what decides this session's counts, and how to repeat it."""
+    seed = fresh_seed()
+    found = "found" if SHARED.is_dir() else "absent"
+    return [f"tier: {tier()}; fresh seed: {seed} (PM_FRESH_SEED={seed} repeats it); recordings: {found}"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> object:
+    """Book each phase's time and each skip."""
+    report: pytest.TestReport = yield
+    ledger = item.config.stash[LEDGER]
+    ledger.add(item.nodeid, report.when, report.duration)
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        ledger.add_skip(item.nodeid, reason)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> object:
+    """Book a file that skips itself as a whole: its tests would vanish uncounted."""
+    report: pytest.CollectReport = yield
+    if report.skipped:
+        collector.config.stash[LEDGER].add_skip(collector.nodeid, f"whole file skipped: {report.longrepr}")
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print seconds per folder and what else fails the session."""
+    ledger = terminalreporter.config.stash[LEDGER]
+    elapsed_s = time.monotonic() - ledger.began_s
+    if ledger.tests:
+        terminalreporter.section("seconds per folder")
+        for folder, seconds in sorted(ledger.seconds.items()):
+            terminalreporter.line(f"{folder:<12} {seconds:8.1f} s  {ledger.tests[folder]:6} tests")
+        terminalreporter.line(f"{'all':<12} {elapsed_s:8.1f} s  {sum(ledger.tests.values()):6} tests")
+    for reason in ledger.other_reasons:
+        terminalreporter.line(f"skipped for another reason: {reason}")
+    for failure in ledger.failures(elapsed_s):
+        terminalreporter.line(f"FAILED session: {failure}", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Turn forbidden skips and a spent budget into a failing exit status."""
+    session.config.stash[RAN] = not session.config.option.collectonly
+    ledger = session.config.stash[LEDGER]
+    if session.exitstatus == pytest.ExitCode.OK and ledger.failures(time.monotonic() - ledger.began_s):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Print the closing line, after pytest's own last one."""
+    if config.stash.get(RAN, False):
+        print(config.stash[LEDGER].closing_line())
