@@ -14,10 +14,12 @@ from pipeline.units import decimal_to_int
 RANDOM_COUNT = 1_000_000 if os.environ.get("PM_TIER") == "gate" else 50_000
 GRAMMAR = re.compile(rb"([0-9]+)(?:\.([0-9]+))?")
 
-WHOLE = [b"", b"0", b"00", b"7", b"12", b"999999999", b"123456789012345678", b"1234567890123456789", b"-1", b"+1",
+WHOLE = [b"", b"0", b"00", b"7", b"12", b"999999999", b"123456789012345678", b"1234567890123456789", b"-1",
+         b"+1",
          b"1e3", b"0x1", b"\xd9\xa3", b"1_0", b" 1", b"NaN", b"inf"]
 DOTS = [b"", b".", b"..", b",", b". "]
-FRACTION = [b"", b"0", b"5", b"50", b"1234", b"12345", b"1234567", b"0000", b"00000000000000000", b"1e-2", b"5 ", b"\x00",
+FRACTION = [b"", b"0", b"5", b"50", b"1234", b"12345", b"1234567", b"0000", b"00000000000000000", b"1e-2",
+            b"5 ", b"\x00",
             b"-5", b"5f"]
 SPELLINGS = sorted({b"".join(parts) for parts in itertools.product(WHOLE, DOTS, FRACTION)})
 
@@ -52,8 +54,10 @@ def test_table_of_spellings():
 
 
 @pytest.mark.parametrize("text", [
-    b"", b".", b"5.", b".5", b"-0", b"+1", b"0_5", b"1e400", b"NaN", b"Infinity", b" 1", b"1 ", b"1\n", b"\xef\xbb\xbf1",
-    "٣".encode(), "０".encode(), b"1" * 19, b"9" * 5_000, b"0.00001", b"1.2.3", b"0x10", b"1,5", b"\x00", b"1\x00",
+    b"", b".", b"5.", b".5", b"-0", b"+1", b"0_5", b"1e400", b"NaN", b"Infinity", b" 1", b"1 ", b"1\n",
+    b"\xef\xbb\xbf1",
+    "٣".encode(), "０".encode(), b"1" * 19, b"9" * 5_000, b"0.00001", b"1.2.3", b"0x10", b"1,5", b"\x00",
+    b"1\x00",
 ])
 def test_named_refusals(text):
     """Each spelling that IN02 names is refused at the price scale."""
