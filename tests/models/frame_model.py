@@ -195,11 +195,12 @@ class Mutator:
         key = frame.find(b'"event_type"')
         start = frame.find(b'"', key + 12)
         end = frame.find(b'"', start + 1)
-        return frame[:start + 1] + self._random.choice(KINDS) + frame[end:] if 0 <= key < start < end else frame
+        is_found = 0 <= key < start < end
+        return frame[:start + 1] + self._random.choice(KINDS) + frame[end:] if is_found else frame
 
     def _blank(self, frame: bytes) -> bytes:
-        at = self._around(frame, self._random.choice((b",", b":", b"{", b"[", b"]",
-            b"}"))) + self._random.getrandbits(1)
+        near = self._random.choice((b",", b":", b"{", b"[", b"]", b"}"))
+        at = self._around(frame, near) + self._random.getrandbits(1)
         blank = self._random.choice(BLANKS if self._random.random() < 0.2 else BLANKS[:5])
         return frame[:at] + blank + frame[at:] if at >= 0 else blank + frame
 

@@ -18,7 +18,7 @@ MARKET = "0x" + "5f" * 32
 
 
 def seed_frames() -> list[bytes]:
-    """Return good frames of every kind the scanner takes: made here, and recorded ones when they are there."""
+    """Return good frames of every kind the scanner takes: made here, and recorded if they are there."""
     pick = random.Random(0)
     yes = {"market": MARKET, "asset_id": "7132104567925221", "timestamp": "1790766966313"}
     no = yes | {"asset_id": "52114319501245915516055106046884209969926127482827954674443846427813813222426"}
@@ -44,7 +44,7 @@ def seed_frames() -> list[bytes]:
     frames = [json.dumps(frame, separators=(",", ":")).encode() for frame in made]
     if SHARED.is_dir():
         for name in ("pm_20260929_crossing_burst", "pm_btc5m_20260612_session", "pm_20260212_books_trades"):
-            raw = [line["raw"].encode() for line in recording(f"feeds/polymarket/{name}.jsonl.zst")]
+            raw = [line["raw"].encode() for line in recording(f"polymarket/{name}.jsonl.zst")]
             frames += pick.sample([f for f in raw if len(f) < 1_000 and f != b"PONG"], 5)
             frames += [f for f in raw if 1_000 <= len(f) < 2_000][:1]
     return frames + [spelled(frame, seed) for seed, frame in enumerate(frames)]
@@ -55,7 +55,7 @@ FRAMES = seed_frames()
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_scanner_says_only_what_the_decoder_says(seed):
-    """What the scanner publishes of a mutated frame equals the decoder's records; else it publishes nothing."""
+    """What the scanner publishes of a mutated frame equals the decoder's; else it publishes nothing."""
     tokens = tokens_of(FRAMES)
     rig, mutator = Rig(tokens), Mutator(seed, FRAMES, list(tokens))
     results: Counter[Result] = Counter()

@@ -1,7 +1,6 @@
 """The native scanner and its token table: recorded frames, room in the ring, limits, agreement of tokens."""
 
 import json
-import os
 import random
 
 import pytest
@@ -11,9 +10,9 @@ from pipeline.native.framescan import Result, Scanner, TokenTable, survey
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.records import NOT_ANNOUNCED, SLOT_BYTES, Flag, Kind, unpack
 from tests.models.frame_model import RECV_NS, SOURCE, Rig, tokens_of, without_fallback
-from tests.shared import SHARED, needs_shared, recording
+from tests.shared import SHARED, needs_shared, recording, scaled
 
-TOKEN_COUNT = 1_000_000 if os.environ.get("PM_TIER") == "gate" else 50_000
+TOKEN_COUNT = scaled(50_000, 1_000_000)
 MARKET, YES, NO = "0x" + "5f" * 32, "7" * 77, "8" * 76
 TOKENS = {YES: (41, 0, MARKET), NO: (41, 1, MARKET), "99": (42, 0, "0x" + "a1" * 32)}
 HASH = "0123456789abcdef0123456789abcdef01234567"
@@ -41,10 +40,10 @@ def encoded(frame: object) -> bytes:
 
 @needs_shared
 def test_every_recorded_frame_equals_the_decoder():
-    """Every recorded market frame gives the decoder's bytes without a fallback; the 2025 schema is ignored."""
+    """Every recorded market frame gives the decoder's bytes, no fallback; the 2025 schema is ignored."""
     counts = dict.fromkeys(("frames", "ok", "legacy", "pong"), 0)
     for path in sorted((SHARED / "feeds/polymarket").glob("pm_*.jsonl.zst")):
-        raw = [line["raw"].encode() for line in recording(f"feeds/polymarket/{path.name}")]
+        raw = [line["raw"].encode() for line in recording(f"polymarket/{path.name}")]
         rig = Rig(tokens_of([f for f in raw if f != b"PONG"]))
         for frame in raw:
             result, said = rig.compare(frame)
@@ -252,7 +251,7 @@ def test_the_table_behaves_like_a_dict(seed):
     1, 2)])
 def test_the_table_refuses_what_is_no_token(bad):
     """A token is 1..78 ASCII digits with a row and an outcome."""
-    with pytest.raises(ValueError, match="native.framescan"):
+    with pytest.raises(ValueError, match=r"native\.framescan"):
         TokenTable().add(*bad)
 
 
