@@ -56,8 +56,8 @@ def test_table_of_spellings():
 @pytest.mark.parametrize("text", [
     b"", b".", b"5.", b".5", b"-0", b"+1", b"0_5", b"1e400", b"NaN", b"Infinity", b" 1", b"1 ", b"1\n",
     b"\xef\xbb\xbf1",
-    "\u0663".encode(), "\uff10".encode(), b"1" * 19, b"9" * 5_000, b"0.00001", b"1.2.3", b"0x10", b"1,5", b"\x00",
-    b"1\x00",
+    "\u0663".encode(), "\uff10".encode(), b"1" * 19, b"9" * 5_000, b"0.00001", b"1.2.3", b"0x10", b"1,5",
+    b"\x00", b"1\x00",
 ])
 def test_named_refusals(text):
     """Each spelling that IN02 names is refused at the price scale."""
