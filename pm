@@ -152,11 +152,11 @@ if [ "${1:-}" != test ]; then
     exec "$venv/bin/pm-pipeline" "$@"
 fi
 shift
+PM_TIER=${PM_TIER:-commit}
 case ${1:-} in
     --tier) PM_TIER=${2:-}; shift; [ $# -eq 0 ] || shift ;;
     --tier=*) PM_TIER=${1#--tier=}; shift ;;
 esac
-PM_TIER=${PM_TIER:-commit}
 case $PM_TIER in
     commit | gate | soak) export PM_TIER ;;
     *) fail 2 "--tier is commit, gate or soak, was \"$PM_TIER\"" ;;

@@ -11,7 +11,7 @@ from pipeline.sim.market import Market
 NUMBERS = count(1)
 
 
-def order(  # noqa: PLR0913
+def order(
     account: Account,
     market: Market,
     is_buy: bool,

@@ -38,10 +38,19 @@ ORDER_FIELDS = [
     {"name": name, "type": kind}
     for kind, name in (
         part.split()
-        for part in (
-            "uint256 salt,address maker,address signer,uint256 tokenId,uint256 makerAmount,uint256 takerAmount,"
-            "uint8 side,uint8 signatureType,uint256 timestamp,bytes32 metadata,bytes32 builder"
-        ).split(",")
+        for part in [
+            "uint256 salt",
+            "address maker",
+            "address signer",
+            "uint256 tokenId",
+            "uint256 makerAmount",
+            "uint256 takerAmount",
+            "uint8 side",
+            "uint8 signatureType",
+            "uint256 timestamp",
+            "bytes32 metadata",
+            "bytes32 builder",
+        ]
     )
 ]
 DOMAIN_FIELDS = [
@@ -51,7 +60,14 @@ DOMAIN_FIELDS = [
     {"name": "verifyingContract", "type": "address"},
 ]
 ORDER_TYPE = "Order(" + ",".join(f"{f['type']} {f['name']}" for f in ORDER_FIELDS) + ")"
-DECIMALS = {"0.1": (1, 3), "0.01": (2, 4), "0.005": (3, 5), "0.0025": (4, 6), "0.001": (3, 5), "0.0001": (4, 6)}
+DECIMALS = {
+    "0.1": (1, 3),
+    "0.01": (2, 4),
+    "0.005": (3, 5),
+    "0.0025": (4, 6),
+    "0.001": (3, 5),
+    "0.0001": (4, 6),
+}
 
 
 def market(number: int = 1, **changes: Any) -> Market:
@@ -131,7 +147,7 @@ class Trader:
         }
         return Account(**(values | changes))
 
-    def body(  # noqa: PLR0913
+    def body(
         self,
         of: Market,
         side: str = "BUY",
@@ -167,7 +183,11 @@ class Trader:
         signature = self.sign(signed, domain or contract_domain(of), signing_key or self.key)
         wire: dict[str, Any] = {name: str(value) for name, value in signed.items()}
         wire |= {"salt": signed["salt"], "signatureType": signed["signatureType"]}
-        wire |= {"side": "SELL" if signed["side"] else "BUY", "expiration": str(expiration), "signature": signature}
+        wire |= {
+            "side": "SELL" if signed["side"] else "BUY",
+            "expiration": str(expiration),
+            "signature": signature,
+        }
         wire |= change_order or {}
         body = {"deferExec": False, "order": wire, "orderType": order_type, "owner": self.credentials.api_key}
         return body | change_body
@@ -179,7 +199,11 @@ class Trader:
         )
         if order["signatureType"] != 3:
             return "0x" + EthAccount.sign_message(plain, key).signature.hex().removeprefix("0x")
-        nested_fields = [{"name": "contents", "type": "Order"}, *DOMAIN_FIELDS, {"name": "salt", "type": "bytes32"}]
+        nested_fields = [
+            {"name": "contents", "type": "Order"},
+            *DOMAIN_FIELDS,
+            {"name": "salt", "type": "bytes32"},
+        ]
         message = {
             "contents": order,
             "name": "DepositWallet",
@@ -212,7 +236,9 @@ class Trader:
             "poly_passphrase": self.credentials.passphrase,
         }
 
-    def call(self, exchange: Exchange, method: str, target: str, value: Any = None, now_ns: int = NOW_NS) -> Response:
+    def call(
+        self, exchange: Exchange, method: str, target: str, value: Any = None, now_ns: int = NOW_NS
+    ) -> Response:
         """Send one authenticated request."""
         body = b"" if value is None else json.dumps(value, separators=(",", ":")).encode()
         headers = self.headers(method, target.partition("?")[0], body, now_ns)

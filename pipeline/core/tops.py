@@ -43,7 +43,7 @@ class Book:
         self.bid_ticks = self.ask_ticks = 0  # 0 = no such side
         self.unit_yes = self.unit_no = 0  # cost of one share with fee, 1e-12 USD; 0 = cannot be bought
         self.venue_ns = self.proof_ns = 0
-        self.touched_ns = self.touched_until_ns = 0  # our newest fill: venue time, and when it no longer counts
+        self.touched_ns = self.touched_until_ns = 0  # our newest fill: venue time; when it no longer counts
         self.is_resolved = False
         self.watches: list[Any] = []  # whoever wants to hear about it; owned by the strategy
 

@@ -101,7 +101,8 @@ static void pm_keccak256(const uint8_t *data, size_t size, uint8_t *digest) {
     size_t lane;
     memset(state, 0, sizeof state);
     while (size >= PM_KECCAK_RATE_BYTES) {
-        for (lane = 0; lane < PM_KECCAK_RATE_BYTES / 8; lane++) state[lane] ^= pm_keccak_load(data + 8 * lane);
+        for (lane = 0; lane < PM_KECCAK_RATE_BYTES / 8; lane++)
+            state[lane] ^= pm_keccak_load(data + 8 * lane);
         pm_keccak_permute(state);
         data += PM_KECCAK_RATE_BYTES;
         size -= PM_KECCAK_RATE_BYTES;
@@ -110,7 +111,8 @@ static void pm_keccak256(const uint8_t *data, size_t size, uint8_t *digest) {
     if (size) memcpy(block, data, size);
     block[size] ^= 0x01;
     block[PM_KECCAK_RATE_BYTES - 1] ^= 0x80;
-    for (lane = 0; lane < PM_KECCAK_RATE_BYTES / 8; lane++) state[lane] ^= pm_keccak_load(block + 8 * lane);
+    for (lane = 0; lane < PM_KECCAK_RATE_BYTES / 8; lane++)
+        state[lane] ^= pm_keccak_load(block + 8 * lane);
     pm_keccak_permute(state);
     for (lane = 0; lane < 4; lane++) pm_keccak_store(digest + 8 * lane, state[lane]);
 }

@@ -22,7 +22,8 @@ cdef inline void put_u64(uint8_t* word, uint64_t value) noexcept nogil:
         word[31 - index] = <uint8_t>(value >> (8 * index))
 
 
-cdef inline void typed_digest(const uint8_t* domain, const uint8_t* struct_hash, uint8_t* digest) noexcept nogil:
+cdef inline void typed_digest(const uint8_t* domain, const uint8_t* struct_hash,
+                              uint8_t* digest) noexcept nogil:
     cdef uint8_t data[DIGEST_BYTES]
     data[0] = 0x19
     data[1] = 0x01
@@ -33,7 +34,8 @@ cdef inline void typed_digest(const uint8_t* domain, const uint8_t* struct_hash,
 
 cdef const uint8_t* fixed(bytes value, Py_ssize_t size, str name) except NULL:
     if value is None or PyBytes_GET_SIZE(value) != size:
-        raise ValueError(f"native.orderhash: {name} is {size} bytes, was {None if value is None else len(value)}")
+        found = "None" if value is None else f"{len(value)}"
+        raise ValueError(f"native.orderhash: {name} is {size} bytes, was {found}")
     return <const uint8_t*>PyBytes_AS_STRING(value)
 
 
@@ -114,7 +116,8 @@ cdef class OrderHasher:
         memcpy(order.metadata, fixed(metadata, 32, "metadata"), 32)
         memcpy(order.builder, fixed(builder, 32, "builder"), 32)
         self.hash_c(&order, fixed(domain, 32, "domain"), struct_hash, order_hash)
-        return (PyBytes_FromStringAndSize(<char*>struct_hash, 32), PyBytes_FromStringAndSize(<char*>order_hash, 32))
+        return (PyBytes_FromStringAndSize(<char*>struct_hash, 32),
+                PyBytes_FromStringAndSize(<char*>order_hash, 32))
 
     def nested_digest(self, bytes struct_hash, bytes wallet, uint64_t chain_id, bytes domain):
         """Return the ERC-7739 digest that the owner of a contract wallet signs for this order.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import uvloop
 
-from pipeline.config.load import Config
+from pipeline.config.load import Config, load
 from pipeline.config.topology import LaneSpec
 from pipeline.errors import EnvironmentProblem, PipelineError
 from pipeline.net.orders import OrderConnections
@@ -47,7 +47,7 @@ class Lane:
         self.lane = lane
         self.clock = anchored_clock(spec.anchor_wall_ns, spec.anchor_mono_ns)
         state_dir = Path(spec.state_dir)
-        self.config = Config.model_validate(spec.config, context={"resolved": True})
+        self.config = load(spec.config_files, spec.overrides)
         self.channels = Channels(
             SharedMemory(spec.instance, spec.generation), state_dir / "logs", self.config.shm.log_segment_slots,
             spec.salt_epoch)

@@ -29,7 +29,8 @@ class RunSpec:
     anchor_wall_ns: int  # one pair of clock readings for all lanes
     anchor_mono_ns: int
     salt_epoch: int
-    config: dict[str, Any]  # the resolved configuration, `Config.model_dump(mode="json")`
+    config_files: tuple[str, ...]  # copies in the run directory: a later edit does not reach a restarted lane
+    overrides: dict[str, Any]
     lanes: tuple[LaneSpec, ...]
     doorbells: dict[str, int]  # lane -> inherited eventfd, for lanes with an event loop
 
@@ -58,7 +59,7 @@ class RunSpec:
         try:
             fields = orjson.loads(path.read_bytes())
             lanes = tuple(LaneSpec(**{**lane, "stages": tuple(lane["stages"])}) for lane in fields.pop("lanes"))
-            return cls(lanes=lanes, **fields)
+            return cls(lanes=lanes, **{**fields, "config_files": tuple(fields["config_files"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise EnvironmentProblem(f"run.spec: {path} is no run description: {error}") from error
 

@@ -162,6 +162,22 @@ def check_signature(
     return order_id, None if recover(domain, nested, inner) == wanted else texts.INVALID_SIGNATURE
 
 
+def require_tradable(market: Market) -> None:
+    """Raise InvariantError unless orders for the market can be judged: version, tick, minimum, token ids."""
+    exchange_of(market)
+    if market.tick_step not in AMOUNT_DECIMALS:
+        known = sorted(AMOUNT_DECIMALS)
+        raise InvariantError(
+            f"sim.orders: tick step of {known} expected, was {market.tick_step} ({market.slug})"
+        )
+    if not all(_is_number_text(token, 78) for token in market.tokens):
+        raise InvariantError(f"sim.orders: decimal token ids expected, was {market.tokens} ({market.slug})")
+    try:
+        decimal_to_int(market.min_order_size, 6)
+    except ValueError as problem:
+        raise InvariantError(f"sim.orders: minimum size of {market.slug}: {problem}") from problem
+
+
 def exchange_of(market: Market) -> tuple[str, str]:
     """Return (version, contract) of the exchange that settles the market (venue sheet 1 and 10.1)."""
     if market.version not in ("v1", "v2"):

@@ -26,9 +26,18 @@ def gcd(one: int, other: int) -> int:
     return one
 
 
+def sha1(text: str) -> bytes:
+    return hashlib.sha1(text.encode()).digest()  # noqa: S324 - the venue's choice
+
+
 def announced_hash(ids: dict[str, Any], outcome: int, venue_ns: int, bids: dict[int, int], asks: dict[int, int],
                    tick_step: int, last_trade: str) -> bytes:
     """Return the venue's SHA-1 of the YES book `bids`, `asks` as the token `outcome` sees it."""
+    return sha1(preimage(ids, outcome, venue_ns, bids, asks, tick_step, last_trade))
+
+
+def preimage(ids: dict[str, Any], outcome: int, venue_ns: int, bids: dict[int, int], asks: dict[int, int],
+             tick_step: int, last_trade: str) -> str:
     if outcome:
         bids, asks = {FULL - p: s for p, s in asks.items()}, {FULL - p: s for p, s in bids.items()}
     level = lambda p, s: {"price": int_to_decimal(p, 4), "size": int_to_decimal(s, 6)}  # noqa: E731
@@ -40,7 +49,7 @@ def announced_hash(ids: dict[str, Any], outcome: int, venue_ns: int, bids: dict[
     }
     if ids["v2"]:
         book["version"] = "v2"
-    return hashlib.sha1(json.dumps(book, separators=(",", ":"), ensure_ascii=False).encode()).digest()  # noqa: S324
+    return json.dumps(book, separators=(",", ":"), ensure_ascii=False)
 
 
 def identity(instrument: Any) -> dict[str, Any]:
@@ -124,9 +133,9 @@ class Book:
 
     def matches(self, candidates: list[tuple[int, int]]) -> bool:
         outcome = 0 if self.hashes[0] else 1
+        text = preimage(self.ids, outcome, self.target_ns, *self.sides, self.tick_step, "?")
         for ticks, digits in candidates:
-            if self.hashes[outcome] == announced_hash(
-                    self.ids, outcome, self.target_ns, *self.sides, self.tick_step, trade_text(ticks, digits)):
+            if self.hashes[outcome] == sha1(text.replace('"?"', f'"{trade_text(ticks, digits)}"')):
                 self.trade = (ticks, digits)
                 return True
         return False
@@ -332,7 +341,7 @@ class BookModel:
         good = all(s.change_count <= 8 for s in slots) and all(
             0 < p < FULL and p % book.grid == 0 and 0 <= size <= SIZE_MAX and side < 2 and token < 2 for p, size, side, token in raw)
         changes = [(FULL - p if o else p, size, side ^ o, o) for p, size, side, o in raw] if good else []
-        content = tuple(c[:3] for c in changes)
+        content = tuple(c[:3] for c in changes) if good else None
         place = book.place(head.venue_ns, head.hash_yes, head.hash_no, content)
         if book.stale:
             if good and place == "new" and not book.resolved:
@@ -386,6 +395,9 @@ class BookModel:
             levels = []
         for s in slots:
             count = s.bid_count + s.ask_count
+            if count > r.SNAPSHOT_LEVELS:
+                self.go_stale(head.instrument, book, r.Cause.OFF_GRID)
+                return
             levels += [(s.price_ticks[i], s.size_micro[i], int(i >= s.bid_count)) for i in range(count)]
         if head.flags & r.Flag.MORE:
             self.stages[head.source] = ((head.instrument, head.outcome), levels)

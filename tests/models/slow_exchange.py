@@ -33,7 +33,9 @@ class SlowBook:
 
     def side(self, is_bid: bool) -> list[Standing]:
         sign = -1 if is_bid else 1
-        return sorted((s for s in self.standing if s.is_bid == is_bid), key=lambda s: (sign * s.price, s.number))
+        return sorted(
+            (s for s in self.standing if s.is_bid == is_bid), key=lambda s: (sign * s.price, s.number)
+        )
 
     def levels(self, is_bid: bool) -> list[tuple[Fraction, Fraction]]:
         sums: dict[Fraction, Fraction] = {}

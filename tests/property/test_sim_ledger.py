@@ -1,4 +1,4 @@
-"""The ledger in random runs of whole exchanges: it balances, covers every share, and loses no micro-dollar."""
+"""The ledger in random runs of whole exchanges: balanced, every share covered, no micro-dollar lost."""
 
 from __future__ import annotations
 

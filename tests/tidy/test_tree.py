@@ -91,9 +91,9 @@ def test_project_keeps(rule: rules.Rule) -> None:
     """No file of the rule's scope breaks it, and the scope is not empty."""
     names = scope(rule)
     assert names
-    assert [] == [
-        problem for name in names for problem in rule(name, (ROOT / name).read_text(encoding="utf-8"))
-    ]
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
+    problems = [problem for name, text in texts.items() for problem in rule(name, text)]
+    assert [] == problems, "\n".join(problems)
 
 
 def test_every_rule_is_applied() -> None:

@@ -56,7 +56,9 @@ def test_client_amounts_equal_the_decimal_reference(seed: int) -> None:
     for _ in range(scaled(1_000, 20_000)):
         step = rng.choice(STEPS)
         price = rng.randrange(step, 10_001 - step, step)
-        quantity = rng.choice([rng.randrange(10_000, 10**9), rng.randrange(1, 10**13), 10**rng.randrange(4, 12)])
+        quantity = rng.choice(
+            [rng.randrange(10_000, 10**9), rng.randrange(1, 10**13), 10 ** rng.randrange(4, 12)]
+        )
         side = rng.choice([Side.BUY, Side.SELL])
         for kind, found in (("limit", limit_amounts(side, price, quantity, step)),
                             ("market", market_amounts(side, price, quantity, step, strict=False))):
@@ -82,7 +84,7 @@ def legal(order_type: OrderType, side: Side, step: int, price: int, size_micro: 
 @pytest.mark.parametrize("order_type", list(OrderType))
 @pytest.mark.parametrize("side", list(Side))
 def test_every_price_of_every_grid(order_type: OrderType, side: Side) -> None:
-    """On each price, sizes at and around legal steps: exact amounts or a refusal naming the nearest (OR16)."""
+    """On each price, sizes at and around legal steps: exact amounts or a named refusal (OR16)."""
     rng = random.Random(f"{order_type}{side}")
     said = refused = 0
     for step, price in PRICES:
@@ -137,13 +139,22 @@ def test_known_orders(order_type: OrderType, side: Side, price: int, size: int, 
     assert expected == (None if isinstance(found, Refusal) else found)
 
 
-@pytest.mark.parametrize(("price", "size", "step", "cause"), [
-    (0, 10**7, 100, Cause.OFF_GRID), (99, 10**7, 100, Cause.OFF_GRID), (10_000, 10**7, 100, Cause.OFF_GRID),
-    (9_901, 10**7, 100, Cause.OFF_GRID), (5_250, 10**7, 100, Cause.OFF_GRID), (5_000, 10**7, 20, Cause.OFF_GRID),
-    (-100, 10**7, 100, Cause.OFF_GRID), (5_000, 0, 100, Cause.BELOW_MINIMUM),
-    (5_000, -10**7, 100, Cause.BELOW_MINIMUM), (5_000, 9_999, 100, Cause.BELOW_MINIMUM),
-    (5_000, 2**63 // 10_000 * 10_000 + 10_000, 100, Cause.LIMIT_ORDER),
-])
+@pytest.mark.parametrize(
+    ("price", "size", "step", "cause"),
+    [
+        (0, 10**7, 100, Cause.OFF_GRID),
+        (99, 10**7, 100, Cause.OFF_GRID),
+        (10_000, 10**7, 100, Cause.OFF_GRID),
+        (9_901, 10**7, 100, Cause.OFF_GRID),
+        (5_250, 10**7, 100, Cause.OFF_GRID),
+        (5_000, 10**7, 20, Cause.OFF_GRID),
+        (-100, 10**7, 100, Cause.OFF_GRID),
+        (5_000, 0, 100, Cause.BELOW_MINIMUM),
+        (5_000, -(10**7), 100, Cause.BELOW_MINIMUM),
+        (5_000, 9_999, 100, Cause.BELOW_MINIMUM),
+        (5_000, 2**63 // 10_000 * 10_000 + 10_000, 100, Cause.LIMIT_ORDER),
+    ],
+)
 def test_what_cannot_be_said_is_refused(price: int, size: int, step: int, cause: Cause) -> None:
     """Off-grid prices, empty and overflowing sizes are values with a cause, never an order."""
     for side in Side:

@@ -13,13 +13,9 @@ from pipeline.records import CODECS, Cause, Kind, OrderState, Origin, Side
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.answers import (
     Sent,
-    VenueState,
     batch_answer,
     cancel_answer,
     error_text,
-    heartbeat_answer,
-    no_answer,
-    not_sent,
     order_answer,
     venue_condition,
 )
@@ -61,8 +57,11 @@ def test_the_three_acceptances(status: str, state: OrderState) -> None:
 @pytest.mark.parametrize(("side", "matched"), [(Side.BUY, 100_500_000), (Side.SELL, 52_260_001)])
 def test_matched_amounts_are_micro_units(side: Side, matched: int) -> None:
     """Human decimals become 1e-6 units; the shares are what a BUY takes and a SELL makes."""
-    found = judge(200, accepted(sent(1, side), status="matched", makingAmount="52.260001", takingAmount="100.5"),
-                  sent(1, side))
+    found = judge(
+        200,
+        accepted(sent(1, side), status="matched", makingAmount="52.260001", takingAmount="100.5"),
+        sent(1, side),
+    )
 
     assert (52_260_001, 100_500_000, matched) == (found.making_micro, found.taking_micro, found.matched_micro)
 
@@ -76,11 +75,22 @@ def test_odd_amounts_are_silent_not_guessed(text: object) -> None:
 
 
 NOT_ACCEPTED = [
-    ({"status": "unmatched"}, U), ({"status": "LIVE"}, U), ({"status": ""}, U), ({"status": None}, U),
-    ({"status": ["live"]}, U), ({"success": False}, U), ({"success": "true"}, U), ({"success": 1}, U),
-    ({"errorMsg": None}, U), ({"orderID": ""}, U), ({"orderID": None}, U), ({"orderID": "0x" + "ee" * 32}, U),
-    ({"orderID": 7}, U), ({"errorMsg": "no reason known to us"}, U),
-    ({"errorMsg": "no reason known to us", "orderID": ""}, R), ({"errorMsg": "x", "orderID": "", "success": False}, R),
+    ({"status": "unmatched"}, U),
+    ({"status": "LIVE"}, U),
+    ({"status": ""}, U),
+    ({"status": None}, U),
+    ({"status": ["live"]}, U),
+    ({"success": False}, U),
+    ({"success": "true"}, U),
+    ({"success": 1}, U),
+    ({"errorMsg": None}, U),
+    ({"orderID": ""}, U),
+    ({"orderID": None}, U),
+    ({"orderID": "0x" + "ee" * 32}, U),
+    ({"orderID": 7}, U),
+    ({"errorMsg": "no reason known to us"}, U),
+    ({"errorMsg": "no reason known to us", "orderID": ""}, R),
+    ({"errorMsg": "x", "orderID": "", "success": False}, R),
     ({"success": False, "orderID": ""}, U),
     ({"errorMsg": "Rate limit exceeded for tokenId 7", "status": "delayed", "orderID": ""}, R),
 ]
@@ -112,34 +122,54 @@ TEXTS: list[tuple[int, str, OrderState, Cause]] = [
     (400, "order 0xab is invalid. Size (1) lower than the minimum: 5", R, Cause.VENUE_REJECT),
     (400, "order 0xab is invalid. Duplicated.", U, Cause.VENUE_REJECT),
     (400, "order 0xab crosses the book", R, Cause.VENUE_REJECT),
-    (400, "not enough balance / allowance: the balance is not enough -> balance: 0, order amount: 1", R,
-     Cause.VENUE_REJECT),
+    (
+        400,
+        "not enough balance / allowance: the balance is not enough -> balance: 0, order amount: 1",
+        R,
+        Cause.VENUE_REJECT,
+    ),
     (400, "invalid amount for a marketable BUY order ($0.9), min size: $1", R, Cause.VENUE_REJECT),
-    (400, "invalid nonce", R, Cause.VENUE_REJECT), (400, "invalid expiration", R, Cause.VENUE_REJECT),
-    (400, "invalid amounts, the market buy orders maker amount supports a max accuracy of 2 decimals", R,
-     Cause.VENUE_REJECT),
+    (400, "invalid nonce", R, Cause.VENUE_REJECT),
+    (400, "invalid expiration", R, Cause.VENUE_REJECT),
+    (
+        400,
+        "invalid amounts, the market buy orders maker amount supports a max accuracy of 2 decimals",
+        R,
+        Cause.VENUE_REJECT,
+    ),
     (400, "order canceled in the CTF exchange contract", R, Cause.VENUE_REJECT),
     (400, "order match delayed due to market conditions", OrderState.DELAYED, Cause.NONE),
     (400, "order couldn't be fully filled. FOK orders are fully filled or killed.", C, Cause.NO_MATCH),
-    (400, "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found.",
-     C, Cause.NO_MATCH),
+    (
+        400,
+        "no orders found to match with FAK order. FAK orders are partially filled or killed if no match",
+        C,
+        Cause.NO_MATCH,
+    ),
     (400, "the market is not yet ready to process new orders", R, Cause.VENUE_REJECT),
     (400, "order timed out", R, Cause.VENUE_REJECT),
     (500, "there are no matching orders", U, Cause.VENUE_ERROR),
     (500, "the trade contains rounding issues", U, Cause.VENUE_ERROR),
-    (500, "the price of the taker's order has a discrepancy greater than allowed with the worst maker order", U,
-     Cause.VENUE_ERROR),
-    (500, "could not insert order", U, Cause.VENUE_ERROR), (400, "could not insert order", U, Cause.VENUE_ERROR),
+    (
+        500,
+        "the price of the taker's order has a discrepancy greater than allowed with the worst maker order",
+        U,
+        Cause.VENUE_ERROR,
+    ),
+    (500, "could not insert order", U, Cause.VENUE_ERROR),
+    (400, "could not insert order", U, Cause.VENUE_ERROR),
     (500, "could not run the execution", U, Cause.VENUE_ERROR),
     (500, "order 0xab is invalid. Duplicated.", U, Cause.VENUE_ERROR),
     (401, "Unauthorized/Invalid api key", R, Cause.VENUE_REJECT),
     (403, "Trading restricted in your region", R, Cause.VENUE_REJECT),
     (404, "No orderbook exists for the requested token id", R, Cause.VENUE_REJECT),
-    (425, "engine restarting", R, Cause.VENUE_ERROR), (429, "rate limit", R, Cause.RATE_LIMIT),
+    (425, "engine restarting", R, Cause.VENUE_ERROR),
+    (429, "rate limit", R, Cause.RATE_LIMIT),
     (503, "trading is disabled", R, Cause.VENUE_ERROR),
     (503, "trading is in cancel-only mode", R, Cause.VENUE_ERROR),
     (503, "post-only mode: only post-only orders and cancels are allowed", R, Cause.VENUE_ERROR),
-    (503, "service unavailable", U, Cause.VENUE_ERROR), (502, "bad gateway", U, Cause.VENUE_ERROR),
+    (503, "service unavailable", U, Cause.VENUE_ERROR),
+    (502, "bad gateway", U, Cause.VENUE_ERROR),
 ]
 
 
@@ -160,8 +190,12 @@ def test_the_same_texts_inside_http_200(status: int, text: str, state: OrderStat
     assert (state, cause) == (found.state, found.cause)
 
 
-@pytest.mark.parametrize("status", [100, 204, 301, 302, 307, 408, 500, 501, 502, 503, 504, *range(520, 527), 599])
-@pytest.mark.parametrize("body", [b"", b"<html>error</html>", b"{", b"null", b"[]", b'{"error":""}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "status", [100, 204, 301, 302, 307, 408, 500, 501, 502, 503, 504, *range(520, 527), 599]
+)
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>error</html>", b"{", b"null", b"[]", b'{"error":""}', b"\xff\xfe"]
+)
 def test_unreadable_answers_are_unknown(status: int, body: bytes) -> None:
     """No words and no refusing status: nothing is proven, so the order stays exposed (OR05)."""
     assert U == judge(status, body).state
@@ -184,14 +218,25 @@ def test_a_bare_400_proves_nothing() -> None:
 
 def one_leg(order: Sent, outcome: str) -> dict[str, Any]:
     return {
-        "accepted": accepted(order), "rejected": accepted(order, success=False, errorMsg="invalid signature", orderID=""),
+        "accepted": accepted(order),
+        "rejected": accepted(order, success=False, errorMsg="invalid signature", orderID=""),
         "empty id with reason": accepted(order, errorMsg="some reason", orderID="", status=""),
-        "empty id": accepted(order, orderID=""), "other id": accepted(order, orderID="0x" + "ee" * 32),
-        "no match": accepted(order, success=False, orderID="", errorMsg="no orders found to match with FAK order."),
+        "empty id": accepted(order, orderID=""),
+        "other id": accepted(order, orderID="0x" + "ee" * 32),
+        "no match": accepted(
+            order, success=False, orderID="", errorMsg="no orders found to match with FAK order."
+        ),
     }[outcome]
 
 
-LEG_STATES = {"accepted": LIVE, "rejected": R, "empty id with reason": R, "empty id": U, "other id": U, "no match": C}
+LEG_STATES = {
+    "accepted": LIVE,
+    "rejected": R,
+    "empty id with reason": R,
+    "empty id": U,
+    "other id": U,
+    "no match": C,
+}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -201,7 +246,9 @@ def test_each_leg_of_a_batch_is_judged_alone(count: int) -> None:
     assert len(LEG_STATES) ** count == len(patterns)
     for pattern in patterns:
         orders = [sent(number + 1) for number in range(count)]
-        body = json.dumps([one_leg(order, name) for order, name in zip(orders, pattern, strict=True)]).encode()
+        body = json.dumps(
+            [one_leg(order, name) for order, name in zip(orders, pattern, strict=True)]
+        ).encode()
         found = [CODECS[Kind.REPORT].unpack(slot) for slot in batch_answer(200, body, orders)]
         assert [LEG_STATES[name] for name in pattern] == [OrderState(r.state) for r in found]
         assert [order.order_no for order in orders] == [r.order_no for r in found]
@@ -218,7 +265,10 @@ def test_random_batches(seed: int) -> None:
         change = rng.choice(["none", "none", "short", "long", "status"])
         items = items[:-1] if change == "short" else [*items, items[0]] if change == "long" else items
         status = rng.choice([500, 502, 504]) if change == "status" else 200
-        found = [CODECS[Kind.REPORT].unpack(slot) for slot in batch_answer(status, json.dumps(items).encode(), orders)]
+        found = [
+            CODECS[Kind.REPORT].unpack(slot)
+            for slot in batch_answer(status, json.dumps(items).encode(), orders)
+        ]
         expected = [LEG_STATES[name] if change == "none" else U for name in names]
         assert expected == [OrderState(r.state) for r in found]
 
@@ -236,71 +286,12 @@ def test_random_batches(seed: int) -> None:
 def test_whole_batches(status: int, body: object, state: OrderState) -> None:
     """An error for the whole request rejects its legs only when no leg can have been placed."""
     orders = [sent(1), sent(2)]
-    found = [CODECS[Kind.REPORT].unpack(slot) for slot in batch_answer(status, json.dumps(body).encode(), orders)]
+    found = [
+        CODECS[Kind.REPORT].unpack(slot) for slot in batch_answer(status, json.dumps(body).encode(), orders)
+    ]
 
     assert [state, state] == [r.state for r in found]
     assert [1, 2] == [r.order_no for r in found]
-
-
-def test_cancels_are_judged_by_name() -> None:
-    """canceled, refused with words, in neither list, in both."""
-    orders = [sent(number) for number in (1, 2, 3, 4)]
-    names = ["0x" + order.order_hash.hex() for order in orders]
-    body = {"canceled": [names[0].upper().replace("0X", "0x"), names[3]],
-            "not_canceled": {names[1]: "already canceled or matched", names[3]: "both"}}
-    found = [CODECS[Kind.REPORT].unpack(slot) for slot in cancel_answer(200, json.dumps(body).encode(), orders, 5)]
-
-    assert [C, OrderState.CANCEL_REFUSED, U, U] == [r.state for r in found]
-    assert b"already canceled or matched" == found[1].text
-
-
-@pytest.mark.parametrize(("status", "body", "state", "cause"), [
-    (429, b"", OrderState.CANCEL_REFUSED, Cause.RATE_LIMIT), (401, b"", OrderState.CANCEL_REFUSED, Cause.VENUE_REJECT),
-    (400, b'{"error":"Invalid order payload"}', OrderState.CANCEL_REFUSED, Cause.VENUE_REJECT),
-    (503, b'{"error":"trading is disabled"}', OrderState.CANCEL_REFUSED, Cause.VENUE_ERROR),
-    (500, b"", U, Cause.VENUE_ERROR), (502, b"<html>", U, Cause.VENUE_ERROR), (200, b"<html>", U, Cause.BAD_ANSWER),
-    (200, b"{}", U, Cause.BAD_ANSWER), (200, b'{"canceled":null,"not_canceled":[]}', U, Cause.BAD_ANSWER)])
-def test_cancels_that_prove_nothing_stay_exposed(status: int, body: bytes, state: OrderState, cause: Cause) -> None:
-    """A cancel that the venue did not confirm never frees the order (OR13)."""
-    found = CODECS[Kind.REPORT].unpack(cancel_answer(status, body, [sent()])[0])
-
-    assert (state, cause) == (found.state, found.cause)
-
-
-def test_silence() -> None:
-    """Unanswered is UNKNOWN, provably unsent is UNSENT, each with its cause."""
-    lost = [CODECS[Kind.REPORT].unpack(slot) for slot in no_answer([sent(1), sent(2)], Cause.TIMEOUT)]
-    kept = [CODECS[Kind.REPORT].unpack(slot) for slot in not_sent([sent(3)], Cause.NO_CONNECTION, 9, "refused")]
-
-    assert [(U, Cause.TIMEOUT, 1), (U, Cause.TIMEOUT, 2)] == [(r.state, r.cause, r.order_no) for r in lost]
-    assert [(OrderState.UNSENT, Cause.NO_CONNECTION, b"refused")] == [(r.state, r.cause, r.text) for r in kept]
-
-
-@pytest.mark.parametrize(("status", "body", "header", "state", "retry_ms"), [
-    (200, b"{}", "", VenueState.NORMAL, 0), (400, b'{"error":"invalid signature"}', "", VenueState.NORMAL, 0),
-    (429, b"<html>", "3", VenueState.RATE_LIMITED, 3000), (429, b"", "soon", VenueState.RATE_LIMITED, 0),
-    (425, b"", "", VenueState.RESTARTING, 0), (401, b"", "", VenueState.UNAUTHORIZED, 0),
-    (403, b"<html>", "", VenueState.BLOCKED, 0),
-    (503, b'{"error":"x","code":"post_only_mode","retry_after_seconds":79}', "3", VenueState.POST_ONLY, 79_000),
-    (503, b'{"error":"trading is in cancel-only mode"}', "", VenueState.CANCEL_ONLY, 0),
-    (503, b'{"error":"trading is disabled"}', "", VenueState.DISABLED, 0), (503, b"", "", VenueState.FAILING, 0),
-    (400, b'{"error":"address 0xab in closed only mode"}', "", VenueState.CLOSED_ONLY, 0),
-    (400, b'{"error":"address 0xab banned"}', "", VenueState.CLOSED_ONLY, 0),
-    (502, b"", "-1", VenueState.FAILING, 0), (429, b'{"retry_after_seconds":true}', "٣", VenueState.RATE_LIMITED, 0)])
-def test_venue_conditions(status: int, body: bytes, header: str, state: VenueState, retry_ms: int) -> None:
-    """The venue's own state is read from status first, words second; the longer retry time wins."""
-    found = venue_condition(status, body, header)
-
-    assert (state, retry_ms) == (found.state, found.retry_after_ms)
-
-
-@pytest.mark.parametrize(("status", "body", "found"), [
-    (200, b'{"heartbeat_id":"a-1"}', "a-1"), (400, b'{"error_msg":"Invalid Heartbeat ID","heartbeat_id":"b"}', "b"),
-    (200, b'{"heartbeat_id":""}', None), (200, b"<html>", None), (500, b'{"heartbeat_id":"a"}', None),
-    (200, b'{"status":"ok"}', None), (200, b'{"heartbeat_id":7}', None)])
-def test_heartbeats(status: int, body: bytes, found: str | None) -> None:
-    """The next id is adopted also from the 400 that corrects ours; never guessed."""
-    assert found == heartbeat_answer(status, body)
 
 
 def test_words_are_printable() -> None:

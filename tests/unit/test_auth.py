@@ -15,7 +15,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError, EnvironmentProblem, InvariantError
-from pipeline.venues.polymarket.auth import L2Auth, Secret, decode_secret, load_api_file, load_key_file, prove_l1
+from pipeline.venues.polymarket.auth import (
+    L2Auth,
+    Secret,
+    decode_secret,
+    load_api_file,
+    load_key_file,
+    prove_l1,
+)
 
 PLANTED = "5ec3e7c0ffee5ec3e7c0ffee5ec3e7c0ffee5ec3e7c0ffee5ec3e7c0ffee1234"
 SECRET_TEXT = base64.urlsafe_b64encode(bytes.fromhex(PLANTED)).decode()
@@ -98,9 +105,22 @@ def test_api_files(tmp_path: Path, text: str) -> None:
     assert SECRET_TEXT not in repr(loaded)
 
 
-@pytest.mark.parametrize("change", [
-    {"secret": 5}, {"secret": ""}, {"secret": "!!!"}, {"secret": "a"}, {"secret": "é" * 8}, {"passphrase": ""},
-    {"passphrase": "a\r\nX: 1"}, {"api_key": "a b"}, {"api_key": None}, {"extra": "1"}, {"apiKey": "twice"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"secret": 5},
+        {"secret": ""},
+        {"secret": "!!!"},
+        {"secret": "a"},
+        {"secret": "é" * 8},
+        {"passphrase": ""},
+        {"passphrase": "a\r\nX: 1"},
+        {"api_key": "a b"},
+        {"api_key": None},
+        {"extra": "1"},
+        {"apiKey": "twice"},
+    ],
+)
 def test_bad_api_files_do_not_show_their_content(tmp_path: Path, change: dict[str, object]) -> None:
     """Missing, ill-typed, unknown and doubled keys are config errors without the values."""
     for document in ({**GOOD_API, **change}, {k: v for k, v in GOOD_API.items() if k not in change}):

@@ -37,10 +37,17 @@ def test_keccak_random(seed: int) -> None:
 def random_order(rng: random.Random) -> dict[str, Any]:
     edge = rng.choice([0, 1, 2**53 - 1, 2**63 - 1, 2**64 - 1])
     return {
-        "salt": rng.choice([rng.getrandbits(53), edge]), "maker": rng.randbytes(20), "signer": rng.randbytes(20),
-        "tokenId": rng.randbytes(32), "makerAmount": rng.choice([rng.getrandbits(64), edge]),
-        "takerAmount": rng.getrandbits(40), "side": rng.randrange(2), "signatureType": rng.randrange(4),
-        "timestamp": rng.getrandbits(41), "metadata": rng.randbytes(32), "builder": rng.randbytes(32),
+        "salt": rng.choice([rng.getrandbits(53), edge]),
+        "maker": rng.randbytes(20),
+        "signer": rng.randbytes(20),
+        "tokenId": rng.randbytes(32),
+        "makerAmount": rng.choice([rng.getrandbits(64), edge]),
+        "takerAmount": rng.getrandbits(40),
+        "side": rng.randrange(2),
+        "signatureType": rng.randrange(4),
+        "timestamp": rng.getrandbits(41),
+        "metadata": rng.randbytes(32),
+        "builder": rng.randbytes(32),
     }
 
 
@@ -73,8 +80,15 @@ def test_nested_digest_is_erc7739() -> None:
     """The wrapper hashes seven words: type, contents, name, version, chain, wallet, zero salt."""
     rng = random.Random(7)
     struct_hash, wallet, domain = rng.randbytes(32), rng.randbytes(20), rng.randbytes(32)
-    words = (oracle_keccak(wire.NESTED_TYPE), struct_hash, oracle_keccak(b"DepositWallet"), oracle_keccak(b"1"),
-             (137).to_bytes(32, "big"), bytes(12) + wallet, bytes(32))
+    words = (
+        oracle_keccak(wire.NESTED_TYPE),
+        struct_hash,
+        oracle_keccak(b"DepositWallet"),
+        oracle_keccak(b"1"),
+        (137).to_bytes(32, "big"),
+        bytes(12) + wallet,
+        bytes(32),
+    )
     expected = oracle_keccak(b"\x19\x01" + domain + oracle_keccak(b"".join(words)))
 
     assert expected == order_hasher().nested_digest(struct_hash, wallet, 137, domain)
@@ -90,8 +104,10 @@ def test_wrong_lengths_are_refused(name: str, size: int) -> None:
             order_hasher().hash_order(*(order | {name: wrong}).values())
 
 
-@pytest.mark.parametrize(("name", "value"), [("salt", -1), ("salt", 2**64), ("makerAmount", 2**64), ("side", 256),
-                                             ("timestamp", -5)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("salt", -1), ("salt", 2**64), ("makerAmount", 2**64), ("side", 256), ("timestamp", -5)],
+)
 def test_wide_integers_are_refused(name: str, value: int) -> None:
     """An integer outside its width raises instead of being cut."""
     order = random_order(random.Random(2)) | {"domain": bytes(32)}

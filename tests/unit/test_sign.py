@@ -23,7 +23,9 @@ KEY = random.Random(20261121).randbytes(32)
 OWNER = Account.from_key(KEY).address
 OWNER_RAW = identity.address_bytes(OWNER)
 WALLET = "0x" + "ab" * 20
-V1_TOKEN = identity.token_bytes("71321045679252212594626385532706912750332728571942532289631379312455583992563")
+V1_TOKEN = identity.token_bytes(
+    "71321045679252212594626385532706912750332728571942532289631379312455583992563"
+)
 V2_TOKEN = identity.token_bytes("484477317811713033941648914387987281664819049935968967509762756023379034112")
 FUNDERS = {0: OWNER, 1: identity.checksum(identity.proxy_wallet(OWNER_RAW)),
            2: identity.checksum(identity.safe_wallet(OWNER_RAW)), 3: WALLET}
@@ -104,7 +106,9 @@ def test_every_domain_combination_but_the_right_ones_is_refused() -> None:
                          neg_risk=neg_risk, v2=v2, token=token)
         if isinstance(refusing.sign_request(wanted), Signed):
             signed.append((version, contract, neg_risk, v2))
-    expected = [(*wire.EXCHANGES[137, identity.exchange_of(n, v)], n, v) for n in (False, True) for v in (False, True)]
+    expected = [
+        (*wire.EXCHANGES[137, identity.exchange_of(n, v)], n, v) for n in (False, True) for v in (False, True)
+    ]
 
     assert sorted(expected) == sorted(signed)
 
@@ -114,7 +118,9 @@ def test_signing_twice_gives_the_same_bytes() -> None:
     one, other = signer(3), signer(3)
     first = one.sign(9, V1_TOKEN, 1_000_000, 2_000_000, 1, 1_790_000_000_000, neg_risk=True, v2=False)
 
-    assert first == other.sign(9, V1_TOKEN, 1_000_000, 2_000_000, 1, 1_790_000_000_000, neg_risk=True, v2=False)
+    assert first == other.sign(
+        9, V1_TOKEN, 1_000_000, 2_000_000, 1, 1_790_000_000_000, neg_risk=True, v2=False
+    )
     assert isinstance(first, Signed)
     assert first.wire_signature == render_signature(3, first.signature, first.domain, first.struct_hash)
 
@@ -166,7 +172,9 @@ def test_both_chains_have_three_exchanges() -> None:
         assert 3 == len({domain for _, domain in found.values()})
 
 
-@pytest.mark.parametrize("text", ["", "0", "01", "-1", "1.0", "1e5", "0x10", "٣", " 1", "1 ", "9" * 79, str(2**256)])
+@pytest.mark.parametrize(
+    "text", ["", "0", "01", "-1", "1.0", "1e5", "0x10", "٣", " 1", "1 ", "9" * 79, str(2**256)]
+)
 def test_token_ids_are_plain_decimals(text: str) -> None:
     """An id that is not exactly a decimal of at most 256 bits is refused (MD15)."""
     with pytest.raises(ValueError, match="token id"):

@@ -15,7 +15,9 @@ from tests.shared import SHARED, needs_shared
 from tests.sim_trader import NOW_NS, Trader, error_of, exchange_of, json_of, market
 
 PATH = SHARED / "venues" / "polymarket-vectors.json"
-VECTORS: dict[str, Any] = json.loads(PATH.read_text()) if PATH.is_file() else {"l1_auth": [], "l2_hmac": [], "keys": []}
+VECTORS: dict[str, Any] = (
+    json.loads(PATH.read_text()) if PATH.is_file() else {"l1_auth": [], "l2_hmac": [], "keys": []}
+)
 OWNERS = {key["name"]: key["address"] for key in VECTORS["keys"]}
 
 
@@ -53,7 +55,9 @@ def test_l2_vectors(vector: dict[str, Any]) -> None:
     )
 
 
-@pytest.mark.parametrize("vector", VECTORS["l1_auth"], ids=lambda v: f"{v['key']}-{v['chain_id']}-{v['nonce']}")
+@pytest.mark.parametrize(
+    "vector", VECTORS["l1_auth"], ids=lambda v: f"{v['key']}-{v['chain_id']}-{v['nonce']}"
+)
 def test_l1_vectors(vector: dict[str, Any]) -> None:
     """A wallet signature proves its address on its own chain and for its own nonce only."""
     headers, now_ns = lower(vector["headers"]), vector["timestamp"] * 10**9

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -17,7 +15,6 @@ from pipeline.sim.ledger import USD
 from pipeline.sim.market import Commit, LevelChange, Market
 from pipeline.sim.settings import ExchangeSettings, FeePer
 from pipeline.sim.trades import Placed
-from tests.models.slow_exchange import SlowBook, ceil_micro, fee, floor_micro
 from tests.sim_orders import order
 from tests.sim_trader import NOW_NS, Trader, exchange_of, market
 
@@ -26,11 +23,13 @@ SECOND = 10**9
 
 
 def venue(*levels: tuple[bool, int, int], **settings: Any) -> tuple[Exchange, Market, Account]:
-    """Return an exchange with one market whose book has these (is_bid, ticks, shares) of other participants."""
+    """Return an exchange with one market; levels are (is_bid, ticks, shares) of other participants."""
     of = market(planted=True)
     trader = Trader(sets_micro={of.condition: 1_000 * SHARE})
     exchange = exchange_of([trader], [of], ExchangeSettings(**settings))
-    exchange.foreign_changes(NOW_NS, of, [(is_bid, ticks, shares * SHARE) for is_bid, ticks, shares in levels])
+    exchange.foreign_changes(
+        NOW_NS, of, [(is_bid, ticks, shares * SHARE) for is_bid, ticks, shares in levels]
+    )
     return exchange, of, exchange.accounts["demo"]
 
 
@@ -85,7 +84,9 @@ def test_fok_fills_all_or_nothing() -> None:
     exchange, of, account = venue((False, 5000, 10), (False, 5100, 10), (False, 5200, 100))
     text = "order couldn't be fully filled. FOK orders are fully filled or killed."
 
-    assert text == refused(exchange, order(account, of, True, 5100, order_type="FOK", budget_micro=11 * SHARE))
+    assert text == refused(
+        exchange, order(account, of, True, 5100, order_type="FOK", budget_micro=11 * SHARE)
+    )
     assert 10 * SHARE == exchange.levels(of, False)[0][1]
     result = placed(exchange, order(account, of, True, 5100, order_type="FOK", budget_micro=10_100_000))
     assert [(5000, 10 * SHARE), (5100, 10 * SHARE)] == fills(result)
@@ -120,7 +121,7 @@ def test_fee_per_order_is_floored_once() -> None:
 
 
 def test_time_priority_between_us_and_others() -> None:
-    """At one price the older entry is matched first, ours or not, and other participants' cancels leave our place."""
+    """At one price the older entry is matched first; other participants' cancels leave our place."""
     exchange, of, account = venue((True, 5000, 5))
     ours = placed(exchange, order(account, of, True, 5000, 10 * SHARE)).order
     exchange.foreign_change(NOW_NS, of, True, 5000, 7 * SHARE)
@@ -134,7 +135,9 @@ def test_buying_no_takes_the_yes_bid_by_minting() -> None:
     """BUY NO at q takes a YES bid at 1 - q; both pay, and the vault holds 1 USD a set."""
     exchange, of, account = venue((True, 5500, 10))
     before = exchange.ledger.balance(f"vault:{of.condition}", USD)
-    result = placed(exchange, order(account, of, True, 4600, order_type="FAK", budget_micro=2_250_000, outcome=1))
+    result = placed(
+        exchange, order(account, of, True, 4600, order_type="FAK", budget_micro=2_250_000, outcome=1)
+    )
 
     assert [(4500, 5 * SHARE)] == fills(result)
     assert 5 * SHARE == exchange.ledger.balance(f"vault:{of.condition}", USD) - before
@@ -236,7 +239,9 @@ def test_foreign_flow_fills_our_resting_order() -> None:
 def test_removals_of_one_commit_come_before_its_additions() -> None:
     """A book that moves up in one frame never trades with itself."""
     exchange, of, _ = venue((True, 4900, 10), (False, 5000, 10))
-    exchange.foreign_changes(NOW_NS, of, [(True, 5000, 5 * SHARE), (False, 5000, -10 * SHARE), (False, 5100, SHARE)])
+    exchange.foreign_changes(
+        NOW_NS, of, [(True, 5000, 5 * SHARE), (False, 5000, -10 * SHARE), (False, 5100, SHARE)]
+    )
 
     assert [(5000, 5 * SHARE), (4900, 10 * SHARE)] == exchange.levels(of, True)
     assert [(5100, SHARE)] == exchange.levels(of, False)
@@ -304,123 +309,17 @@ def test_time_never_decreases() -> None:
         exchange.on_timer(NOW_NS - 1)
 
 
-class Pair:
-    """The exchange and the slow model side by side, with one account."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
-        self.of = market(fee_rate_ppm=self.rng.choice([0, 40_000, 70_000]))
-        trader = Trader(cash_micro=10**12, sets_micro={self.of.condition: 10**11})
-        self.exchange = exchange_of([trader], [self.of])
-        self.account = self.exchange.accounts["demo"]
-        self.slow = SlowBook()
-        self.cash = Fraction(10**6)
-        self.shares = [Fraction(10**5), Fraction(10**5)]
-        self.sides: dict[str, Order] = {}
-        self.matches = 0
-
-    def step(self) -> None:
-        roll = self.rng.random()
-        if roll < 0.55:
-            self.foreign()
-        elif roll < 0.9:
-            self.own()
-        else:
-            self.cancel()
-
-    def draw(self) -> tuple[bool, int, int]:
-        ticks = 100 * self.rng.randint(44, 56)
-        return self.rng.random() < 0.5, ticks, 10_000 * self.rng.randint(500, 9_000)
-
-    def foreign(self) -> None:
-        is_bid, ticks, size_micro = self.draw()
-        price, size = Fraction(ticks, 10_000), Fraction(size_micro, 10**6)
-        if self.rng.random() < 0.4:
-            self.exchange.foreign_change(NOW_NS, self.of, is_bid, ticks, -size_micro)
-            self.slow.remove_others(is_bid, price, size)
-            return
-        self.exchange.foreign_change(NOW_NS, self.of, is_bid, ticks, size_micro)
-        matches = self.slow.matches(is_bid, price, 0, size, None)
-        self.slow.remove_matched(is_bid, matches)
-        for at, taken, order_id in matches:
-            if order_id is not None:
-                self.settle(self.sides[order_id], at, taken, is_taker=False)
-        left = size - sum((m[1] for m in matches), Fraction(0))
-        if left >= Fraction(1, 100):
-            self.slow.add(is_bid, price, left, None)
-
-    def own(self) -> None:
-        is_buy, ticks, size_micro = self.draw()
-        outcome, kind = self.rng.randint(0, 1), self.rng.choice(["GTC", "FAK", "FOK"])
-        budget = 10_000 * self.rng.randint(100, 4_000) if is_buy and kind != "GTC" else 0
-        new = order(self.account, self.of, is_buy, ticks, 0 if budget else size_micro, kind, outcome, budget)
-        yes = Fraction(ticks if outcome == 0 else 10_000 - ticks, 10_000)
-        size = None if budget else Fraction(size_micro, 10**6)
-        paid = Fraction(budget, 10**6) if budget else None
-        matches = self.slow.matches(new.is_bid, yes, outcome, size, paid)
-        done = self.is_done(matches, outcome, size, paid)
-        result = self.exchange.engine.submit(NOW_NS, new)
-        if (kind == "FOK" and not done) or (kind == "FAK" and not matches):
-            assert isinstance(result, Refusal)
-            return
-        assert isinstance(result, Placed), result.text
-        expected = [(at if outcome == 0 else 1 - at, taken) for at, taken, _ in matches]
-        assert expected == [(Fraction(p, 10_000), Fraction(s, 10**6)) for p, s in fills(result)]
-        self.sides[new.order_id] = new
-        self.slow.remove_matched(new.is_bid, matches)
-        for at, taken, order_id in matches:
-            self.settle(new, at, taken, is_taker=True)
-            if order_id is not None:
-                self.settle(self.sides[order_id], at, taken, is_taker=False)
-        if size is not None and kind == "GTC":
-            left = size - sum((m[1] for m in matches), Fraction(0))
-            if left >= Fraction(1, 100):
-                self.slow.add(new.is_bid, yes, left, new.order_id)
-
-    @staticmethod
-    def is_done(
-        matches: list[tuple[Fraction, Fraction, str | None]],
-        outcome: int,
-        size: Fraction | None,
-        budget: Fraction | None,
-    ) -> bool:
-        if size is not None:
-            return size == sum((m[1] for m in matches), Fraction(0))
-        paid = sum((ceil_micro(taken * (at if outcome == 0 else 1 - at)) for at, taken, _ in matches), Fraction(0))
-        return paid == budget
-
-    def settle(self, of: Order, at: Fraction, taken: Fraction, is_taker: bool) -> None:
-        own = at if of.outcome == 0 else 1 - at
-        self.matches += 1
-        if is_taker:
-            self.cash -= fee(Fraction(self.of.fee_rate_ppm, 10**6), own, taken)
-        if of.is_buy:
-            self.cash -= ceil_micro(taken * own)
-            self.shares[of.outcome] += taken
-        else:
-            self.cash += floor_micro(taken * own)
-            self.shares[of.outcome] -= taken
-
-    def cancel(self) -> None:
-        resting = list(self.exchange.engine.open.get("demo", {}).values())
-        if resting:
-            chosen = self.rng.choice(resting)
-            self.exchange.engine.cancel(NOW_NS, [chosen])
-            self.slow.remove_order(chosen.order_id)
-
-
-@pytest.mark.parametrize("seed", range(200))
-def test_matching_equals_the_slow_model(seed: int) -> None:
-    """Books, matches, cash and shares equal those of a flat list sorted by price and time, in exact fractions."""
-    pair = Pair(seed)
-    for _ in range(160):
-        pair.step()
-        for is_bid in (True, False):
-            levels = pair.exchange.levels(pair.of, is_bid)
-            assert pair.slow.levels(is_bid) == [(Fraction(p, 10_000), Fraction(s, 10**6)) for p, s in levels]
-    ledger = pair.exchange.ledger
-
-    assert pair.matches >= 5
-    assert pair.cash * 10**6 == ledger.balance("demo", USD)
-    assert [s * 10**6 for s in pair.shares] == [ledger.balance("demo", token) for token in pair.of.tokens]
-    ledger.check([pair.of])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tick_step": 7},
+        {"version": "v3"},
+        {"tokens": ("0x1", "2")},
+        {"min_order_size": "five"},
+        {"tokens": ("11", "9")},
+    ],
+)
+def test_markets_that_cannot_be_judged_are_refused(change: dict[str, Any]) -> None:
+    """A market of an unknown tick, version or id, or with a token known already, stops the start."""
+    with pytest.raises(InvariantError):
+        exchange_of([Trader()], [market(), market(**({"condition": "0x2", "tokens": ("21", "22")} | change))])

@@ -36,7 +36,9 @@ def test_fee_vectors_are_here() -> None:
     assert 16 <= len(FEES)
 
 
-@pytest.mark.parametrize("vector", FEES, ids=lambda v: f"{v['category']}-{v['price']}-{v['shares']}-{v['side']}")
+@pytest.mark.parametrize(
+    "vector", FEES, ids=lambda v: f"{v['category']}-{v['price']}-{v['shares']}-{v['side']}"
+)
 def test_published_fees(vector: dict[str, Any]) -> None:
     """Fees equal the venue's formula, floored to 10 uUSD, on the whole table of vectors."""
     rate_ppm = int(Decimal(vector["rate"]) * 10**6)

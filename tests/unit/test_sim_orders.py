@@ -123,8 +123,10 @@ def test_another_exchange_is_a_version_mismatch(signature_type: int, signed_for:
     """A good signature for the wrong exchange, version or chain gets the venue's own text."""
     of, trader = market(), Trader(signature_type=signature_type, wallet=WALLET if signature_type else "")
     version, neg_risk = signed_for
-    domain = contract_domain(of, 80002) if version == "chain" else contract_domain(
-        market(version=version, neg_risk=neg_risk)
+    domain = (
+        contract_domain(of, 80002)
+        if version == "chain"
+        else contract_domain(market(version=version, neg_risk=neg_risk))
     )
     refused = proven(trader.body(of, domain=domain), trader.account(), of)
 
@@ -139,18 +141,36 @@ def test_another_exchange_is_a_version_mismatch(signature_type: int, signed_for:
         ({"change_order": {"signature": "0x" + "ff" * 64 + "1b"}}, "invalid signature"),
         ({"change_order": {"signature": "0x" + "00" * 64 + "1b"}}, "invalid signature"),
         ({"change_order": {"signature": "0x1b"}}, "invalid signature"),
-        ({"change_signed": {"signer": WALLET}}, "the order signer address has to be the address of the API KEY"),
-        ({"change_signed": {"maker": WALLET}}, "maker address not allowed, please use the deposit wallet flow"),
-        ({"change_signed": {"signatureType": 2}}, "maker address not allowed, please use the deposit wallet flow"),
+        (
+            {"change_signed": {"signer": WALLET}},
+            "the order signer address has to be the address of the API KEY",
+        ),
+        (
+            {"change_signed": {"maker": WALLET}},
+            "maker address not allowed, please use the deposit wallet flow",
+        ),
+        (
+            {"change_signed": {"signatureType": 2}},
+            "maker address not allowed, please use the deposit wallet flow",
+        ),
         ({"change_signed": {"tokenId": 999}}, "No orderbook exists for the requested token id"),
         ({"change_signed": {"takerAmount": 9_995_000}}, "invalid amounts, share amount supports"),
         ({"change_signed": {"makerAmount": 5_000_010}}, "invalid amounts, collateral amount supports"),
-        ({"change_signed": {"makerAmount": 5_000_100}}, "invalid amounts, collateral at price 0.5 must be 5000000"),
+        (
+            {"change_signed": {"makerAmount": 5_000_100}},
+            "invalid amounts, collateral at price 0.5 must be 5000000",
+        ),
         ({"change_signed": {"makerAmount": 5_050_000}}, "Price (0.505) breaks minimum tick size rule: 0.01"),
         ({"change_signed": {"makerAmount": 10_000_000}}, "Price (1) breaks minimum tick size rule: 0.01"),
         ({"quantity": "4.99"}, "Size (4.99) lower than the minimum: 5"),
-        ({"order_type": "FAK", "change_signed": {"makerAmount": 5_001_000}}, "invalid amounts, the market buy"),
-        ({"order_type": "FAK", "change_signed": {"takerAmount": 9_999_999}}, "invalid amounts, the market buy"),
+        (
+            {"order_type": "FAK", "change_signed": {"makerAmount": 5_001_000}},
+            "invalid amounts, the market buy",
+        ),
+        (
+            {"order_type": "FAK", "change_signed": {"takerAmount": 9_999_999}},
+            "invalid amounts, the market buy",
+        ),
         ({"order_type": "FOK", "price": "0.505"}, "breaks minimum tick size rule: 0.01"),
         ({"order_type": "FOK", "side": "SELL", "price": "0.505"}, "breaks minimum tick size rule: 0.01"),
         ({"expiration": 1_790_001_000}, "invalid expiration"),

@@ -43,7 +43,9 @@ def _load() -> dict[str, Any]:
     loaded = json.loads(PATH.read_text("utf-8"))
     if not isinstance(loaded, dict) or loaded.get("schema") != SCHEMA:
         found = loaded.get("schema") if isinstance(loaded, dict) else type(loaded).__name__
-        raise pytest.UsageError(f"{PATH}: schema expected {SCHEMA!r}, was {found!r}; these tests know no other")
+        raise pytest.UsageError(
+            f"{PATH}: schema expected {SCHEMA!r}, was {found!r}; these tests know no other"
+        )
     return loaded
 
 
@@ -52,6 +54,8 @@ VECTORS = _load()
 
 def cases(section: str) -> list[Any]:
     """Return the cases of a section, each with an id that names it in the report."""
+    if not PATH.is_file():
+        return [pytest.param(None, id="absent")]  # the module is skipped; an empty list would name no reason
     return [pytest.param(case, id=str(case.get("id", f"{section}-{number}")))
             for number, case in enumerate(VECTORS.get(section, []))]
 
@@ -96,9 +100,15 @@ def sign_case(case: dict[str, Any]) -> Signed:
 def slots_of(case: dict[str, Any], row: int) -> tuple[bytes, bytes]:
     """Return the INSTRUMENT and SIGNED slots that the stages would pass for this case."""
     inputs, order, signed = case["inputs"], case["order"], sign_case(case)
-    rules = (Rule.NEG_RISK if inputs["neg_risk"] else 0) | (Rule.V2 if inputs["protocol_version"] == "3" else 0)
+    rules = (Rule.NEG_RISK if inputs["neg_risk"] else 0) | (
+        Rule.V2 if inputs["protocol_version"] == "3" else 0
+    )
     instrument = CODECS[Kind.INSTRUMENT].pack(
-        instrument=row, rules=int(rules), token_yes=identity.token_bytes(inputs["token_id"]), token_no=bytes(32))
+        instrument=row,
+        rules=int(rules),
+        token_yes=identity.token_bytes(inputs["token_id"]),
+        token_no=bytes(32),
+    )
     slot = CODECS[Kind.SIGNED].pack(
         instrument=row, salt=inputs["salt"], maker_amount=int(order["makerAmount"]),
         taker_amount=int(order["takerAmount"]), expiration_s=inputs["expiration"],
@@ -115,7 +125,7 @@ def renderer_of(case: dict[str, Any]) -> encode.OrderRenderer:
 
 def test_vectors_are_there() -> None:
     """An empty or thinned file must not pass for a checked one: every section has cases."""
-    counts = {section: len(VECTORS[section]) for section in SECTIONS}
+    counts = {section: len(VECTORS.get(section, [])) for section in SECTIONS}
 
     assert all(counts.values()), counts
     assert VECTORS["constants"]["domain_separators"]
@@ -217,9 +227,14 @@ def test_vectors_orders(case: dict[str, Any]) -> None:
     assert raw(case["order_hash"]) == signed.order_hash
     assert raw(case["signature"]) == signed.wire_signature
     account = signer_of(inputs).account
-    assert (order["maker"], order["signer"]) == (identity.checksum(account.maker), identity.checksum(account.signer))
+    assert (order["maker"], order["signer"]) == (
+        identity.checksum(account.maker),
+        identity.checksum(account.signer),
+    )
     if inputs["signature_type"] == 3:
-        nested = order_hasher().nested_digest(signed.struct_hash, account.maker, inputs["chain_id"], signed.domain)
+        nested = order_hasher().nested_digest(
+            signed.struct_hash, account.maker, inputs["chain_id"], signed.domain
+        )
         assert raw(case["poly1271"]["signed_digest"]) == nested
         assert raw(case["poly1271"]["inner_signature"]) == signed.signature
         assert len(signed.wire_signature) == 317
@@ -263,7 +278,9 @@ def test_vectors_l1_auth(case: dict[str, Any]) -> None:
     assert raw(case["struct_hash"]) == proof.struct_hash
     assert raw(case["digest"]) == proof.digest
     assert raw(case["signature"]) == proof.signature
-    assert "".join(f"{name}: {value}\r\n" for name, value in case["headers"].items()).encode() == proof.headers()
+    assert (
+        "".join(f"{name}: {value}\r\n" for name, value in case["headers"].items()).encode() == proof.headers()
+    )
 
 
 @pytest.mark.parametrize("case", cases("l2_hmac"))
@@ -313,9 +330,17 @@ def test_vectors_match_arithmetic() -> None:
 def test_vectors_position_ids(case: dict[str, Any]) -> None:
     """A v2 position id names its condition and its complement."""
     token = identity.token_bytes(case["position_id"])
-    built = bytes([case["moduleId"]]) + raw(case["baseHash"]) + case["arity"].to_bytes(2, "big") + bytes(8) + (
-        case["resolutionChain"].to_bytes(2, "big") + case["conditionIndex"].to_bytes(2, "big")
-        + bytes([case["outcomeIndex"]]))
+    built = (
+        bytes([case["moduleId"]])
+        + raw(case["baseHash"])
+        + case["arity"].to_bytes(2, "big")
+        + bytes(8)
+        + (
+            case["resolutionChain"].to_bytes(2, "big")
+            + case["conditionIndex"].to_bytes(2, "big")
+            + bytes([case["outcomeIndex"]])
+        )
+    )
 
     assert built == token == raw(case["position_id_hex"])
     assert case["is_v2"] is identity.is_v2_token(token)
@@ -345,7 +370,11 @@ def test_vectors_invalid_inputs(case: dict[str, Any]) -> None:
 def test_vectors_reject_other_wallets() -> None:
     """The vectors' wallets under a wrong kind or owner are refused before a signer exists."""
     first, second = VECTORS["keys"][:2]
-    for owner, funder, kind in ((first["address"], first["proxy_wallet"], 0), (first["address"], first["safe_wallet"], 1),
-                                (first["address"], second["safe_wallet"], 2), (first["address"], first["address"], 3)):
+    for owner, funder, kind in (
+        (first["address"], first["proxy_wallet"], 0),
+        (first["address"], first["safe_wallet"], 1),
+        (first["address"], second["safe_wallet"], 2),
+        (first["address"], first["address"], 3),
+    ):
         with pytest.raises(ConfigError):
             identity.identify(owner, funder, kind)

@@ -56,7 +56,7 @@ class Decoded(NamedTuple):
     announced: list[dict[str, Any]]  # parsed `new_market` objects, for refdata
 
 
-class Token2(NamedTuple):
+class KnownToken(NamedTuple):
     """A token found in the table."""
 
     row: int
@@ -64,15 +64,15 @@ class Token2(NamedTuple):
     market: str
 
 
-def lookup_of(table: TokenLookup) -> Callable[[str], Token2 | None]:
+def lookup_of(table: TokenLookup) -> Callable[[str], KnownToken | None]:
     """Return one lookup for a dict, a function or `TokenTable.get`."""
     find = table.get if isinstance(table, Mapping) else table
 
-    def token(text: str) -> Token2 | None:
+    def token(text: str) -> KnownToken | None:
         found = find(text)
         if found is None:
             return None
-        return Token2(found[0], found[1], found[2] if len(found) == 3 else "")  # noqa: PLR2004
+        return KnownToken(found[0], found[1], found[2] if len(found) == 3 else "")  # noqa: PLR2004
 
     return token
 

@@ -24,7 +24,7 @@ from pipeline.venues.polymarket.decode_common import (
     Decoded,
     Refused,
     Shape,
-    Token2,
+    KnownToken,
     TokenLookup,
     decimal_field,
     list_field,
@@ -134,18 +134,18 @@ class MarketDecoder:
             else:
                 handler(obj, path)
 
-    def _token(self, obj: dict[str, Any], key: str, path: str, market: str) -> Token2 | None:
+    def _token(self, obj: dict[str, Any], key: str, path: str, market: str) -> KnownToken | None:
         found = self._find(token_field(obj, key, path))
         if found is not None and found.market and found.market != market:
             raise Refused(f"token {short_id(obj[key])} at {path}.{key} belongs to market {short_id(found.market)}")
         return found
 
-    def _head(self, obj: dict[str, Any], path: str) -> tuple[Token2 | None, int]:
+    def _head(self, obj: dict[str, Any], path: str) -> tuple[KnownToken | None, int]:
         """Return the token and the venue time of a one-token object."""
         token = self._token(obj, "asset_id", path, _market(obj, path))
         return token, ms_field(obj, "timestamp", path)
 
-    def _emit(self, kind: Kind, token: Token2 | None, slots: list[dict[str, Any]], flags: int = 0) -> None:
+    def _emit(self, kind: Kind, token: KnownToken | None, slots: list[dict[str, Any]], flags: int = 0) -> None:
         """Append one run; an unknown token is counted instead."""
         if token is None:
             self._unknown += 1
@@ -191,7 +191,7 @@ class MarketDecoder:
         items = list_field(obj, "price_changes", path, CHANGES_MAX)
         group: list[_Change] = []
         facts: dict[int, _Facts] = {}  # by outcome
-        group_token: Token2 | None = None
+        group_token: KnownToken | None = None
         is_unknown = False
         for index, value in enumerate(items):
             item_path = f"{path}.price_changes[{index}]"
@@ -215,7 +215,7 @@ class MarketDecoder:
         self._unknown += is_unknown
         self._ignored += not items
 
-    def _delta(self, token: Token2, venue_ns: int, changes: list[_Change], facts: dict[int, _Facts]) -> None:
+    def _delta(self, token: KnownToken, venue_ns: int, changes: list[_Change], facts: dict[int, _Facts]) -> None:
         absent = (_NO_HASH, NOT_ANNOUNCED, NOT_ANNOUNCED)
         hash_yes, bid_yes, ask_yes = facts.get(Outcome.YES, absent)
         hash_no, bid_no, ask_no = facts.get(Outcome.NO, absent)

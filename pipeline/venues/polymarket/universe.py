@@ -182,8 +182,8 @@ def _read_market(obj: dict[str, Any], version_if_missing: str | None) -> MarketI
     condition, tokens = _ids(obj, v2)
     if tuple(outcome.lower() for outcome in outcomes) == ("no", "yes"):
         outcomes, tokens = (outcomes[1], outcomes[0]), (tokens[1], tokens[0])
-        if v2 and tokens[0][31] & 1:
-            raise FieldError("outcomes", "Yes at outcome index 0 of a v2 id", outcomes)
+    if v2 and tokens[0][31] & 1:
+        raise FieldError("outcomes", "the first outcome at index 0 of its v2 id", outcomes)
     size_micro_min = scaled_of(obj, "orderMinSize", 6)
     if size_micro_min <= 0:
         raise FieldError("orderMinSize", "a size above zero", obj.get("orderMinSize"))

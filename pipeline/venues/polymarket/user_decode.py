@@ -19,7 +19,7 @@ from pipeline.venues.polymarket.decode_common import (
     Decoded,
     Refused,
     Shape,
-    Token2,
+    KnownToken,
     TokenLookup,
     list_field,
     lookup_of,
@@ -152,7 +152,7 @@ class UserDecoder:
                 text_field(obj, "event_type", path)
                 self._ignored += 1
 
-    def _emit(self, kind: Kind, token: Token2 | None, **fields: Any) -> None:
+    def _emit(self, kind: Kind, token: KnownToken | None, **fields: Any) -> None:
         self.source_seq += 1
         self._records.append(CODECS[kind].pack(
             recv_ns=self._recv_ns, source_seq=self.source_seq, source=self.source,
@@ -217,14 +217,14 @@ class UserDecoder:
                 is_maker=1, order_hash=_order_hash(entry, "order_id", entry_path), fee_usd_micro=0)
 
     def _fill(
-        self, token: Token2, side: Side, price_ticks: int, size_micro: int, shared: dict[str, Any], **fields: Any,
+        self, token: KnownToken, side: Side, price_ticks: int, size_micro: int, shared: dict[str, Any], **fields: Any,
     ) -> None:
         money = cost_micro if side is Side.BUY else proceeds_micro
         self._emit(
             Kind.FILL, token, outcome=token.outcome, side=side, price_ticks=price_ticks, size_micro=size_micro,
             usd_micro=money(price_ticks, size_micro), **shared, **fields)
 
-    def _own_token(self, obj: dict[str, Any], path: str) -> Token2:
+    def _own_token(self, obj: dict[str, Any], path: str) -> KnownToken:
         """Return the token of a fill; without its row neither outcome nor fee is known, so it is refused."""
         token = self._find(token_field(obj, "asset_id", path))
         if token is None:

@@ -1,0 +1,23 @@
+from collections.abc import Iterable
+
+from pipeline.native.flow import Sink, Source
+
+class Sequencer:
+    now_ns: int
+    def __init__(
+        self,
+        priority_sources: Iterable[Source],
+        feed_sources: Iterable[Source],
+        sink: Sink,
+        *,
+        instruments_max: int,
+        stream_lag_records_max: int = 65_536,
+        feed_quantum: int = 16,
+    ) -> None: ...
+    def turn(self, clock_ns: int, book_position: int, budget: int) -> int: ...
+    def idle_tick(self, clock_ns: int) -> bool: ...
+    def recover(self, source: Source) -> int: ...
+    @property
+    def position(self) -> int: ...
+    def last_source_seq(self, source: int) -> int: ...
+    def stats(self) -> dict[str, int]: ...
