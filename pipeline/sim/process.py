@@ -26,7 +26,12 @@ from pipeline.sim.control import ControlPort
 from pipeline.sim.scenario import Scenario, ScenarioConfig, build
 from pipeline.sim.server import Clock, Server
 
-SERVICES = (("clob", "clob", False), ("clob_tls", "clob", True), ("gamma", "gamma", False), ("gamma_tls", "gamma", True))
+SERVICES = (
+    ("clob", "clob", False),
+    ("clob_tls", "clob", True),
+    ("gamma", "gamma", False),
+    ("gamma_tls", "gamma", True),
+)
 DRAIN_S = 5.0
 
 
@@ -83,7 +88,9 @@ def listen_all(server: Server, host: str, ports: dict[str, int], directory: Path
         if service == "clob":
             for channel in ("market", "user"):
                 urls[f"ws_{channel}{'_tls' if is_tls else ''}"] = f"ws{suffix}://{shown}:{port}/ws/{channel}"
-    urls["control"] = f"http://127.0.0.1:{server.listen('control', '127.0.0.1', int(ports.get('control', 0)))}"
+    urls["control"] = (
+        f"http://127.0.0.1:{server.listen('control', '127.0.0.1', int(ports.get('control', 0)))}"
+    )
     return urls
 
 
@@ -104,8 +111,8 @@ def run(raw: dict[str, Any]) -> int:
     scenario = build(
         config,
         clock.now_ns(),
-        lambda socket, data, frames: holder[0].write(socket, data, frames),
-        lambda: holder[0].backlog_bytes(),
+        lambda socket, data, frames: holder[0].write(socket, data, frames),  # noqa: PLW0108 - made below
+        lambda: holder[0].backlog_bytes(),  # noqa: PLW0108 - as above
         lambda what, done, total: say("progress", what=what, done=done, total=total),
     )
     server = Server(scenario.exchange, clock)
@@ -136,7 +143,9 @@ def _pin(cpu: int) -> None:
     try:
         os.sched_setaffinity(0, {cpu})
     except OSError as error:
-        raise EnvironmentProblem(f"exchange: cannot run on cpu {cpu} ({error.strerror}); choose another") from error
+        raise EnvironmentProblem(
+            f"exchange: cannot run on cpu {cpu} ({error.strerror}); choose another"
+        ) from error
 
 
 def main(arguments: list[str] | None = None) -> int:

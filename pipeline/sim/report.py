@@ -17,7 +17,9 @@ from pipeline.sim.scenario import Scenario
 VERSION = 1
 
 
-def report(scenario: Scenario, sockets: list[dict[str, Any]], now_ns: int, with_history: bool = True) -> dict[str, Any]:
+def report(
+    scenario: Scenario, sockets: list[dict[str, Any]], now_ns: int, with_history: bool = True
+) -> dict[str, Any]:
     """Return the whole report. It is final once every market is resolved (`is_final`)."""
     exchange = scenario.exchange
     engine = exchange.engine

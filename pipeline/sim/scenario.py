@@ -113,7 +113,7 @@ class Scenario:
     def resolve_all(self, now_ns: int, seed: int) -> None:
         """Stop the flow and resolve every event by the seed: one winner an event, YES or NO a binary."""
         self.stop_flow(now_ns)
-        draw = random.Random(f"resolve:{seed}")  # noqa: S311 - reproducible, not secret
+        draw = random.Random(f"resolve:{seed}")
         events: dict[str, list[Market]] = {}
         for market in self.exchange.engine.markets.values():
             if market.payout_micro is None:
@@ -208,13 +208,16 @@ def _add_tracks(
     """Render what will be played; a market goes over to the engine when somebody trades in it."""
     until_ns = 1 << 62 if config.speed is None else int(config.seconds * config.speed * NS_PER_S)
     frames_left = config.render_frames_max
-    draw = random.Random(f"tracks:{config.seed}")  # noqa: S311 - reproducible, not secret
+    draw = random.Random(f"tracks:{config.seed}")
     for place, flow in enumerate(flows):
         track = Track(flow)
         share = frames_left // (len(flows) - place)
         frames_left -= track.render(until_ns, share, draw, config.best_bid_ask)
         book = LazyBook(
-            track, player.track_went_live, exchange.engine.changed_ns.__setitem__, exchange.settings.dust_micro
+            track,
+            player.track_went_live,
+            exchange.engine.changed_ns.__setitem__,
+            exchange.settings.dust_micro,
         )
         exchange.add_market(flow.market, book)
         player.add_track(track)

@@ -97,9 +97,12 @@ class Track:
 
     def tally(self, first: int, last: int, with_bbo: bool) -> Counter[str]:
         """Return the frames of events [first, last) by kind."""
-        counts = Counter({
-            name: int(column[last] - column[first]) for name, column in zip(KINDS, self.kind_counts, strict=True)
-        })  # fmt: skip
+        counts = Counter(
+            {
+                name: int(column[last] - column[first])
+                for name, column in zip(KINDS, self.kind_counts, strict=True)
+            }
+        )
         if not with_bbo:
             del counts[channel.BBO]
         return counts
