@@ -556,7 +556,8 @@ class Codec:
         self.names = tuple(names)
         self.tuple_type: Any = collections.namedtuple(kind.name.title().replace("_", ""), names)  # type: ignore[misc]
         self._build = eval(f"lambda t, new: new(({', '.join(parts)}))")  # noqa: S307 - built from the tables above
-        assert self.struct.size == SLOT_BYTES
+        if self.struct.size != SLOT_BYTES:
+            raise InvariantError(f"records: {kind.name} packs {self.struct.size} bytes, not {SLOT_BYTES}")
 
     def unpack(self, data: bytes | bytearray | memoryview, offset: int = 0) -> Any:
         """Return the record at `offset` bytes as a named tuple."""

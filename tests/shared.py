@@ -10,7 +10,9 @@ from __future__ import annotations
 import io
 import os
 import random
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +62,13 @@ def fresh_seed() -> int:
 def seeds(count: int) -> list[int]:
     """Return `count` seeds for parametrize: 0, 1, 2, ... and, as the last, this session's fresh one."""
     return [*range(count - 1), fresh_seed()]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0, what: str = "the condition") -> None:
+    """Poll until `condition()` is true; fails the test after `seconds`. This, never a sleep."""
+    pause = threading.Event()
+    deadline_s = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline_s:
+            pytest.fail(f"{what} was not true within {seconds} s")
+        pause.wait(0.001)

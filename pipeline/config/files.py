@@ -39,7 +39,7 @@ def _check(key: str, path: Path, *, is_secret: bool) -> None:
         raise EnvironmentProblem(f"{key}: {path}: expected a file")
     if is_secret and mode & 0o077:
         raise EnvironmentProblem(
-            f"{key}: {path}: expected a file that only its owner can read, was mode {stat.S_IMODE(mode):04o}; "
+            f"{key}: {path}: expected a file for its owner alone, was mode {stat.S_IMODE(mode):04o}; "
             f"run: chmod 600 {path}"
         )
     if not os.access(path, os.R_OK):

@@ -31,8 +31,6 @@ from pipeline.units import PPM
 
 _TOP_KIND = int(Kind.TOP)
 _TICK_KIND = int(Kind.TICK)
-_ROW_OFFSET = 36  # `instrument`; low byte first
-_NOW_OFFSET = 8
 _NOTHING: Sequence[bytes] = ()
 _PICO_PER_PPM = 1_000_000  # 1e-12 USD a share in a millionth of a USD a share
 
@@ -42,7 +40,7 @@ class Detector:
 
     def __init__(self, strategy: BasketStrategy | None = None) -> None:
         self._strategy = strategy or BasketStrategy()
-        self._books = self._strategy._books  # the hot lookup; owned by the strategy
+        self._books = self._strategy.books  # the hot lookup; owned by the strategy
         self._limits = NO_LIMITS
         self._idea_no = 0
         self.tops_count = 0
@@ -61,14 +59,13 @@ class Detector:
         """Return the IDEA runs that the record at `offset` causes; they stand after it in the stream."""
         kind = slot[offset + KIND_OFFSET]
         if kind == _TOP_KIND:
-            row = (slot[offset + 36] | slot[offset + 37] << 8 | slot[offset + 38] << 16 | slot[offset + 39] << 24)
-            book = self._books.get(row)
+            book = self._books.get(int.from_bytes(slot[offset + 36:offset + 40], "little"))
             if book is None:
                 return _NOTHING
             self.tops_count += 1
-            is_priced = book.take(slot, offset)
+            changed = book.take(slot, offset)
             now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")
-            ideas = self._strategy.on_top(book, now_ns, is_priced=is_priced)
+            ideas = self._strategy.on_top(book, now_ns, changed)
             return self._render(ideas, slot, offset) if ideas else _NOTHING
         if kind == _TICK_KIND:
             now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")
@@ -128,7 +125,9 @@ class Detector:
         if book is not None:
             book.is_resolved = True
 
-    def _render(self, ideas: Sequence[Idea], slot: bytes | bytearray | memoryview, offset: int) -> list[bytes]:
+    def _render(
+        self, ideas: Sequence[Idea], slot: bytes | bytearray | memoryview, offset: int,
+    ) -> list[bytes]:
         seq, now_ns, recv_ns, *_ = HEADER_STRUCT.unpack_from(slot, offset)
         runs = []
         for idea in ideas:
@@ -141,6 +140,15 @@ class Detector:
         return self._books.get(row)
 
     @property
+    def rows_version(self) -> int:
+        """Return a number that grows whenever `watched_rows` may have changed."""
+        return self._strategy.version
+
+    def watched_rows(self) -> list[int]:
+        """Return the rows whose tops matter: those in a basket; all other tops may pass unseen."""
+        return [row for row, book in self._books.items() if book.watches]
+
+    @property
     def watches(self) -> Sequence[Watch]:
         """Every basket under observation."""
         return self._strategy.watches
@@ -150,7 +158,8 @@ class Detector:
         """Return counters for `pm status`: baskets, tops of watched rows, ideas, refusals by cause."""
         refusals = {f"refused_{cause.name.lower()}": count for cause, count in self._strategy.counts.items()}
         return {
-            "baskets": len(self._strategy.watches), "tops": self.tops_count, "ideas": self._idea_no, **refusals}
+            "baskets": len(self._strategy.watches), "tops": self.tops_count, "ideas": self._idea_no,
+            **refusals}
 
     def why_nothing(self) -> list[str]:
         """Return, in words, what kept every basket from becoming an idea; for people, not for decisions."""

@@ -78,6 +78,6 @@ def salt_of(salt_epoch: int, order_no: int) -> int:
     """Return the salt of an order: unique for every (epoch, order number), below 2**53 (OR15)."""
     if not (1 <= salt_epoch <= SALT_EPOCH_MAX and 1 <= order_no <= ORDER_NO_MAX):
         raise InvariantError(
-            f"core.limits: expected a salt epoch of 1..{SALT_EPOCH_MAX} and order number of 1..{ORDER_NO_MAX}, "
+            f"core.limits: expected salt epoch 1..{SALT_EPOCH_MAX} and order number 1..{ORDER_NO_MAX}, "
             f"was {salt_epoch} and {order_no}; start a new log")
     return salt_epoch << SALT_ORDER_BITS | order_no

@@ -43,21 +43,21 @@ class Book:
         self.bid_ticks = self.ask_ticks = 0  # 0 = no such side
         self.unit_yes = self.unit_no = 0  # cost of one share with fee, 1e-12 USD; 0 = cannot be bought
         self.venue_ns = self.proof_ns = 0
-        self.touched_ns = self.touched_until_ns = 0  # our newest fill: venue time, and when it no longer counts
+        self.touched_ns = self.touched_until_ns = 0  # our newest fill: venue time; when it no longer counts
         self.is_resolved = False
         self.watches: list[Any] = []  # whoever wants to hear about it; owned by the strategy
 
-    def take(self, slot: bytes | bytearray | memoryview, offset: int) -> bool:
-        """Store the newest TOP; return whether a best price changed (then the unit costs did too)."""
+    def take(self, slot: bytes | bytearray | memoryview, offset: int) -> int:
+        """Store the newest TOP; return which best prices changed: 1 the ask (cost of YES), 2 the bid (NO)."""
         self.flags, bid, ask, bid_micro, ask_micro, self.venue_ns, self.proof_ns = HOT.unpack_from(
             slot, offset + HOT_OFFSET)
         self.slot = bytes(slot[offset:offset + SLOT_BYTES])
         bid, ask = bid if bid_micro > 0 else 0, ask if ask_micro > 0 else 0
-        if bid == self.bid_ticks and ask == self.ask_ticks:
-            return False
-        self.bid_ticks, self.ask_ticks = bid, ask
-        self.price()
-        return True
+        changed = (ask != self.ask_ticks) + (bid != self.bid_ticks) * 2
+        if changed:
+            self.bid_ticks, self.ask_ticks = bid, ask
+            self.price()
+        return changed
 
     def price(self) -> None:
         """Derive the unit costs from the best prices; also after the instrument's fee changed."""

@@ -11,30 +11,48 @@ static inline const char *fs_next(const char *at, const char *end, char close, i
     return *more ? fs_blank(at + 1, end) : at + 1;
 }
 
-/* `{"price":"…","size":"…"}`, either order, nothing else. */
+/* `{"price":"…","size":"…"}` as the venue spells it; NULL sends the caller the long way. */
+static inline const char *fs_level_usual(const char *at, const char *end, int64_t *price, int64_t *size) {
+    if (end - at < 32 || !FS_STARTS(at, "{\"price\":\"")) return NULL;
+    at = fs_price(at + 9, end, price);
+    if (!at || end - at < 16 || *at != ',') return NULL;
+    at += at[1] == ' ' ? 2 : 1;
+    if (!FS_STARTS(at, "\"size\":")) return NULL;
+    at = fs_quoted(at + 7, end, 6, size);
+    return at && at < end && *at == '}' ? at + 1 : NULL;
+}
+
+/* One level: price and size in either order, nothing else. */
 static inline const char *fs_level(const char *at, const char *end, FsLevel *level) {
     int64_t price = 0, size = 0;
-    unsigned seen = 0;
+    unsigned seen = 3;
     int more;
     FsText key;
+    const char *usual = fs_level_usual(at, end, &price, &size);
+    if (usual) {
+        at = usual;
+        goto check;
+    }
     if (at >= end || *at != '{') return NULL;
+    seen = 0;
     at = fs_blank(at + 1, end);
     do {
         at = fs_key(at, end, &key);
-        if (!at || at >= end || *at != '"') return NULL;
+        if (!at) return NULL;
         if (FS_IS(key, "price") && !(seen & 1)) {
-            at = np_decimal(at + 1, end, 4, &price);
+            at = fs_quoted(at, end, 4, &price);
             seen |= 1;
         } else if (FS_IS(key, "size") && !(seen & 2)) {
-            at = np_decimal(at + 1, end, 6, &size);
+            at = fs_quoted(at, end, 6, &size);
             seen |= 2;
         } else {
             return NULL;
         }
-        if (!at || at >= end || *at != '"') return NULL;
-        at = fs_next(at + 1, end, '}', &more);
+        if (!at) return NULL;
+        at = fs_next(at, end, '}', &more);
         if (!at) return NULL;
     } while (more);
+check:
     if (seen != 3 || price <= 0 || price >= FS_PRICE_ONE || size > FS_SIZE_MICRO_MAX) return NULL;
     level->price_ticks = (uint32_t)price;
     level->size_micro = size;
@@ -66,7 +84,9 @@ enum { C_ASSET, C_PRICE, C_SIZE, C_SIDE, C_HASH, C_BID, C_ASK, C_UNKNOWN, C_NEED
 
 static inline unsigned fs_change_field(FsText key) {
     switch (key.bytes) {
-    case 4: return FS_IS(key, "size") ? C_SIZE : FS_IS(key, "side") ? C_SIDE : FS_IS(key, "hash") ? C_HASH : C_UNKNOWN;
+    case 4:
+        return FS_IS(key, "size") ? C_SIZE : FS_IS(key, "side") ? C_SIDE
+             : FS_IS(key, "hash") ? C_HASH : C_UNKNOWN;
     case 5: return FS_IS(key, "price") ? C_PRICE : C_UNKNOWN;
     case 8:
         return FS_IS(key, "asset_id") ? C_ASSET : FS_IS(key, "best_bid") ? C_BID
@@ -75,38 +95,107 @@ static inline unsigned fs_change_field(FsText key) {
     }
 }
 
-/* Folds one element into the event; 0 when it does not belong into the same record. */
-static inline int fs_change_store(FsScan *scan, FsEvent *event, const FsText *texts, unsigned seen,
-                                  const TtEntry **known) {
-    const TtEntry *entry;
-    FsLevel *level = &scan->levels[scan->level_count];
-    uint32_t best[2] = {FS_NOT_ANNOUNCED, FS_NOT_ANNOUNCED};
-    uint8_t hash[20], outcome;
+/* Recognises `"key":"` as the venue spells it; *field = C_UNKNOWN and `at` itself when it is not that. */
+static inline const char *fs_change_key(const char *at, const char *end, unsigned *field) {
+    uint64_t word;
+    *field = C_UNKNOWN;
+    if (end - at < 16) return at;
+    word = fs_word(at);
+    if (word == fs_word("\"price\":")) return *field = C_PRICE, fs_blank(at + 8, end);
+    if (word == fs_word("\"size\":\"")) return *field = C_SIZE, at + 7;
+    if (word == fs_word("\"side\":\"")) return *field = C_SIDE, at + 7;
+    if (word == fs_word("\"hash\":\"")) return *field = C_HASH, at + 7;
+    if (word == fs_word("\"asset_i") && FS_STARTS(at + 8, "d\":")) *field = C_ASSET;
+    else if (word == fs_word("\"best_bi") && FS_STARTS(at + 8, "d\":")) *field = C_BID;
+    else if (word == fs_word("\"best_as") && FS_STARTS(at + 8, "k\":")) *field = C_ASK;
+    else return at;
+    return fs_blank(at + 11, end);
+}
+
+typedef struct {
+    FsText asset;
     int64_t price;
-    int found = fs_token(scan, texts[C_ASSET], &entry);
+    FsLevel level;
+    uint32_t best[2];
+    uint8_t hash[20];
+} FsChange;
+
+/* Reads the value of one field; NULL when it is not what the field must be. */
+static inline const char *fs_change_value(FsChange *change, unsigned field, const char *at, const char *end) {
+    FsText text;
+    switch (field) {
+    case C_ASSET: return fs_text(at, end, &change->asset);
+    case C_PRICE: return fs_price(at, end, &change->price);
+    case C_SIZE: return fs_quoted(at, end, 6, &change->level.size_micro);
+    case C_SIDE:
+        change->level.side = end - at >= 6 && FS_STARTS(at, "\"SELL\"");
+        if (change->level.side) return at + 6;
+        return end - at >= 5 && FS_STARTS(at, "\"BUY\"") ? at + 5 : NULL;
+    case C_HASH:
+        if (end - at < 42 || *at != '"' || at[41] != '"' || !fs_hash40(at + 1, change->hash)) return NULL;
+        return at + 42;
+    default:
+        at = fs_text(at, end, &text);
+        return at && fs_best(text, &change->best[field - C_BID]) ? at : NULL;
+    }
+}
+
+/* One element of `price_changes`; returns the byte behind it or NULL. */
+static inline const char *fs_change(FsChange *change, const char *at, const char *end) {
+    unsigned seen = 0, field;
+    FsExtras extras;
+    FsText key;
+    int more;
+    extras.count = 0;
+    change->best[0] = change->best[1] = FS_NOT_ANNOUNCED;
+    if (at >= end || *at != '{') return NULL;
+    at = fs_blank(at + 1, end);
+    do {
+        at = fs_change_key(at, end, &field);
+        if (field == C_UNKNOWN) {
+            at = fs_key(at, end, &key);
+            if (!at) return NULL;
+            field = fs_change_field(key);
+        }
+        if (field == C_UNKNOWN) {
+            at = fs_extra(&extras, key) ? fs_skip(at, end) : NULL;
+        } else {
+            at = (seen & FS_BIT(field)) ? NULL : fs_change_value(change, field, at, end);
+            seen |= FS_BIT(field);
+        }
+        if (!at) return NULL;
+        at = fs_next(at, end, '}', &more);
+        if (!at) return NULL;
+    } while (more);
+    return (seen & C_NEEDED) == C_NEEDED ? at : NULL;
+}
+
+/* Folds one element into the event; 0 when it does not belong into the same record. */
+static inline int fs_change_store(FsScan *scan, FsEvent *event, FsChange *change, const TtEntry **known) {
+    const TtEntry *entry;
+    uint8_t outcome;
+    int found = fs_token(scan, change->asset, &entry);
     if (found < 0 || (event->count[0] && event->is_known != found)) return 0;
-    if (!fs_number(texts[C_PRICE], 4, 1, FS_PRICE_ONE - 1, &price) ||
-        !fs_number(texts[C_SIZE], 6, 0, FS_SIZE_MICRO_MAX, &level->size_micro) ||
-        !fs_side(texts[C_SIDE], &level->side) || !fs_hash(texts[C_HASH], hash) ||
-        ((seen & FS_BIT(C_BID)) && !fs_best(texts[C_BID], &best[0])) ||
-        ((seen & FS_BIT(C_ASK)) && !fs_best(texts[C_ASK], &best[1])))
-        return 0;
+    if (change->price <= 0 || change->price >= FS_PRICE_ONE) return 0;
+    if (change->level.size_micro > FS_SIZE_MICRO_MAX) return 0;
     event->is_known = (uint8_t)found;
     outcome = found ? entry->outcome : 0;
     if (found) {
         if (event->count[0] && event->row != entry->row) return 0;
         event->row = entry->row;
         if (event->outcome & (1u << outcome)) { /* the token was here before: must say the same */
-            if (memcmp(event->hash[outcome], hash, 20) || memcmp(event->best[outcome], best, sizeof best)) return 0;
+            if (memcmp(event->hash[outcome], change->hash, 20) ||
+                memcmp(event->best[outcome], change->best, sizeof change->best))
+                return 0;
         }
         event->outcome |= (uint8_t)(1u << outcome);
-        memcpy(event->hash[outcome], hash, 20);
-        memcpy(event->best[outcome], best, sizeof best);
+        memcpy(event->hash[outcome], change->hash, 20);
+        memcpy(event->best[outcome], change->best, sizeof change->best);
         *known = entry;
     }
-    level->price_ticks = (uint32_t)price;
-    level->outcome = outcome;
-    scan->level_count++;
+    change->level.price_ticks = (uint32_t)change->price;
+    change->level.outcome = outcome;
+    scan->levels[scan->level_count++] = change->level;
     event->count[0]++;
     return 1;
 }
@@ -114,35 +203,15 @@ static inline int fs_change_store(FsScan *scan, FsEvent *event, const FsText *te
 /* The array `price_changes`; all elements of one instrument, each token with one hash and best prices. */
 static const char *fs_changes(FsScan *scan, FsEvent *event, const char *at, const TtEntry **known) {
     const char *end = scan->end;
-    FsText texts[C_UNKNOWN];
-    FsExtras extras;
-    int more, more_keys;
+    FsChange change;
+    int more;
     event->first[0] = scan->level_count;
     if (at >= end || *at != '[') return NULL;
     at = fs_blank(at + 1, end);
     do {
-        unsigned seen = 0;
         if (scan->level_count == FS_LEVELS_MAX || event->count[0] == FS_CHANGES_MAX) return NULL;
-        if (at >= end || *at != '{') return NULL;
-        at = fs_blank(at + 1, end);
-        extras.count = 0;
-        do {
-            FsText key;
-            unsigned field;
-            at = fs_key(at, end, &key);
-            if (!at) return NULL;
-            field = fs_change_field(key);
-            if (field == C_UNKNOWN) {
-                at = fs_extra(&extras, key) ? fs_skip(at, end) : NULL;
-            } else {
-                at = (seen & FS_BIT(field)) ? NULL : fs_text(at, end, &texts[field]);
-                seen |= FS_BIT(field);
-            }
-            if (!at) return NULL;
-            at = fs_next(at, end, '}', &more_keys);
-            if (!at) return NULL;
-        } while (more_keys);
-        if ((seen & C_NEEDED) != C_NEEDED || !fs_change_store(scan, event, texts, seen, known)) return NULL;
+        at = fs_change(&change, at, end);
+        if (!at || !fs_change_store(scan, event, &change, known)) return NULL;
         at = fs_next(at, end, ']', &more);
         if (!at) return NULL;
     } while (more);
@@ -201,11 +270,12 @@ static inline unsigned fs_kind(FsText type, unsigned *needed, unsigned *arrays) 
 
 /* Values of the one-token kinds; 0 when one is not what it must be. */
 static int fs_values(FsEvent *event, const FsText *texts, unsigned seen) {
-    int64_t price;
+    int64_t price = 0;
     switch (event->kind) {
     case FS_BOOK:
         if ((seen & FS_BIT(F_HASH)) && !fs_hash(texts[F_HASH], event->hash[0])) return 0;
-        if ((seen & FS_BIT(F_TICK)) && texts[F_TICK].bytes && !fs_step(texts[F_TICK], &event->new_step)) return 0;
+        if (!(seen & FS_BIT(F_TICK)) || texts[F_TICK].bytes == 0) event->new_step = 0;
+        else if (!fs_step(texts[F_TICK], &event->new_step)) return 0;
         if (!(seen & FS_BIT(F_LAST))) return 1;
         event->last_trade_state = texts[F_LAST].bytes ? 2 : 1;
         if (event->last_trade_state == 1) return 1;
@@ -219,7 +289,8 @@ static int fs_values(FsEvent *event, const FsText *texts, unsigned seen) {
         event->price_ticks = (uint32_t)price;
         return fs_side(texts[F_SIDE], &event->side) &&
                fs_number(texts[F_SIZE], 6, 0, FS_SIZE_MICRO_MAX, &event->size_micro);
-    default: return fs_step(texts[F_OLD_TICK], &event->old_step) && fs_step(texts[F_NEW_TICK], &event->new_step);
+    default: /* FS_STEP */
+        return fs_step(texts[F_OLD_TICK], &event->old_step) && fs_step(texts[F_NEW_TICK], &event->new_step);
     }
 }
 

@@ -11,7 +11,6 @@ After a power loss pages may be missing: attaching proves each record of the las
 reports it in `recovered`, and refuses damage in the middle (LogCorrupt).
 """
 
-import fcntl
 import os
 
 from libc.errno cimport EEXIST, ENOENT
@@ -23,13 +22,15 @@ from pipeline.native.crc cimport slot_check
 from pipeline.native.records cimport KIND_PAD, RUN_SLOTS_MAX, SLOT_BYTES, Slot
 from pipeline.native.segments cimport (
     AT_NEXT_READY, AT_PUBLISHED, AT_PUBLISHED_COPY, SEGMENT_GONE, SEGMENT_HEADER_BYTES, SEGMENT_OK,
-    SEGMENT_PUBLISHED, SEGMENT_RECORD, SEGMENT_SHORT, Damage, Segment, log_name_hash, segment_close,
+    SEGMENT_PUBLISHED, SEGMENT_SHORT, Damage, Segment, log_name_hash, segment_close,
     segment_create, segment_data_end, segment_extend, segment_open, segment_populate, segment_scan,
     segment_slot, segment_word,
 )
 
 from pipeline.errors import EnvironmentProblem, LogCorrupt, UsageError
-from pipeline.native.segments import Recovery, drop_unused, find_active, problem_error, segment_firsts
+from pipeline.native.segments import (
+    Recovery, drop_unused, find_active, lock_directory, problem_error, segment_firsts,
+)
 
 POPULATE_BYTES = 1 << 18  # one idle call of `prepare_next`: about 50 us
 
@@ -54,7 +55,7 @@ cdef class LogWriter(Sink):
         self.directory = self.path
         self.name = name
         self.name_hash = log_name_hash(name)
-        self._lock()
+        self.lock_fd = lock_directory(self.path, self.where())
         try:
             firsts = segment_firsts(os.fsdecode(self.path))
             if fresh and firsts:
@@ -75,19 +76,6 @@ cdef class LogWriter(Sink):
 
     def where(self):
         return f'{os.fsdecode(self.path)} (log "{self.name}")'
-
-    def _lock(self):
-        try:
-            self.lock_fd = os.open(os.path.join(self.path, b"writer.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise EnvironmentProblem(f"native.log: {self.where()} has a writer already; stop it first") from None
-        except OSError as error:
-            raise EnvironmentProblem(f"native.log: {self.where()} cannot be opened: {error.strerror}; "
-                                     "make the directory and give it to this user") from error
-        for entry in os.listdir(self.path):
-            if entry.endswith(b".tmp"):  # a file that never got its name
-                os.unlink(os.path.join(self.path, entry))
 
     cdef int _raise(self, int problem, uint64_t position) except -1:
         if problem != SEGMENT_OK:
@@ -110,6 +98,8 @@ cdef class LogWriter(Sink):
             self._raise(segment_extend(self.path, first, self.current.slots), first)
             segment_close(&self.current)
             self._raise(segment_open(&self.current, self.path, first, self.name_hash, True), first)
+        if damage.good < self.current.slots:  # PAD fills the end of a full file or is not there
+            damage.good = segment_data_end(&self.current, damage.good)
         self.end_offset = damage.good
         # nothing of an earlier writer may ever look like a record of ours
         memset(segment_slot(&self.current, damage.good), 0, (self.current.slots - damage.good) * SLOT_BYTES)
@@ -149,7 +139,8 @@ cdef class LogWriter(Sink):
         if self.pending:
             self.published += self.pending
             self.pending = 0
-            store_release(segment_word(&self.current, AT_PUBLISHED), self.published)  # SYNC log-published -> published_acquire
+            # SYNC log-published -> published_acquire
+            store_release(segment_word(&self.current, AT_PUBLISHED), self.published)
             store_relaxed(segment_word(&self.current, AT_PUBLISHED_COPY), self.published)
 
     cdef bint _roll(self) noexcept nogil:
@@ -291,7 +282,7 @@ cdef class LogReader(Source):
         self.wanted = position
         if not firsts:
             return
-        holding = max((first for first in firsts if first <= position), default=None)
+        holding = max([first for first in firsts if first <= position], default=None)
         if holding is None:
             raise EnvironmentProblem(
                 f"native.log: {self.where()}: position {position} is older than the oldest segment {firsts[0]}; "
@@ -333,16 +324,18 @@ cdef class LogReader(Source):
             if published > self.current.present or published < self.offset:
                 return self._fail(SEGMENT_PUBLISHED if published > self.current.slots or published < self.offset
                                   else SEGMENT_SHORT, self.current.first + self.offset)
-            end = segment_data_end(&self.current) if published == self.current.slots else published
+            end = published
+            damage.problem = SEGMENT_OK
             if self.is_verifying and published > self.offset:
                 damage = segment_scan(&self.current, self.offset, published)
-                if damage.problem != SEGMENT_OK:
-                    if damage.good == self.offset:
-                        return self._fail(damage.problem, self.current.first + damage.bad)
-                    end = min(end, damage.good)
+                end = damage.good
+            if published == self.current.slots:
+                end = segment_data_end(&self.current, end)
             if end > self.offset:
                 self.limit = end
                 return end - self.offset
+            if damage.problem != SEGMENT_OK:
+                return self._fail(damage.problem, self.current.first + damage.bad)
             if not self._roll():
                 return 0
 
@@ -371,11 +364,15 @@ cdef class LogReader(Source):
     cdef bint _map_next(self) noexcept nogil:
         cdef uint64_t first = self.current.first + self.current.slots
         cdef int problem
+        cdef uint64_t is_ready
         if self.next.base != NULL:
             return True
-        if not next_ready_acquire(&self.current):
+        is_ready = next_ready_acquire(&self.current)
+        if not is_ready and not self.is_verifying:  # a proof does not trust the word: a flipped bit would end it
             return False
         problem = segment_open(&self.next, self.directory, first, self.name_hash, False)
+        if problem == ENOENT and not is_ready:
+            return False
         if problem != SEGMENT_OK:
             self._fail(SEGMENT_GONE if problem == ENOENT else problem, first)
         return problem == SEGMENT_OK

@@ -8,6 +8,7 @@ A file `<first position, 20 digits>.log` holds one header page and `slots` slots
     byte 384   writer: log writer     1 when the next file stands in the directory
 """
 
+import fcntl
 import hashlib
 import os
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
+from pipeline.native.atomics cimport store_relaxed
 from pipeline.native.crc cimport crc32c, slot_check
 from pipeline.native.records cimport KIND_PAD, RUN_SLOTS_MAX, SLOT_BYTES, Slot
 
@@ -131,9 +133,9 @@ cdef void segment_populate(Segment* segment, uint64_t start, uint64_t bytes, bin
         pm_segment_populate(segment.base + start, min(bytes, segment.bytes - start), writable)
 
 
-cdef uint64_t segment_data_end(const Segment* segment) noexcept nogil:
-    cdef uint64_t end = segment.slots, limit = segment.slots - (RUN_SLOTS_MAX - 1)
-    while end > limit and segment_slot(segment, end - 1).kind == KIND_PAD:
+cdef uint64_t segment_data_end(const Segment* segment, uint64_t end) noexcept nogil:
+    """Return `end` less the PAD slots before it."""
+    while end and segment_slot(segment, end - 1).kind == KIND_PAD:
         end -= 1
     return end
 
@@ -260,6 +262,24 @@ class Recovery:
     reason: str
 
 
+def lock_directory(bytes path, where):
+    """Return an open lock file that admits one writer; removes what a dead one left unnamed."""
+    try:
+        fd = os.open(os.path.join(path, b"writer.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise EnvironmentProblem(f"native.log: {where} cannot be opened: {error.strerror}; "
+                                 "make the directory and give it to this user") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise EnvironmentProblem(f"native.log: {where} has a writer already; stop it first") from None
+    for entry in os.listdir(path):
+        if entry.endswith(b".tmp"):
+            os.unlink(os.path.join(path, entry))
+    return fd
+
+
 def drop_unused(bytes path, str name, list firsts):
     """Remove a damaged last file when the one before proves that it holds nothing; return what stays."""
     cdef Segment segment
@@ -290,9 +310,11 @@ def find_active(where, bytes path, str name, list firsts):
     active = 0
     has_room = False  # a file that is not full was met: later ones must be empty
     for index, first in enumerate(firsts):
-        problem = segment_open(&segment, path, first, hash, False)
+        problem = segment_open(&segment, path, first, hash, True)
         if problem:
             raise problem_error(where, problem, first)
+        if index + 1 < len(firsts):
+            store_relaxed(segment_word(&segment, AT_NEXT_READY), 1)  # no reader is stopped by a flipped bit
         published = segment_word(&segment, AT_PUBLISHED)[0] - segment.first
         copied = segment_word(&segment, AT_PUBLISHED_COPY)[0] - segment.first
         is_whole = segment.present == segment.slots

@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from pipeline.native.flow import Sink, Source
-from pipeline.native.ring import Observer
+from pipeline.native.ring import Observer, Reader, Writer
 
 STOP_NEVER: int
 STOP_BEGUN: int
@@ -41,6 +41,7 @@ def produce(
 def consume(
     source: Source, first: int, count: int, seed: int, pause_every: int = 0, deadline_s: float = 60.0
 ) -> Consumed: ...
+def churn(writer: Writer, reader: Reader, first: int, count: int, seed: int, run_max: int = 1) -> Produced: ...
 def observe(
     observer: Observer, last: int, seed: int, slots_max: int = 64, deadline_s: float = 60.0, pause_every: int = 0
 ) -> Consumed: ...

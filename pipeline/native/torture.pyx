@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from pipeline.native.flow cimport Sink, Source
 from pipeline.native.records cimport KIND_TICK, RUN_SLOTS_MAX, Slot
-from pipeline.native.ring cimport Observer
+from pipeline.native.ring cimport Observer, Reader, Writer
 
 from dataclasses import dataclass
 
@@ -212,6 +212,27 @@ def consume(Source source not None, uint64_t first, uint64_t count, uint64_t see
             source.advance(here)
             _pause(seed ^ 0x5555, expected, pause_every)
     return Consumed(received, wrong_order, wrong_bytes, broken_runs, empty_count, 0, pm_now_ns() - started)
+
+
+def churn(Writer writer not None, Reader reader not None, uint64_t first, uint64_t count, uint64_t seed,
+          uint32_t run_max=1):
+    """Send messages and take them off at once, both here: the fastest writer that an observer can meet."""
+    cdef uint64_t index = first, end = first + count, full_count = 0
+    cdef uint32_t length, slot
+    cdef int64_t started = pm_now_ns()
+    with nogil:
+        while index < end:
+            length = min(_run_length(seed, index, run_max), <uint32_t>min(end - index, RUN_SLOTS_MAX))
+            if not writer.begin(length):
+                full_count += 1
+                reader.advance(reader.available())
+                continue
+            for slot in range(length):
+                _fill(writer.claim(slot), seed, index + slot)
+            writer.publish(length)
+            index += length
+        reader.advance(reader.available())
+    return Produced(index - first, full_count, pm_now_ns() - started)
 
 
 def observe(Observer observer not None, uint64_t last, uint64_t seed, uint32_t slots_max=64, double deadline_s=60.0,

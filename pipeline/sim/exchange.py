@@ -19,6 +19,7 @@ from pipeline.sim.engine import Engine
 from pipeline.sim.http import Response
 from pipeline.sim.ledger import Ledger
 from pipeline.sim.market import Commit, LevelChange, Market
+from pipeline.sim.orders import require_tradable
 from pipeline.sim.rest import Rest
 from pipeline.sim.settings import ExchangeSettings
 from pipeline.sim.timers import Timers
@@ -87,6 +88,7 @@ class Exchange:
         """Open a market; `book` for one whose frames come from a recording."""
         if market.condition in self.engine.markets or set(market.tokens) & self.market_by_token.keys():
             raise InvariantError(f"sim.exchange: {market.condition} expected new, it or a token is known")
+        require_tradable(market)
         self.engine.add_market(market, book)
         for outcome, token in enumerate(market.tokens):
             self.market_by_token[token] = (market, outcome)

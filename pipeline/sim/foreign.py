@@ -153,7 +153,9 @@ def _note_print(ticker: _Ticker, message: dict[str, Any]) -> None:
 def _difference(book: LevelBook, target: Sequence[Delta]) -> tuple[Delta, ...]:
     """Return the deltas that turn the book into the target."""
     wanted = {(delta.is_bid, delta.price_ticks): delta.size_micro for delta in target}
-    gone = [Delta(side, price, -size) for (side, price), size in book.sizes.items() if (side, price) not in wanted]
+    gone = [
+        Delta(side, price, -size) for (side, price), size in book.sizes.items() if (side, price) not in wanted
+    ]
     changed = [
         Delta(side, price, size - book.sizes.get((side, price), 0))
         for (side, price), size in wanted.items()

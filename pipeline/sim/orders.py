@@ -162,6 +162,22 @@ def check_signature(
     return order_id, None if recover(domain, nested, inner) == wanted else texts.INVALID_SIGNATURE
 
 
+def require_tradable(market: Market) -> None:
+    """Raise InvariantError unless orders for the market can be judged: version, tick, minimum, token ids."""
+    exchange_of(market)
+    if market.tick_step not in AMOUNT_DECIMALS:
+        known = sorted(AMOUNT_DECIMALS)
+        raise InvariantError(
+            f"sim.orders: tick step of {known} expected, was {market.tick_step} ({market.slug})"
+        )
+    if not all(_is_number_text(token, 78) for token in market.tokens):
+        raise InvariantError(f"sim.orders: decimal token ids expected, was {market.tokens} ({market.slug})")
+    try:
+        decimal_to_int(market.min_order_size, 6)
+    except ValueError as problem:
+        raise InvariantError(f"sim.orders: minimum size of {market.slug}: {problem}") from problem
+
+
 def exchange_of(market: Market) -> tuple[str, str]:
     """Return (version, contract) of the exchange that settles the market (venue sheet 1 and 10.1)."""
     if market.version not in ("v1", "v2"):
@@ -227,16 +243,29 @@ def _price(order_id: str, payload: Payload, market: Market) -> int | Refusal:
         return price
     if maker_micro % SHARE_STEP or taker_micro % MARKET_TAKER_STEP:
         return texts.market_accuracy(payload.is_buy)
-    if payload.is_buy:  # rounding the shares down put the encoded price at or just above the grid
-        price = maker_micro * TICKS_PER_USD // taker_micro
-        encoded = (maker_micro, taker_micro)
-    else:  # rounding the collateral down put it at or just below
-        price = -(-taker_micro * TICKS_PER_USD // maker_micro)
-        encoded = (taker_micro, maker_micro)
+    return _market_price(order_id, maker_micro, taker_micro, payload.is_buy, market)
+
+
+def _market_price(
+    order_id: str, maker_micro: int, taker_micro: int, is_buy: bool, market: Market
+) -> int | Refusal:
+    """A market order encodes a grid price up to the rounding of its taker amount, mostly down.
+
+    So the grid price is the one below (BUY) or above (SELL) the quotient; where the client's rounding
+    went up, the next one. Whether the venue is as exact is unconfirmed; both official clients pass.
+    """
     step = market.tick_step
-    if price % step or not step <= price <= TICKS_PER_USD - step:
-        return texts.breaks_tick(order_id, _ratio_text(*encoded), int_to_decimal(step, 4))
-    return price
+    unit = 10 ** (6 - min(4, AMOUNT_DECIMALS[step]))
+    usd_micro, size_micro = (maker_micro, taker_micro) if is_buy else (taker_micro, maker_micro)
+    below = usd_micro * TICKS_PER_USD // (size_micro * step) * step
+    above = -(-usd_micro * TICKS_PER_USD // (size_micro * step)) * step
+    for price in (below, above) if is_buy else (above, below):
+        if not step <= price <= TICKS_PER_USD - step:
+            continue
+        exact = maker_micro * TICKS_PER_USD // price if is_buy else maker_micro * price // TICKS_PER_USD
+        if abs(exact - taker_micro) < unit:
+            return price
+    return texts.breaks_tick(order_id, _ratio_text(usd_micro, size_micro), int_to_decimal(step, 4))
 
 
 def _limit_price(order_id: str, size_micro: int, usd_micro: int, market: Market) -> int | Refusal:

@@ -23,6 +23,7 @@ from pipeline.units import FEE_QUANTUM_USD_MICRO, MICRO, NS_PER_MS, PPM, TICKS_P
 OUTCOMES_MAX = 12
 LEG_USD_MIN = Fraction(13, 10)  # a marketable BUY below 1 USD is refused; stay clear of it
 STEPS_MAX = 400  # of the search for an edge
+NET_SCALE = PPM * TICKS_PER_USD**2  # in which price and fee of a share are whole numbers
 
 
 class PlantKind(StrEnum):
@@ -52,6 +53,8 @@ class Plant:
     """A mispricing for a time. Times are set when it runs."""
 
     plant_id: int
+    event_id: str
+    conditions: tuple[str, ...]  # by leg
     kind: PlantKind
     legs: tuple[Leg, ...]
     life_ns: int
@@ -76,8 +79,8 @@ def fee_per_share(rate_ppm: int, price_ticks: int) -> Fraction:
 
 def fee_micro(rate_ppm: int, price_ticks: int, size_micro: int) -> int:
     """Return the fee of one fill as charged: floored to whole 10 uUSD."""
-    exact = fee_per_share(rate_ppm, price_ticks) * size_micro
-    return exact // FEE_QUANTUM_USD_MICRO * FEE_QUANTUM_USD_MICRO
+    exact = rate_ppm * price_ticks * (TICKS_PER_USD - price_ticks) * size_micro  # in 1 / NET_SCALE uUSD
+    return exact // (NET_SCALE * FEE_QUANTUM_USD_MICRO) * FEE_QUANTUM_USD_MICRO
 
 
 def paid_ticks(leg_is_bid: bool, price_ticks: int) -> int:
@@ -89,26 +92,30 @@ def net_per_share(kind: PlantKind, best: Sequence[int], rate_ppm: int) -> Fracti
     """Return the profit of one share of each leg at these YES prices, USD, fees not floored."""
     is_bid = kind is PlantKind.NO_SET
     payout = len(best) - 1 if is_bid else 1
-    cost = sum(Fraction(paid_ticks(is_bid, price), TICKS_PER_USD) + fee_per_share(rate_ppm, price) for price in best)
-    return payout - cost
+    cost = sum(
+        Fraction(paid_ticks(is_bid, price), TICKS_PER_USD) + fee_per_share(rate_ppm, price) for price in best
+    )
+    return Fraction(payout) - cost
 
 
 def edge_usd_micro(kind: PlantKind, legs: Sequence[Leg], rate_ppm: int) -> int:
     """Return the best total over equal shares of every leg, whole fills at level prices, exact fees."""
     payout = len(legs) - 1 if kind is PlantKind.NO_SET else 1
-    ends = sorted({sum(size for _, size in leg.levels[: depth + 1]) for leg in legs for depth in range(len(leg.levels))})
+    ends = sorted(
+        {sum(size for _, size in leg.levels[: depth + 1]) for leg in legs for depth in range(len(leg.levels))}
+    )
     reach = min(sum(size for _, size in leg.levels) for leg in legs)
     best: int | None = None
     for shares in (end for end in ends if end <= reach):
-        total = Fraction(payout * shares)
+        total = payout * shares * TICKS_PER_USD
         for leg in legs:
             left = shares
             for price, size in leg.levels:
                 take = min(left, size)
                 left -= take
-                total -= Fraction(paid_ticks(leg.is_bid, price) * take, TICKS_PER_USD)
-                total -= fee_micro(rate_ppm, price, take)
-        value = total.__floor__()
+                total -= paid_ticks(leg.is_bid, price) * take
+                total -= fee_micro(rate_ppm, price, take) * TICKS_PER_USD
+        value = total // TICKS_PER_USD
         best = value if best is None else max(best, value)
     if best is None:
         raise InvariantError(f"sim.planted: expected legs with levels, found {legs}")
@@ -166,32 +173,38 @@ class PlantedEvent:
         net = net_per_share(kind, best, self.rate_ppm)
         self.plants_count += 1
         edge = edge_usd_micro(kind, legs, self.rate_ppm)
-        return Plant(plant_id, kind, legs, self._life_ns(net > 0), self.step, edge, net)
+        conditions = tuple(self.markets[index].condition for index in indices)
+        life_ns = self._life_ns(net > 0)
+        return Plant(plant_id, self.event_id, conditions, kind, legs, life_ns, self.step, edge, net)
 
     def _prices(self, kind: PlantKind, indices: list[int], wanted: Fraction) -> list[int] | None:
         """Return YES prices whose net edge is the wanted one to within a step, or None."""
         toward = 1 if kind is PlantKind.NO_SET else -1  # the direction that gives profit
         prices = [self.middle[index] for index in indices]
         limits = [self.bounds(index) for index in indices]
+        weights = [self.gap[index] for index in indices]
         step = self.step
-        slack = Fraction(step, TICKS_PER_USD)
+        low_net = (wanted * NET_SCALE).__ceil__()
+        high_net = low_net + step * NET_SCALE // TICKS_PER_USD
+        payout = len(prices) - 1 if toward > 0 else 1
+        net = payout * NET_SCALE - sum(self._cost(toward > 0, price) for price in prices)
         for _ in range(STEPS_MAX):
-            net = net_per_share(kind, prices, self.rate_ppm)
-            if wanted <= net < wanted + slack:
+            if low_net <= net < high_net:
                 is_mispriced = sum(prices) < TICKS_PER_USD if toward < 0 else sum(prices) > TICKS_PER_USD
                 return prices if is_mispriced else None
-            way = toward if net < wanted else -toward
-            room = [
-                place
-                for place, (low, high) in enumerate(limits)
-                if low <= prices[place] + way * step <= high
-            ]  # fmt: skip
+            move = step * (toward if net < low_net else -toward)
+            room = [place for place, (low, high) in enumerate(limits) if low <= prices[place] + move <= high]
             if not room:
                 return None
-            weights = [self.gap[indices[place]] for place in room]
-            place = self.draw.choices(room, weights)[0]
-            prices[place] += way * step
+            place = self.draw.choices(room, [weights[place] for place in room])[0]
+            net += self._cost(toward > 0, prices[place]) - self._cost(toward > 0, prices[place] + move)
+            prices[place] += move
         return None
+
+    def _cost(self, is_bid: bool, price_ticks: int) -> int:
+        """Return cost and fee of one share in units of 1 / NET_SCALE USD, exactly."""
+        fee = self.rate_ppm * price_ticks * (TICKS_PER_USD - price_ticks)
+        return paid_ticks(is_bid, price_ticks) * (NET_SCALE // TICKS_PER_USD) + fee
 
     def _legs(self, kind: PlantKind, indices: list[int], best: list[int]) -> tuple[Leg, ...]:
         draw = self.draw
@@ -225,8 +238,14 @@ class PlantedEvent:
 
 def make_event(seed: object, place: int, shape: Shape) -> PlantedEvent:
     """Return one event; the same seed and place give the same event and the same plants."""
-    draw = random.Random(f"planted:{seed}:{place}")  # noqa: S311 - reproducible, not secret
-    count = 3 if shape is Shape.TRIO else draw.randint(3, 6) if shape is Shape.DUO else draw.randint(4, OUTCOMES_MAX)
+    draw = random.Random(f"planted:{seed}:{place}")
+    count = (
+        3
+        if shape is Shape.TRIO
+        else draw.randint(3, 6)
+        if shape is Shape.DUO
+        else draw.randint(4, OUTCOMES_MAX)
+    )
     step = 10 if count > 5 or draw.random() < 0.4 else 100
     middle = _middle(draw, shape, count, step)
     gap = [max(3 * step, int(0.28 * ticks) // step * step) for ticks in middle]
@@ -267,7 +286,14 @@ def _middle(draw: random.Random, shape: Shape, count: int, step: int) -> list[in
 
 
 def _market(
-    seed: object, place: int, index: int, count: int, event_id: str, neg_risk_id: str, step: int, rate_ppm: int
+    seed: object,
+    place: int,
+    index: int,
+    count: int,
+    event_id: str,
+    neg_risk_id: str,
+    step: int,
+    rate_ppm: int,
 ) -> Market:
     condition = identity.condition_id("planted", seed, place, index)
     return Market(

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.errors import InvariantError
 from pipeline.sim.book import Fill, Order, Plan, Remaining, Taking, crosses, token_ticks
+from pipeline.sim.bookhash import solve_hash
 from pipeline.sim.market import LevelChange, Market
 from pipeline.sim.render import BookText
 from pipeline.units import decimal_to_int
@@ -69,6 +70,8 @@ class ShadowBook:
             self.market.tick_step = decimal_to_int(item["new_tick_size"], 4)
         elif kind == "last_trade_price":
             return self._passed_by_print(item)
+        else:
+            return []  # best_bid_ask comes a millisecond ahead of its changes and says nothing new
         self.text.timestamp_ms = max(self.text.timestamp_ms, now_ms)
         return self._passed_by_quotes()
 
@@ -87,13 +90,28 @@ class ShadowBook:
             self._set(key, 0)
         for key, size in levels.items():
             self._set(key, size)
+        if item.get("hash") and "last_trade_price" not in item:
+            self._learn_last_trade(item, outcome, now_ms)
+
+    def _learn_last_trade(self, item: dict[str, Any], outcome: int, now_ms: int) -> None:
+        """A refreshed book leaves the last trade price out, but its hash tells which it is."""
+        self.text.timestamp_ms = max(self.text.timestamp_ms, now_ms)
+        if self.text.hash(outcome) == item["hash"]:
+            return
+        market = self.market
+        solved = solve_hash(item, market.min_order_size, (market.tick_step,), (market.neg_risk,))
+        if solved is not None:
+            market.last_trade = self.text.last_trade = solved[1]
 
     def _apply_change(self, change: dict[str, Any]) -> None:
         outcome = self._outcome(change.get("asset_id"))
         if outcome is None:
             return
         is_bid = (change["side"] == "BUY") == (outcome == 0)
-        self._set((is_bid, token_ticks(decimal_to_int(change["price"], 4), outcome)), decimal_to_int(change["size"], 6))
+        self._set(
+            (is_bid, token_ticks(decimal_to_int(change["price"], 4), outcome)),
+            decimal_to_int(change["size"], 6),
+        )
 
     def _set(self, key: Key, size_micro: int) -> None:
         """Growth brings new shares; after a reduction no more than what is shown can have been taken."""

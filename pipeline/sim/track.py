@@ -97,9 +97,12 @@ class Track:
 
     def tally(self, first: int, last: int, with_bbo: bool) -> Counter[str]:
         """Return the frames of events [first, last) by kind."""
-        counts = Counter({
-            name: int(column[last] - column[first]) for name, column in zip(KINDS, self.kind_counts, strict=True)
-        })  # fmt: skip
+        counts = Counter(
+            {
+                name: int(column[last] - column[first])
+                for name, column in zip(KINDS, self.kind_counts, strict=True)
+            }
+        )
         if not with_bbo:
             del counts[channel.BBO]
         return counts
@@ -176,10 +179,17 @@ class LazyBook(MatchedBook):
 
     shows_changes = False
 
-    def __init__(self, track: Track, on_live: Callable[[Track], None], dust_micro: int = 0) -> None:
+    def __init__(
+        self,
+        track: Track,
+        on_live: Callable[[Track], None],
+        on_shown: Callable[[str, int], None],
+        dust_micro: int = 0,
+    ) -> None:
         super().__init__(dust_micro)
         self._track = track
         self._on_live = on_live
+        self._on_shown = on_shown  # (condition, ns): when the book that is shown last changed
 
     def go_live(self) -> None:
         """Take the displayed book over from the track."""
@@ -202,5 +212,7 @@ class LazyBook(MatchedBook):
     def levels(self, is_bid: bool) -> list[tuple[int, int]]:
         if self.shows_changes:
             return super().levels(is_bid)
-        sizes = self._track.book().sizes[is_bid]
+        text = self._track.book()
+        self._on_shown(self._track.market.condition, text.timestamp_ms * NS_PER_MS)
+        sizes = text.sizes[is_bid]
         return [(price, sizes[price]) for price in sorted(sizes, reverse=is_bid)]

@@ -20,7 +20,7 @@ from pipeline.units import NS_PER_MS
 
 
 class UserChannel:
-    """Sockets that named an account, and the conditions that each asked for (empty = all)."""
+    """Sockets that named an account, and the conditions that each asked for."""
 
     def __init__(
         self, send: Callable[[int, bytes], None], close: Callable[[int], None], settings: ExchangeSettings
@@ -29,12 +29,12 @@ class UserChannel:
         self._close = close
         self._settings = settings
         self._accounts: dict[int, str | None] = {}
-        self._markets: dict[int, set[str]] = {}
+        self._markets: dict[int, set[str] | None] = {}  # None = all
         self.bad_texts = 0  # ignored, as on the venue
 
     def open(self, socket: int) -> None:
         self._accounts[socket] = None
-        self._markets[socket] = set()
+        self._markets[socket] = None
 
     def close(self, socket: int) -> None:
         self._accounts.pop(socket, None)
@@ -59,11 +59,11 @@ class UserChannel:
             if account is None:
                 self._close(socket)
                 return
-            self._accounts[socket], self._markets[socket] = account.name, names
+            self._accounts[socket], self._markets[socket] = account.name, names or None
         elif message.get("operation") == "subscribe":
-            self._markets[socket] |= names
+            self._markets[socket] = (self._markets[socket] or set()) | names
         elif message.get("operation") == "unsubscribe":
-            self._markets[socket] -= names
+            self._markets[socket] = (self._markets[socket] or set()) - names
         else:
             self.bad_texts += 1
 
@@ -92,5 +92,5 @@ class UserChannel:
         frame = orjson.dumps(event)
         for socket, account in self._accounts.items():
             wanted = self._markets[socket]
-            if account == name and (not wanted or condition.lower() in wanted):
+            if account == name and (wanted is None or condition.lower() in wanted):
                 self._send(socket, frame)

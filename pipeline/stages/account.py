@@ -62,16 +62,39 @@ class Pass:
     trade_count: int = 0
 
 
+class Markets:
+    """Tokens and fee schedules by row, as the stream's Instrument records say."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, tuple[int, int, str]] = {}  # token id -> row, outcome, market
+        self._fees: dict[int, tuple[int, int]] = {}
+
+    def add(self, record: Any) -> None:
+        """Learn one Instrument record; a repeat changes nothing."""
+        market = "0x" + record.condition.hex()
+        for outcome, token in enumerate((record.token_yes, record.token_no)):
+            self.tokens[str(int.from_bytes(token, "big"))] = (record.instrument, outcome, market)
+        self._fees[record.instrument] = (record.fee_rate_ppm, record.fee_exponent)
+
+    def fee_of(self, row: int) -> tuple[int, int]:
+        """Return (rate in ppm, exponent) of a row's taker fee."""
+        return self._fees[row]
+
+
 class AccountMachine:
     """Sans-IO: user channel frames and REST answers in, reports and questions out."""
 
     def __init__(
-        self, settings: AccountSettings, decoder: UserDecoder, auth: L2Auth, sink: Sink, counts: Counts,
+        self, settings: AccountSettings, owner: str, wallets: tuple[str, ...], auth: L2Auth, sink: Sink,
+        counts: Counts,
     ) -> None:
         self.outbox = Outbox()
         self.rest = _RestSide(self)
         self._settings = settings
-        self._decoder = decoder
+        self.markets = Markets()
+        self._decoder = UserDecoder(
+            owner=owner, maker_addresses=wallets, token_lookup=self.markets.tokens, fee_of=self.markets.fee_of,
+            account=settings.account, source=settings.source)
         self._auth = auth
         self._sink = sink
         self._counts = counts
@@ -153,7 +176,7 @@ class AccountMachine:
 
     def on_instrument(self, record: Any) -> None:
         """Learn a row's tokens and fee schedule."""
-        self._decoder.add_market(record)
+        self.markets.add(record)
 
     def flush(self) -> bool:
         """Publish owed records; True when none is left."""

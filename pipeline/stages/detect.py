@@ -31,7 +31,7 @@ class DetectStage:
         self._clock = clock
         self._counts = counts
         self._stamps = stamps
-        self._watch_rows()
+        relay.want_rows((), rows_max)
 
     def poll(self, budget: int) -> int:
         """Pass on up to `budget` slots, running the strategies on what they watch."""
@@ -57,7 +57,7 @@ class DetectStage:
             self._watch_rows()
 
     def _watch_rows(self) -> None:
-        """A basket was built or dropped: tell the native filter which rows matter now."""
+        """When a basket was built or dropped, tell the native filter which rows matter now."""
         self._rows_version = self.detector.rows_version
         self._relay.want_rows(self.detector.watched_rows(), self._rows_max)
 

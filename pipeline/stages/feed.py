@@ -15,6 +15,7 @@ import orjson
 from pipeline.native.flow import Sink
 from pipeline.native.framescan import Result, Scanner, TokenTable
 from pipeline.native.relay import Filter
+from pipeline.native.stamps import Stamps
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, kind_of
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, PauseSocket, SendText
 from pipeline.stages.stage import Clock, Counts
@@ -62,7 +63,7 @@ class FeedMachine:
 
     def __init__(
         self, settings: FeedSettings, table: TokenTable, scanner: Scanner, decoder: MarketDecoder,
-        sink: Sink, counts: Counts,
+        sink: Sink, counts: Counts, stamps: Stamps, clock: Clock,
     ) -> None:
         self.outbox = Outbox()
         self._settings = settings
@@ -71,6 +72,8 @@ class FeedMachine:
         self._decoder = decoder
         self._sink = sink
         self._counts = counts
+        self._stamps = stamps  # by receive time: the only name that a frame has before it is sequenced
+        self._clock = clock
         self._shards: dict[int, Shard] = {}
         self._owed: deque[bytes] = deque()  # decoded runs and gaps that wait for room, oldest first
         self._waiting_conn = -1  # whose frame the scanner holds since it found no room
@@ -151,6 +154,7 @@ class FeedMachine:
         self._waiting_conn = -1
         if result == Result.OK:
             self._counts.add("frames", 1)
+            self._stamps.mark(now_ns, now_ns + 1, self._clock())
         elif result == Result.FALLBACK:
             self._decode_slowly(now_ns, shard, bytes(data))
         elif result == Result.UNKNOWN:

@@ -45,11 +45,13 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """One request on the wire; `group_no` and `recv_ns` belong to the latency line of a package."""
+    """One request on the wire; numbers and time of the cause belong to the package's latency line."""
 
     orders: tuple[Sent, ...] = ()
     cancels: tuple[Sent, ...] = ()
     group_no: int = 0
+    cause_seq: int = 0
+    recv_ns: int = 0
     is_heartbeat: bool = False
 
 
@@ -201,7 +203,9 @@ class GatewayMachine:
             self._remember(one)
             self._report(one, now_ns, OrderState.SENT, Origin.GATEWAY, Cause.NONE)
         self._brake.commit(max(one.order_no for one in sent))
-        self._submit(data, InFlight(orders=sent, group_no=sent[0].group_no))
+        first = going[0][0]
+        self._submit(data, InFlight(
+            orders=sent, group_no=first.group_no, cause_seq=first.source_seq, recv_ns=first.recv_ns))
         self._counts.add("orders_sent", len(sent))
 
     def _may_go(self, now_ns: int, order: Any) -> bool:

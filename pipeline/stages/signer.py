@@ -64,7 +64,8 @@ class SignerStage:
         market = self._markets.get(intent.instrument)
         cause = self._refusal(intent, market)
         fields = {
-            "recv_ns": intent.recv_ns, "source": intent.source, "source_seq": intent.source_seq,
+            "recv_ns": intent.recv_ns, "source": intent.source, "source_seq": intent.cause_seq,  # this ring is not sequenced: the field carries the cause
+            
             "instrument": intent.instrument, "order_no": intent.order_no, "group_no": intent.group_no,
             "deadline_ns": intent.deadline_ns, "timestamp_ms": intent.timestamp_ms, "salt": intent.salt,
             "maker_amount": intent.maker_amount, "taker_amount": intent.taker_amount,

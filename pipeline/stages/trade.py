@@ -10,7 +10,7 @@ from pipeline.core.trader import Trader
 from pipeline.errors import InvariantError
 from pipeline.native.log import LogWriter
 from pipeline.native.relay import Filter
-from pipeline.records import CODECS, RUN_SLOTS_MAX, SLOT_BYTES, Kind, kind_of, runs
+from pipeline.records import CODECS, RUN_SLOTS_MAX, SLOT_BYTES, Kind, kind_of
 from pipeline.native.stamps import Stamps
 from pipeline.stages.stage import Clock, Counts
 
@@ -39,8 +39,8 @@ class TradeStage:
         """Decide on up to `budget` wanted slots; a log has no full state, so nothing waits here."""
         passed = self._source.passed_count
         data = self._source.read(min(budget, RUN_SLOTS_MAX))
-        for run in runs(data):
-            for decided in self.trader.on_record(run):
+        for at in range(0, len(data), SLOT_BYTES):
+            for decided in self.trader.on_record(data, at):
                 self._append(decided)
         if not data:
             self._decisions.prepare_next()

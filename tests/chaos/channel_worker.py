@@ -48,8 +48,13 @@ def ring_end(task: dict) -> dict[str, int]:
             end = Reader(segment.data)
             result = torture.consume(end, task["first"], task["count"], task["seed"], **task.get("more", {}))
             end.check()
+        elif task["end"] == "churn":
+            end, taker = Writer(segment.data), Reader(segment.data)
+            result = torture.churn(end, taker, task["first"], task["count"], task["seed"], **task.get("more", {}))
+            taker.close()
         else:
             end = Observer(segment.data)
+            print("ready", flush=True)
             result = torture.observe(end, task["count"], task["seed"], **task.get("more", {}))
         end.close()
     finally:

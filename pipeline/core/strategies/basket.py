@@ -48,16 +48,23 @@ class Basket:
     is_subset: bool
 
 
+def _basket(strategy: StrategyId, key: int, event: int, legs: tuple[tuple[int, int], ...]) -> Basket:
+    """Number a basket by what it is made of, so that it has the same number after a restart."""
+    return Basket(key << 3 | strategy, strategy, event, legs, strategy == StrategyId.SELL_ALL)
+
+
 def buy_all(instruments: Instruments, instrument: Instrument) -> list[Basket]:
     """Return the basket of every YES of an exclusive and exhaustive event: pays 1 in every world."""
     rows = instruments.event_rows(instrument.event)
     structure = instruments.structure(instrument.event)
-    if structure is None or not (structure.exclusive and structure.exhaustive) or len(rows) > BATCH_ORDERS_MAX:
+    if structure is None or not (structure.exclusive and structure.exhaustive):
         return []
+    if len(rows) > BATCH_ORDERS_MAX:
+        return []  # one order a leg does not fit into one batch
     legs = tuple((row, int(Outcome.YES)) for row in rows)
     if proven_payout(instruments, [(*leg, MICRO) for leg in legs]) != MICRO:
         return []
-    return [Basket(instrument.event << 3 | StrategyId.BUY_ALL, StrategyId.BUY_ALL, instrument.event, legs, False)]
+    return [_basket(StrategyId.BUY_ALL, instrument.event, instrument.event, legs)]
 
 
 def sell_all(instruments: Instruments, instrument: Instrument) -> list[Basket]:
@@ -69,7 +76,7 @@ def sell_all(instruments: Instruments, instrument: Instrument) -> list[Basket]:
     legs = tuple((row, int(Outcome.NO)) for row in rows)
     if proven_payout(instruments, [(*leg, MICRO) for leg in legs]) != (len(legs) - 1) * MICRO:
         return []
-    return [Basket(instrument.event << 3 | StrategyId.SELL_ALL, StrategyId.SELL_ALL, instrument.event, legs, True)]
+    return [_basket(StrategyId.SELL_ALL, instrument.event, instrument.event, legs)]
 
 
 def pair(instruments: Instruments, instrument: Instrument) -> list[Basket]:
@@ -80,12 +87,12 @@ def pair(instruments: Instruments, instrument: Instrument) -> list[Basket]:
     """
     rows = instruments.condition_rows(instrument.condition)
     members = [instruments.rows[row] for row in rows]
-    if len(members) != 2 or any(member.has(Rule.MIRRORED) for member in members):  # noqa: PLR2004 - a pair
+    if len(members) != 2 or any(member.has(Rule.MIRRORED) for member in members):
         return []
     legs = tuple((row, int(Outcome.YES)) for row in rows)
     if proven_payout(instruments, [(*leg, MICRO) for leg in legs]) != MICRO:
         return []
-    return [Basket(min(rows) << 3 | StrategyId.PAIR, StrategyId.PAIR, 0, legs, False)]
+    return [_basket(StrategyId.PAIR, min(rows), 0, legs)]
 
 
 #: Every way to make baskets; each returns the baskets of the events that the instrument belongs to.
@@ -97,7 +104,8 @@ BUILDERS: dict[str, Callable[[Instruments, Instrument], list[Basket]]] = {
 class Watch:
     """One basket under observation: the running sum of its best prices and its last answer."""
 
-    __slots__ = ("basket", "best", "books", "cause", "gains", "ideas", "limit", "retry_ns", "seen", "total", "value")
+    __slots__ = (
+        "basket", "best", "books", "cause", "gains", "ideas", "limit", "retry_ns", "seen", "total", "value")
 
     def __init__(self, basket: Basket, books: Sequence[Book]) -> None:
         self.basket = basket
@@ -125,12 +133,13 @@ class BasketStrategy:
     def __init__(self, builders: Sequence[str] = tuple(BUILDERS)) -> None:
         self._instruments = Instruments()
         self._builders = [BUILDERS[name] for name in builders]
-        self._books: dict[int, Book] = {}
+        self.books: dict[int, Book] = {}  # of the rows in a basket
         self._watches: dict[int, Watch] = {}
         self._waiting: dict[int, Watch] = {}  # profitable, to be looked at again at a time
         self._wake_ns = _NEVER_NS
         self._limits, self._bounds = NO_LIMITS, NO_LIMITS.bounds
         self._is_ready = False
+        self.version = 0  # grows whenever the rows in a basket change
         self.counts: dict[Cause, int] = {}  # why a profitable sum became no idea
 
     @property
@@ -145,7 +154,7 @@ class BasketStrategy:
 
     def book(self, row: int) -> Book | None:
         """Return the book of a row that is in a basket, None for all others."""
-        return self._books.get(row)
+        return self.books.get(row)
 
     def on_limits(self, limits: Limits) -> None:
         """Take new limits and look at everything again."""
@@ -158,7 +167,7 @@ class BasketStrategy:
         rows = dict.fromkeys(self._instruments.event_rows(instrument.event))
         rows.update(dict.fromkeys(self._instruments.condition_rows(instrument.condition)))
         rows[instrument.row] = None
-        known = self._books.get(instrument.row)
+        known = self.books.get(instrument.row)
         if known is not None:
             known.instrument = instrument
             known.price()
@@ -173,33 +182,35 @@ class BasketStrategy:
                     self._watch(basket)
 
     def _touches(self, rows: dict[int, None]) -> bool:
-        return any(row in self._books and self._books[row].watches for row in rows)
+        return any(row in self.books and self.books[row].watches for row in rows)
 
     def _drop(self, number: int) -> None:
         watch = self._watches.pop(number)
+        self.version += 1
         self._waiting.pop(number, None)
         for book in watch.books:
-            book.watches = [pair for pair in book.watches if pair[0] is not watch]
+            book.watches = [entry for entry in book.watches if entry[0] is not watch]
 
     def _watch(self, basket: Basket) -> None:
         books = []
         for row, _ in basket.legs:
-            if row not in self._books:
-                self._books[row] = Book(self._instruments.rows[row])
-            books.append(self._books[row])
+            if row not in self.books:
+                self.books[row] = Book(self._instruments.rows[row])
+            books.append(self.books[row])
         watch = self._watches[basket.number] = Watch(basket, books)
+        self.version += 1
         for leg_no, book in enumerate(books):
-            book.watches.append((watch, leg_no))
+            book.watches.append((watch, leg_no, 1 if basket.legs[leg_no][1] == Outcome.YES else 2))
 
-    def on_top(self, book: Book, now_ns: int, *, is_priced: bool) -> Sequence[Idea]:
+    def on_top(self, book: Book, now_ns: int, changed: int) -> Sequence[Idea]:
         """Update the sums of the book's baskets; size and return those that became profitable."""
         ideas: list[Idea] | None = None
-        for watch, leg_no in book.watches:
-            if is_priced:
+        for watch, leg_no, side in book.watches:
+            if changed & side:
                 gain = watch.gain(leg_no)
                 watch.total += gain - watch.gains[leg_no]
                 watch.gains[leg_no] = gain
-                if watch.total > watch.best:
+                if watch.total > watch.best:  # noqa: PLR1730 - a comparison costs a third of a call
                     watch.best = watch.total
             if watch.total > 0:
                 idea = self._consider(watch, now_ns)
@@ -240,7 +251,9 @@ class BasketStrategy:
                 until_ns = min(until_ns, book.touched_until_ns)
         if until_ns < _NEVER_NS:
             self._wait(watch, until_ns)
-        rest = sum(watch.gains[leg_no] for leg_no in chosen) - PICO_PER_USD if basket.is_subset else watch.total
+        rest = watch.total
+        if basket.is_subset:
+            rest = sum(watch.gains[leg_no] for leg_no in chosen) - PICO_PER_USD
         if rest <= 0 or (cause and not basket.is_subset):
             return self._refuse(watch, cause, 0, 0)
         seen = tuple(watch.books[leg_no].shown(basket.legs[leg_no][1]) for leg_no in chosen)

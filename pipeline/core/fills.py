@@ -1,0 +1,136 @@
+"""The index of fills: each is applied once and reversed at most once (I8), and the quarantine of strangers.
+
+Key = (trade id, order hash); one venue a run, so the venue is not part of it. The index is trade's and is
+checkpointed with it: a trade that REST tells again after a restart changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.records import TradeStatus
+
+FILLS_MAX = 4_000_000  # fills of one run; the gate refuses new risk at the limit
+QUARANTINE_MAX = 4_096  # fills that name an order we do not know (yet)
+
+_FINAL = (TradeStatus.CONFIRMED, TradeStatus.FAILED)
+_FOLLOWING = (TradeStatus.MINED, TradeStatus.RETRYING, TradeStatus.CONFIRMED)
+
+
+def fill_key(record: Any) -> bytes:
+    """Return the key of a FILL record: trade id and order hash, or the order number where no hash is told."""
+    order_hash: bytes = record.order_hash
+    return bytes(record.trade_id) + (order_hash if any(order_hash) else record.order_no.to_bytes(32, "big"))
+
+
+class FillIndex:
+    """Which trades were applied, and where each stands in its settlement walk."""
+
+    def __init__(self) -> None:
+        self._fills: dict[bytes, list[int]] = {}  # key -> [status, order_no]
+        self.applied_count = 0  # applied and not reversed
+        self.reversed_count = 0
+        self.repeat_count = 0  # reports of a trade that changed nothing
+        self.conflict_count = 0  # FAILED after CONFIRMED: the venue contradicts itself
+
+    def __len__(self) -> int:
+        return len(self._fills)
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether the limit of fills is reached; known trades are still followed."""
+        return len(self._fills) >= FILLS_MAX
+
+    def apply(self, key: bytes, status: int, order_no: int) -> int:
+        """Return 1 when the trade is to be booked, -1 when it is to be taken back, 0 for no change.
+
+        Any status but FAILED books a new trade: MATCHED may have been missed. An unknown one is provisional.
+        """
+        known = self._fills.get(key)
+        if known is None:
+            self._fills[key] = [status, order_no]
+            if status == TradeStatus.FAILED:
+                return 0
+            self.applied_count += 1
+            return 1
+        if known[0] in _FINAL:
+            if known[0] == TradeStatus.CONFIRMED and status == TradeStatus.FAILED:
+                self.conflict_count += 1
+            else:
+                self.repeat_count += 1
+            return 0
+        if status == TradeStatus.FAILED:
+            known[0] = status
+            self.applied_count -= 1
+            self.reversed_count += 1
+            return -1
+        if status != known[0] and status in _FOLLOWING:
+            known[0] = status
+        else:
+            self.repeat_count += 1
+        return 0
+
+    @property
+    def provisional_count(self) -> int:
+        """Return how many applied trades are not yet final; O(fills), for people."""
+        return sum(1 for status, _ in self._fills.values() if status not in _FINAL)
+
+    def state(self) -> list[Any]:
+        """Return the index as JSON values, for a checkpoint."""
+        counts = [self.applied_count, self.reversed_count, self.repeat_count, self.conflict_count]
+        return [[[key.hex(), *fill] for key, fill in self._fills.items()], counts]
+
+    def load(self, state: list[Any]) -> None:
+        """Replace the index by what `state()` returned."""
+        fills, counts = state
+        self._fills = {bytes.fromhex(key): [status, order_no] for key, status, order_no in fills}
+        self.applied_count, self.reversed_count, self.repeat_count, self.conflict_count = counts
+
+
+class Quarantine:
+    """Fills of orders that nobody knows yet: kept whole, applied when a report names their hash (FL06)."""
+
+    def __init__(self) -> None:
+        self._slots: dict[bytes, list[bytes]] = {}  # order hash -> FILL slots, in order of arrival
+        self._rows: dict[int, int] = {}  # row -> fills waiting
+        self.count = 0
+        self.lost_count = 0  # beyond the limit: trade halts, nothing is forgotten silently
+
+    def keep(self, order_hash: bytes, row: int, slot: bytes) -> bool:
+        """Keep one fill; False when there is no room (the caller halts)."""
+        held = self._slots.setdefault(order_hash, [])
+        if slot in held:
+            return True
+        if self.count >= QUARANTINE_MAX:
+            self.lost_count += 1
+            return False
+        held.append(slot)
+        self.count += 1
+        self._rows[row] = self._rows.get(row, 0) + 1
+        return True
+
+    def release(self, order_hash: bytes) -> list[bytes]:
+        """Return and forget the fills of an order that is known now."""
+        slots = self._slots.pop(order_hash, [])
+        self.count -= len(slots)
+        for slot in slots:
+            row = int.from_bytes(slot[36:40], "little")
+            self._rows[row] -= 1
+            if not self._rows[row]:
+                del self._rows[row]
+        return slots
+
+    def holds(self, row: int) -> bool:
+        """Tell whether a fill of this market waits: no new risk there until it is explained."""
+        return row in self._rows
+
+    def state(self) -> list[Any]:
+        """Return the quarantine as JSON values, for a checkpoint."""
+        held = [[key.hex(), [slot.hex() for slot in slots]] for key, slots in self._slots.items()]
+        return [held, list(self._rows.items()), self.count, self.lost_count]
+
+    def load(self, state: list[Any]) -> None:
+        """Replace the quarantine by what `state()` returned."""
+        held, rows, self.count, self.lost_count = state
+        self._slots = {bytes.fromhex(key): [bytes.fromhex(slot) for slot in slots] for key, slots in held}
+        self._rows = dict(rows)

@@ -1,0 +1,191 @@
+"""Positions, cash and fees: a fold over trades and resolutions in exact integers.
+
+`Positions` is the ledger that trade keeps; `PnlFold` makes the same ledger from log records alone (FILL and
+RESOLVED, and INTENT to compare with), so that PnL can be proven without trusting the running process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.core.fills import FillIndex, fill_key
+from pipeline.core.instruments import Instruments
+from pipeline.core.worlds import guaranteed_payout
+from pipeline.errors import InvariantError
+from pipeline.records import CODECS, KIND_OFFSET, Kind, Outcome, Side
+from pipeline.units import MICRO
+
+
+class Positions:
+    """What we hold and what it cost. Cash starts at 0 and is PnL once everything is redeemed."""
+
+    def __init__(self) -> None:
+        self.cash_usd_micro = 0
+        self.fees_usd_micro = 0
+        self.redeemed_usd_micro = 0
+        self._held: dict[int, list[int]] = {}  # row -> [YES, NO], 1e-6 share
+        self._spent: dict[int, int] = {}  # row -> net USD micro paid, fees included
+        self._payouts: dict[int, tuple[int, int]] = {}  # resolved rows, USD micro a share
+        self._redeemed: dict[int, int] = {}  # row -> USD micro paid out by the resolution
+
+    def held(self, row: int, outcome: int) -> int:
+        """Return the 1e-6 shares held of a token; 0 once it was redeemed."""
+        if row in self._payouts:
+            return 0
+        return self._held.get(row, _FLAT)[outcome]
+
+    def is_resolved(self, row: int) -> bool:
+        """Tell whether the market's payout is known."""
+        return row in self._payouts
+
+    @property
+    def open_rows(self) -> tuple[int, ...]:
+        """Rows with shares that no resolution paid out yet."""
+        return tuple(row for row, held in self._held.items() if any(held) and row not in self._payouts)
+
+    def trade(
+        self, row: int, outcome: int, side: int, size_micro: int, usd_micro: int, fee_usd_micro: int,
+        sign: int = 1,
+    ) -> None:
+        """Book one fill (sign 1) or take it back (sign -1)."""
+        if not (outcome in (Outcome.YES, Outcome.NO) and side in (Side.BUY, Side.SELL) and sign in (1, -1)):
+            raise InvariantError(f"core.positions: no such token or side: {outcome}, {side}, sign {sign}")
+        bought = sign if side == Side.BUY else -sign
+        held = self._held.setdefault(row, [0, 0])
+        held[outcome] += bought * size_micro
+        paid = bought * usd_micro + sign * fee_usd_micro
+        self.cash_usd_micro -= paid
+        self.fees_usd_micro += sign * fee_usd_micro
+        self._spent[row] = self._spent.get(row, 0) + paid
+        if row in self._payouts:
+            self._redeem(row)
+
+    def resolve(self, row: int, payout_micro_yes: int, payout_micro_no: int) -> bool:
+        """Pay out a market; True when this is news. A payout that changes is refused."""
+        payout = (payout_micro_yes, payout_micro_no)
+        known = self._payouts.get(row)
+        if known is not None:
+            if known != payout:
+                raise InvariantError(
+                    f"core.positions: row {row} was resolved to {known}, found {payout}; stop and reconcile")
+            return False
+        if not (min(payout) >= 0 and sum(payout) <= MICRO):
+            raise InvariantError(
+                f"core.positions: expected payouts >= 0, together at most {MICRO}, was {payout} (row {row})")
+        self._payouts[row] = payout
+        self._redeem(row)
+        return True
+
+    def _redeem(self, row: int) -> None:
+        """Bring the row's redemption to what its shares pay, each token rounded down."""
+        held, payout = self._held.get(row, _FLAT), self._payouts[row]
+        due = sum(shares * paid // MICRO for shares, paid in zip(held, payout, strict=True))
+        change = due - self._redeemed.get(row, 0)
+        self._redeemed[row] = due
+        self.redeemed_usd_micro += change
+        self.cash_usd_micro += change
+
+    def worst_loss_row(self, row: int) -> int:
+        """Return the most that the market's shares can lose, USD micro, >= 0: spent less pairs."""
+        if row in self._payouts:
+            return 0
+        held = self._held.get(row, _FLAT)
+        return max(0, self._spent.get(row, 0) - min(held))
+
+    def worst_loss_event(self, instruments: Instruments, event: int) -> int:
+        """Return the most that an event's shares can lose in any feasible world, USD micro, >= 0.
+
+        Uses the event's proven structure, else the sum of its markets. A sold token that we do not hold costs
+        its full payout.
+        """
+        rows = instruments.event_rows(event)
+        apart = sum(self.worst_loss_row(row) for row in rows)
+        structure = instruments.structure(event)
+        if structure is None or apart == 0 or any(row in self._payouts for row in rows):
+            return apart
+        spent = short = 0
+        holdings = []
+        for row in rows:
+            spent += self._spent.get(row, 0)
+            for outcome, shares in enumerate(self._held.get(row, _FLAT)):
+                short += max(0, -shares)
+                holdings.append((instruments.rows[row].outcome_index, outcome, max(0, shares)))
+        return max(0, spent + short - (guaranteed_payout(holdings, structure) or 0))
+
+    def state(self) -> list[Any]:
+        """Return the ledger as JSON values, for a checkpoint."""
+        return [
+            self.cash_usd_micro, self.fees_usd_micro, self.redeemed_usd_micro,
+            [[row, *held] for row, held in self._held.items()], list(self._spent.items()),
+            [[row, *payout] for row, payout in self._payouts.items()], list(self._redeemed.items())]
+
+    def load(self, state: list[Any]) -> None:
+        """Replace the ledger by what `state()` returned."""
+        self.cash_usd_micro, self.fees_usd_micro, self.redeemed_usd_micro = state[:3]
+        held, spent, payouts, redeemed = state[3:]
+        self._held = {row: [yes, no] for row, yes, no in held}
+        self._spent = dict(spent)
+        self._payouts = {row: (yes, no) for row, yes, no in payouts}
+        self._redeemed = dict(redeemed)
+
+
+_FLAT = [0, 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Pnl:
+    """What two logs say about money. Exact; USD micro."""
+
+    pnl_usd_micro: int  # cash after redemption
+    fees_usd_micro: int
+    redeemed_usd_micro: int
+    fill_count: int  # trades applied and not reversed
+    open_rows: tuple[int, ...]  # rows with shares and no resolution: then the PnL is not final
+    mismatch_count: int  # fills that contradict their intent (market, token or side)
+
+
+class PnlFold:
+    """Folds log records into a PnL; feed records in log order, other kinds are ignored."""
+
+    def __init__(self) -> None:
+        self.positions = Positions()
+        self._fills = FillIndex()
+        self._intents: dict[int, tuple[int, int, int]] = {}
+        self._mismatches = 0
+
+    def on_record(self, slot: bytes | bytearray | memoryview, offset: int = 0) -> None:
+        """Fold one record: FILL, RESOLVED, and INTENT (only compared with)."""
+        kind = slot[offset + KIND_OFFSET]
+        if kind == Kind.FILL:
+            record = CODECS[Kind.FILL].unpack(slot, offset)
+            wanted = self._intents.get(record.order_no)
+            found = (record.instrument, record.outcome, record.side)
+            self._mismatches += wanted is not None and wanted != found
+            sign = self._fills.apply(fill_key(record), record.status, record.order_no)
+            if sign:
+                self.positions.trade(
+                    *found, record.size_micro, record.usd_micro, record.fee_usd_micro, sign)
+        elif kind == Kind.RESOLVED:
+            record = CODECS[Kind.RESOLVED].unpack(slot, offset)
+            self.positions.resolve(record.instrument, record.payout_micro_yes, record.payout_micro_no)
+        elif kind == Kind.INTENT:
+            record = CODECS[Kind.INTENT].unpack(slot, offset)
+            self._intents[record.order_no] = (record.instrument, record.outcome, record.side)
+
+    @property
+    def pnl(self) -> Pnl:
+        """Return the PnL of everything folded so far."""
+        ledger = self.positions
+        return Pnl(
+            ledger.cash_usd_micro, ledger.fees_usd_micro, ledger.redeemed_usd_micro,
+            self._fills.applied_count, ledger.open_rows, self._mismatches)
+
+
+def fold_pnl(records: Iterable[bytes | bytearray | memoryview]) -> Pnl:
+    """Return the PnL of log records, one slot each, each log in its order, interleaved at will."""
+    fold = PnlFold()
+    for record in records:
+        fold.on_record(record)
+    return fold.pnl

@@ -1,0 +1,73 @@
+"""What open orders may still take, where orders are UNKNOWN, and what uneven groups left behind.
+
+Sums kept per market, derived from orders only; owned and updated by `Orders`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.core.order import Order
+
+
+class Reservations:
+    """Reserved collateral, UNKNOWN orders and residue, each per market."""
+
+    def __init__(self) -> None:
+        self.usd_micro = 0  # all markets together
+        self._rows: dict[int, int] = {}
+        self._unknown: dict[int, int] = {}
+        self._residue: dict[int, int] = {}
+
+    def row(self, row: int) -> int:
+        """Return what the market's open orders may still take, USD micro."""
+        return self._rows.get(row, 0)
+
+    def has_unknown(self, row: int) -> bool:
+        """Tell whether an order of the market is UNKNOWN."""
+        return row in self._unknown
+
+    @property
+    def residue_usd_micro(self) -> int:
+        """Return the cost of shares that closed groups hold beyond their equal part."""
+        return sum(self._residue.values())
+
+    def reserve(self, order: Order) -> None:
+        """Bring the sums to what the order may still take: nothing once it is closed (I4)."""
+        due = 0 if order.is_closed else max(0, order.worst_usd_micro - order.spent_usd_micro)
+        change = due - order.reserved_usd_micro
+        order.reserved_usd_micro = due
+        self.usd_micro += change
+        _add(self._rows, order.row, change)
+
+    def count_unknown(self, row: int, change: int) -> None:
+        """Count an order that became UNKNOWN (1) or is known again (-1)."""
+        _add(self._unknown, row, change)
+
+    def leave(self, residue: Mapping[int, int]) -> None:
+        """Add the residue of a closed group."""
+        for row, usd_micro in residue.items():
+            _add(self._residue, row, usd_micro)
+
+    def forget_residue(self, row: int) -> None:
+        """The market was paid out: its residue is cash."""
+        self._residue.pop(row, None)
+
+    def state(self) -> list[Any]:
+        """Return the sums as JSON values, for a checkpoint."""
+        return [self.usd_micro, *(list(sums.items()) for sums in (self._rows, self._unknown, self._residue))]
+
+    def load(self, state: list[Any]) -> None:
+        """Replace the sums by what `state()` returned."""
+        self.usd_micro = state[0]
+        self._rows, self._unknown, self._residue = (dict(pairs) for pairs in state[1:])
+
+
+def _add(sums: dict[int, int], key: int, change: int) -> None:
+    """Add to a sum and drop it at zero."""
+    total = sums.get(key, 0) + change
+    if total:
+        sums[key] = total
+    else:
+        sums.pop(key, None)

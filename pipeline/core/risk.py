@@ -1,0 +1,277 @@
+"""The risk gate: the one place where new exposure is allowed, before its first leg.
+
+Pure; reads what trade knows and answers with a `Verdict` that names the value and the limit. Exposure is
+derived from orders and positions, never counted on its own (RK04). Every test is written
+`if not (value <= limit): refuse`, and a missing value refuses (RK01, RK05).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.core.fees import taker_fee_usd_micro, worst_buy_usd_micro
+from pipeline.core.fills import FillIndex, Quarantine
+from pipeline.core.instruments import Instrument, Instruments
+from pipeline.core.limits import BATCH_ORDERS_MAX, Limits
+from pipeline.core.orders import Orders
+from pipeline.core.positions import Positions
+from pipeline.core.proof import proven_payout
+from pipeline.core.sizing import BUDGET_LOT_USD_MICRO, SHARE_LOT_MICRO
+from pipeline.records import Cause, HaltLevel, OrderType, Side
+from pipeline.units import NS_PER_S, PPM, TICKS_PER_USD, cost_micro
+
+DAY_NS = 86_400 * NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a proposal may not (or, TAKEN, may) become orders."""
+
+    cause: Cause
+    value: int
+    limit: int
+
+
+TAKEN = Verdict(Cause.TAKEN, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedOrder:
+    """One order of a proposal, as the idea names it."""
+
+    leg_no: int
+    row: int
+    outcome: int
+    side: int
+    order_type: int
+    price_ticks: int
+    size_micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One idea, put together from its slots."""
+
+    idea_no: int
+    basket: int
+    event: int
+    strategy: int
+    leg_count: int
+    size_micro: int
+    payout_usd_micro: int
+    cost_usd_micro: int
+    fee_usd_micro: int
+    partial_loss_usd_micro: int
+    now_ns: int
+    orders: tuple[WantedOrder, ...]
+
+
+class Collateral:
+    """Free collateral: the venue's balance carried on by our own fills and redemptions.
+
+    While orders are open a balance may already lack what their fills will take again; then only a lower
+    figure is believed. A quiet moment sets it exactly.
+    """
+
+    def __init__(self) -> None:
+        self.is_known = False
+        self.offset_usd_micro = 0  # balance minus the ledger's cash
+        self.allowance_usd_micro = 0
+
+    def on_balance(self, record: Any, cash_usd_micro: int, *, is_quiet: bool) -> None:
+        """Fold one BALANCE record."""
+        offset = record.collateral_usd_micro - cash_usd_micro
+        if is_quiet or not self.is_known:
+            self.offset_usd_micro = offset
+        else:
+            self.offset_usd_micro = min(self.offset_usd_micro, offset)
+        self.allowance_usd_micro = record.allowance_usd_micro
+        self.is_known = True
+
+    def free(self, cash_usd_micro: int, reserved_usd_micro: int) -> int:
+        """Return what new orders may reserve, USD micro; may be negative."""
+        return min(self.offset_usd_micro + cash_usd_micro, self.allowance_usd_micro) - reserved_usd_micro
+
+
+class RiskGate:
+    """Checks proposals against limits, exposure, halt level and proof."""
+
+    def __init__(
+        self, instruments: Instruments, orders: Orders, positions: Positions, fills: FillIndex,
+        quarantine: Quarantine,
+    ) -> None:
+        self._instruments, self._orders, self._positions = instruments, orders, positions
+        self._fills, self._quarantine = fills, quarantine
+        self.limits = Limits()
+        self.halt_level = int(HaltLevel.H0)
+        self.collateral = Collateral()
+        self.is_reconciled = True  # False from a restart until the venue's truth was read
+        self.day = 0  # UTC day of stream time
+        self.day_spent_usd_micro = 0
+
+    def spend(self, usd_micro: int, now_ns: int) -> None:
+        """Count what fills took today; negative when a fill is taken back."""
+        day = now_ns // DAY_NS
+        if day != self.day:
+            self.day, self.day_spent_usd_micro = day, 0
+        self.day_spent_usd_micro += usd_micro
+
+    def check(self, proposal: Proposal) -> Verdict:
+        """Return TAKEN, or the first test that the proposal fails."""
+        verdict = self._ready(proposal)
+        if verdict is not None:
+            return verdict
+        rows: dict[int, Instrument] = {}
+        for order in proposal.orders:
+            instrument = self._instruments.get(order.row)
+            if instrument is None:
+                return Verdict(Cause.NO_INSTRUMENT, order.row, 0)
+            rows[order.row] = instrument
+        for row, instrument in rows.items():
+            verdict = self._market_open(row, instrument)
+            if verdict is not None:
+                return verdict
+        for order in proposal.orders:
+            verdict = _order_legal(order, rows[order.row])
+            if verdict is not None:
+                return verdict
+        return self._proven(proposal, rows) or self._within(proposal, rows) or TAKEN
+
+    def _ready(self, proposal: Proposal) -> Verdict | None:
+        """Is anything allowed at all, and is nothing of the numbers impossible."""
+        limits = self.limits
+        if limits.missing or not self.collateral.is_known:
+            return Verdict(Cause.MISSING_VALUE, 0, 0)
+        if not (self.halt_level <= HaltLevel.H0):
+            return Verdict(Cause.HALTED, self.halt_level, int(HaltLevel.H0))
+        if not self.is_reconciled:
+            return Verdict(Cause.UNKNOWN_ORDER_OPEN, 0, 0)
+        if self._fills.is_full or self._quarantine.lost_count:
+            return Verdict(Cause.OVERRUN, len(self._fills), 0)
+        count = len(proposal.orders)
+        if not (1 <= proposal.leg_count <= count and proposal.size_micro > 0 and proposal.now_ns > 0):
+            return Verdict(Cause.MISSING_VALUE, proposal.leg_count, count)
+        orders_max = min(limits.package_orders_max, BATCH_ORDERS_MAX)
+        if not (count <= orders_max):
+            return Verdict(Cause.TOO_MANY_ORDERS, count, orders_max)
+        if self._orders.is_busy(proposal.basket):
+            return Verdict(Cause.GROUP_BUSY, proposal.basket, 0)
+        residue = self._orders.reservations.residue_usd_micro
+        if not (residue <= limits.residue_usd_micro_max):
+            return Verdict(Cause.RESIDUE, residue, limits.residue_usd_micro_max)
+        return None
+
+    def _market_open(self, row: int, instrument: Instrument) -> Verdict | None:
+        """May this market take new risk."""
+        if self._positions.is_resolved(row):
+            return Verdict(Cause.RESOLVED, row, 0)
+        if not instrument.is_tradable:
+            return Verdict(Cause.NOT_TRADABLE, row, 0)
+        if self._orders.reservations.has_unknown(row) or self._quarantine.holds(row):
+            return Verdict(Cause.UNKNOWN_ORDER_OPEN, row, 0)
+        return None
+
+    def _proven(self, proposal: Proposal, rows: Mapping[int, Instrument]) -> Verdict | None:
+        """Prove payout, equal shares, cost, fee and edge anew from the orders themselves (HG03)."""
+        shares = [0] * proposal.leg_count
+        tokens: dict[int, tuple[int, int]] = {}
+        cost = fee = 0
+        for order in proposal.orders:
+            token = (order.row, order.outcome)
+            is_leg = 0 <= order.leg_no < proposal.leg_count
+            if not (is_leg and tokens.setdefault(order.leg_no, token) == token):
+                return Verdict(Cause.NOT_PROVEN, order.leg_no, proposal.leg_count)
+            shares[order.leg_no] += order.size_micro
+            instrument = rows[order.row]
+            cost += cost_micro(order.price_ticks, order.size_micro)
+            fee += taker_fee_usd_micro(
+                order.price_ticks, order.size_micro, instrument.fee_rate_ppm, instrument.fee_exponent)
+        if not (min(shares) == max(shares) == proposal.size_micro):
+            return Verdict(Cause.NOT_PROVEN, min(shares), proposal.size_micro)
+        payout = proven_payout(
+            self._instruments, [(*token, shares[leg_no]) for leg_no, token in tokens.items()])
+        if payout is None or not (proposal.payout_usd_micro <= payout):
+            return Verdict(Cause.NOT_PROVEN, payout or 0, proposal.payout_usd_micro)
+        edge, limits = payout - cost - fee, self.limits
+        edge_min = max(limits.edge_usd_micro_min, -(-limits.edge_ppm_min * (cost + fee) // PPM))
+        if not (edge >= edge_min):
+            return Verdict(Cause.BELOW_EDGE, edge, edge_min)
+        if not (0 <= proposal.partial_loss_usd_micro <= limits.partial_loss_usd_micro_max):
+            return Verdict(
+                Cause.LIMIT_PARTIAL_LOSS, proposal.partial_loss_usd_micro, limits.partial_loss_usd_micro_max)
+        return None
+
+    def _within(self, proposal: Proposal, rows: Mapping[int, Instrument]) -> Verdict | None:
+        """Does the worst case of everything open, held and proposed stay within every limit."""
+        limits, orders, positions = self.limits, self._orders, self._positions
+        per_leg: dict[int, int] = {}
+        per_row: dict[int, int] = {}
+        total = 0
+        for order in proposal.orders:
+            worst = worst_usd_micro(order, rows[order.row])
+            per_leg[order.leg_no] = per_leg.get(order.leg_no, 0) + worst
+            per_row[order.row] = per_row.get(order.row, 0) + worst
+            total += worst
+        if not (max(per_leg.values()) <= limits.order_usd_micro_max):
+            return Verdict(Cause.LIMIT_ORDER, max(per_leg.values()), limits.order_usd_micro_max)
+        if not (total <= limits.package_usd_micro_max):
+            return Verdict(Cause.LIMIT_ORDER, total, limits.package_usd_micro_max)
+        for row, worst in per_row.items():
+            exposure = positions.worst_loss_row(row) + orders.reservations.row(row) + worst
+            if not (exposure <= limits.market_usd_micro_max):
+                return Verdict(Cause.LIMIT_MARKET, exposure, limits.market_usd_micro_max)
+        exposure = self.event_exposure(rows) + total
+        if not (exposure <= limits.event_usd_micro_max):
+            return Verdict(Cause.LIMIT_EVENT, exposure, limits.event_usd_micro_max)
+        spent = self.day_spent_usd_micro if proposal.now_ns // DAY_NS == self.day else 0
+        day = spent + orders.reservations.usd_micro + total
+        if not (day <= limits.day_usd_micro_max):
+            return Verdict(Cause.LIMIT_DAY, day, limits.day_usd_micro_max)
+        count = orders.open_count + len(proposal.orders)
+        if not (count <= limits.open_orders_max):
+            return Verdict(Cause.LIMIT_OPEN_ORDERS, count, limits.open_orders_max)
+        free = self.collateral.free(positions.cash_usd_micro, orders.reservations.usd_micro)
+        if not (total <= free):
+            return Verdict(Cause.LIMIT_COLLATERAL, total, free)
+        return None
+
+    def event_exposure(self, rows: Mapping[int, Instrument]) -> int:
+        """Return the worst loss of the events of these markets, open orders included, USD micro."""
+        events = dict.fromkeys(instrument.event for instrument in rows.values())
+        exposure = 0
+        for event in events:
+            if event:
+                members: tuple[int, ...] = self._instruments.event_rows(event)
+                exposure += self._positions.worst_loss_event(self._instruments, event)
+            else:
+                members = tuple(row for row, instrument in rows.items() if not instrument.event)
+                exposure += sum(self._positions.worst_loss_row(row) for row in members)
+            exposure += sum(self._orders.reservations.row(row) for row in members)
+        return exposure
+
+
+def worst_usd_micro(order: WantedOrder, instrument: Instrument) -> int:
+    """Return the collateral to reserve for the order, fee included."""
+    return worst_buy_usd_micro(
+        order.order_type, order.price_ticks, order.size_micro, instrument.tick_step,
+        instrument.fee_rate_ppm, instrument.fee_exponent)
+
+
+def _order_legal(order: WantedOrder, instrument: Instrument) -> Verdict | None:
+    """Would the venue take the order: side, type, grid, lot, minimum."""
+    if not (order.side == Side.BUY and order.order_type in (OrderType.FAK, OrderType.GTC)):
+        return Verdict(Cause.NOT_PROVEN, order.side, order.order_type)
+    if not (0 < order.price_ticks < TICKS_PER_USD and order.price_ticks % instrument.tick_step == 0):
+        return Verdict(Cause.OFF_GRID, order.price_ticks, instrument.tick_step)
+    if not (order.size_micro > 0 and order.size_micro % SHARE_LOT_MICRO == 0):
+        return Verdict(Cause.OFF_GRID, order.size_micro, SHARE_LOT_MICRO)
+    cost = cost_micro(order.price_ticks, order.size_micro)
+    if order.order_type == OrderType.FAK and cost % BUDGET_LOT_USD_MICRO:
+        return Verdict(Cause.OFF_GRID, cost, BUDGET_LOT_USD_MICRO)
+    if not (cost >= instrument.usd_micro_min):
+        return Verdict(Cause.BELOW_MINIMUM, cost, instrument.usd_micro_min)
+    if order.order_type == OrderType.GTC and not (order.size_micro >= instrument.size_micro_min):
+        return Verdict(Cause.BELOW_MINIMUM, order.size_micro, instrument.size_micro_min)
+    return None

@@ -1,0 +1,277 @@
+"""Everything that trade knows: a fold over stream records and over its own logged decisions.
+
+`fold` takes inputs, `apply_decision` takes decisions; neither decides anything. The live trader changes this
+state by the same two doors, so a checkpoint made from the two logs equals the state of the run (section 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from typing import Any
+
+from pipeline.core.fills import FillIndex, Quarantine
+from pipeline.core.instruments import Instruments
+from pipeline.core.limits import NO_LIMITS, Limits, limits_of
+from pipeline.core.order import NO_HASH, Group, Order
+from pipeline.core.orders import Orders
+from pipeline.core.positions import Positions
+from pipeline.core.risk import RiskGate
+from pipeline.records import CODECS, KIND_OFFSET, SLOT_BYTES, Cause, HaltLevel, Kind, Side
+from pipeline.units import NS_PER_MS, NS_PER_S, cost_micro
+
+Slot = bytes | bytearray | memoryview
+
+TIMER_NS = 10 * NS_PER_MS  # timers are looked at this often, on ticks
+MISSING_FILL_NS = 250 * NS_PER_MS  # an ended order whose fills are not all told needs a reconcile after this
+REQUESTS_MAX = 64  # reconcile passes asked for and not answered
+VERDICTS_MAX = 65_536  # (basket, cause) pairs remembered for rate limiting
+
+
+class TraderState:
+    """Orders, groups, positions, fills, limits, counters. Changed by `fold` and `apply_decision` only."""
+
+    def __init__(self, account: int = 0) -> None:
+        self.account = account
+        self.instruments = Instruments()
+        self.orders = Orders()
+        self.positions = Positions()
+        self.fills = FillIndex()
+        self.quarantine = Quarantine()
+        self.gate = RiskGate(self.instruments, self.orders, self.positions, self.fills, self.quarantine)
+        self.limits = NO_LIMITS
+        self.stream_halt = int(HaltLevel.H0)
+        self.own_halt = int(HaltLevel.H0)  # the stage writes it to trade's word of the halt page
+        self.order_no = self.group_no = self.cancel_no = self.request_no = self.beat_no = 0
+        self.beat_ns = self.timer_ns = self.reconcile_ns = self.resume_ns = 0
+        self.corrected_count = 0  # fills told from the view of the sister token, or with the side inverted
+        self.subscribe_wanted: dict[int, None] = {}
+        self.requests: dict[int, int] = {}  # reconcile request -> stream time it was asked at
+        self.verdict_ns: dict[tuple[int, int], int] = {}
+        self.resync_ns: dict[int, int] = {}
+        self._folds: dict[int, Any] = {
+            int(Kind.TICK): self._on_tick, int(Kind.HALT): self._on_halt, int(Kind.CONFIG): self._on_config,
+            int(Kind.LANE_UP): self._on_lane_up, int(Kind.RESUME): self._on_resume,
+            int(Kind.INSTRUMENT): self._on_instrument, int(Kind.TICK_STEP): self._on_tick_step,
+            int(Kind.RESOLVED): self._on_resolved, int(Kind.REPORT): self._on_report,
+            int(Kind.FILL): self._on_fill, int(Kind.BALANCE): self._on_balance,
+            int(Kind.RECONCILED): self._on_reconciled,
+        }
+        self._facts: dict[int, Any] = {
+            int(Kind.PACKAGE): self._package, int(Kind.INTENT): self._intent, int(Kind.CANCEL): self._cancel,
+            int(Kind.VERDICT): self._verdict, int(Kind.SUBSCRIBE): self._subscribe,
+            int(Kind.RESYNC): self._resync, int(Kind.RECONCILE): self._reconcile, int(Kind.BEAT): self._beat,
+        }
+
+    @property
+    def halt_level(self) -> int:
+        """Return the level in force: the stream's or our own, whichever is higher."""
+        return max(self.stream_halt, self.own_halt)
+
+    def fold(self, slot: Slot, offset: int = 0) -> None:
+        """Take one stream record; kinds that trade does not know change nothing."""
+        handler = self._folds.get(slot[offset + KIND_OFFSET])
+        if handler is not None:
+            handler(slot, offset)
+
+    def apply_decision(self, slot: Slot, offset: int = 0) -> None:
+        """Take one logged decision as a fact."""
+        handler = self._facts.get(slot[offset + KIND_OFFSET])
+        if handler is not None:
+            handler(CODECS[Kind(slot[offset + KIND_OFFSET])].unpack(slot, offset))
+
+    # -- inputs ---------------------------------------------------------------------------------------
+
+    def _on_tick(self, slot: Slot, offset: int) -> None:
+        now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little", signed=True)
+        if now_ns < self.timer_ns:
+            return
+        self.timer_ns = now_ns + TIMER_NS
+        if self.orders.open_count:
+            self.orders.on_timeouts(now_ns)
+            self.orders.want_due_cancels(now_ns, max(self.limits.submit_timeout_ns, NS_PER_S))
+            self.orders.doubt_missing_fills(now_ns, MISSING_FILL_NS)
+
+    def _on_halt(self, slot: Slot, offset: int) -> None:
+        record = CODECS[Kind.HALT].unpack(slot, offset)
+        self.stream_halt = record.level
+        self._halted(record.cause)
+
+    def _halted(self, cause: int) -> None:
+        self.gate.halt_level = self.halt_level
+        if self.halt_level >= HaltLevel.H2:
+            self.orders.want_cancel_all(cause or int(Cause.HALTED))
+
+    def _on_config(self, slot: Slot, offset: int) -> None:
+        self.limits = self.gate.limits = limits_of(slot, offset)
+
+    def _on_lane_up(self, slot: Slot, offset: int) -> None:
+        record = CODECS[Kind.LANE_UP].unpack(slot, offset)
+        if b"gateway" in record.lane_name:
+            self.orders.on_gateway_restart(record.sent_order_no, record.now_ns)
+
+    def _on_resume(self, slot: Slot, offset: int) -> None:
+        self.resume_ns = CODECS[Kind.RESUME].unpack(slot, offset).now_ns
+        self.gate.is_reconciled = False
+
+    def _on_instrument(self, slot: Slot, offset: int) -> None:
+        record_row = int.from_bytes(slot[offset + 36:offset + 40], "little")
+        is_new = self.instruments.get(record_row) is None
+        changed = self.instruments.apply(slot, offset)
+        if changed is not None and is_new:
+            self.subscribe_wanted[changed.row] = None
+
+    def _on_tick_step(self, slot: Slot, offset: int) -> None:
+        self.instruments.apply_tick_step(slot, offset)
+
+    def _on_resolved(self, slot: Slot, offset: int) -> None:
+        record = CODECS[Kind.RESOLVED].unpack(slot, offset)
+        if self.positions.resolve(record.instrument, record.payout_micro_yes, record.payout_micro_no):
+            self.orders.reservations.forget_residue(record.instrument)
+            for order in self.orders.open_orders:
+                if order.row == record.instrument and not order.cancel_ns:
+                    self.orders.cancel_wanted.setdefault(order.order_no, int(Cause.RESOLVED))
+
+    def _on_report(self, slot: Slot, offset: int) -> None:
+        record = CODECS[Kind.REPORT].unpack(slot, offset)
+        order, is_learned = self.orders.on_report(record)
+        if order is not None and is_learned:
+            for held in self.quarantine.release(order.order_hash):
+                self._book(order, CODECS[Kind.FILL].unpack(held))
+        if order is not None and self.halt_level >= HaltLevel.H2:
+            self.orders.want_cancel_all(int(Cause.HALTED))
+
+    def _on_fill(self, slot: Slot, offset: int) -> None:
+        record = CODECS[Kind.FILL].unpack(slot, offset)
+        order = self.orders.find(record.order_no, record.order_hash)
+        if order is not None:
+            self._book(order, record)
+        elif not self.quarantine.keep(
+            record.order_hash, record.instrument, bytes(slot[offset:offset + SLOT_BYTES])
+        ):
+            self.own_halt = int(HaltLevel.H3)  # a fill that we cannot keep: nothing is forgotten silently
+            self._halted(int(Cause.OVERRUN))
+
+    def _book(self, order: Order, record: Any) -> None:
+        """Apply a fill of a known order: side and token from our own record of it (FL05)."""
+        sign = self.fills.apply(
+            record.trade_id + order.order_no.to_bytes(8, "big"), record.status, order.order_no)
+        if not sign:
+            return
+        usd_micro = record.usd_micro
+        if (record.outcome, record.side) != (order.outcome, order.side):
+            self.corrected_count += sign > 0
+            if record.outcome != order.outcome:
+                usd_micro = record.size_micro - usd_micro  # a price p of one token is 1 - p of the other
+        self.positions.trade(
+            order.row, order.outcome, order.side, record.size_micro, usd_micro, record.fee_usd_micro, sign)
+        if order.side == Side.BUY:
+            self.gate.spend(sign * (usd_micro + record.fee_usd_micro), record.now_ns)
+        self.orders.on_fill(order, sign, record.size_micro, usd_micro, record.fee_usd_micro, record.now_ns)
+
+    def _on_balance(self, slot: Slot, offset: int) -> None:
+        record = CODECS[Kind.BALANCE].unpack(slot, offset)
+        if record.account == self.account:
+            self.gate.collateral.on_balance(
+                record, self.positions.cash_usd_micro, is_quiet=not self.orders.open_count)
+
+    def _on_reconciled(self, slot: Slot, offset: int) -> None:
+        record = CODECS[Kind.RECONCILED].unpack(slot, offset)
+        asked_ns = self.requests.pop(record.request_no, 0)
+        if record.account != self.account or not record.ok or not asked_ns:
+            return
+        self.orders.on_reconciled(asked_ns, record.now_ns)
+        if asked_ns >= self.resume_ns:
+            self.gate.is_reconciled = True
+
+    # -- decisions ------------------------------------------------------------------------------------
+
+    def _package(self, record: Any) -> None:
+        self.group_no = max(self.group_no, record.group_no)
+        self.orders.open_group(Group(
+            record.group_no, record.basket, record.event, record.leg_count, record.size_micro, record.now_ns))
+
+    def _intent(self, record: Any) -> None:
+        self.order_no = max(self.order_no, record.order_no)
+        instrument = self.instruments.get(record.instrument)
+        delay_ns = instrument.taker_delay_ns if instrument else 0
+        wait_ns = max(self.limits.submit_timeout_ns, delay_ns + NS_PER_S if delay_ns > 0 else 0)
+        self.orders.intend(Order(
+            order_no=record.order_no, group_no=record.group_no, row=record.instrument,
+            event=instrument.event if instrument else 0, outcome=record.outcome, side=record.side,
+            order_type=record.order_type, price_ticks=record.price_ticks, size_micro=record.size_micro,
+            budget_usd_micro=cost_micro(record.price_ticks, record.size_micro),
+            worst_usd_micro=record.worst_usd_micro, intent_class=record.intent_class, leg_no=record.leg_no,
+            cancel_rest=record.cancel_rest, intended_ns=record.now_ns, timeout_ns=record.now_ns + wait_ns,
+            order_hash=NO_HASH))
+
+    def _cancel(self, record: Any) -> None:
+        self.cancel_no = max(self.cancel_no, record.cancel_no)
+        self.orders.asked_cancel(record.order_no, record.now_ns)
+
+    def _verdict(self, record: Any) -> None:
+        key = (record.basket, record.cause)
+        self.verdict_ns.pop(key, None)
+        self.verdict_ns[key] = record.now_ns
+        if len(self.verdict_ns) > VERDICTS_MAX:
+            del self.verdict_ns[next(iter(self.verdict_ns))]
+
+    def _subscribe(self, record: Any) -> None:
+        self.request_no = max(self.request_no, record.request_no)
+        self.subscribe_wanted.pop(record.instrument, None)
+
+    def _resync(self, record: Any) -> None:
+        self.request_no = max(self.request_no, record.request_no)
+        self.resync_ns[record.instrument] = record.now_ns
+
+    def _reconcile(self, record: Any) -> None:
+        self.request_no = max(self.request_no, record.request_no)
+        self.reconcile_ns = record.now_ns
+        self.requests[record.request_no] = record.now_ns
+        if len(self.requests) > REQUESTS_MAX:
+            del self.requests[next(iter(self.requests))]
+
+    def _beat(self, record: Any) -> None:
+        self.beat_no, self.beat_ns = record.beat_no, record.now_ns
+
+    # -- checkpoint -----------------------------------------------------------------------------------
+
+    _SCALARS = (
+        "account", "stream_halt", "own_halt", "order_no", "group_no", "cancel_no", "request_no", "beat_no",
+        "beat_ns", "timer_ns", "reconcile_ns", "resume_ns", "corrected_count")
+    _GATE = ("is_reconciled", "day", "day_spent_usd_micro")
+    _COLLATERAL = ("is_known", "offset_usd_micro", "allowance_usd_micro")
+
+    def state(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
+            "scalars": [getattr(self, name) for name in self._SCALARS],
+            "gate": [getattr(self.gate, name) for name in self._GATE],
+            "collateral": [getattr(self.gate.collateral, name) for name in self._COLLATERAL],
+            "limits": list(astuple(self.limits)),
+            "instruments": self.instruments.state(), "orders": self.orders.state(),
+            "positions": self.positions.state(), "fills": self.fills.state(),
+            "quarantine": self.quarantine.state(),
+            "subscribe_wanted": list(self.subscribe_wanted), "requests": list(self.requests.items()),
+            "verdict_ns": [[*key, told] for key, told in self.verdict_ns.items()],
+            "resync_ns": list(self.resync_ns.items()),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Replace everything by what `state()` returned."""
+        for target, names, key in (
+            (self, self._SCALARS, "scalars"), (self.gate, self._GATE, "gate"),
+            (self.gate.collateral, self._COLLATERAL, "collateral"),
+        ):
+            for name, value in zip(names, state[key], strict=True):
+                setattr(target, name, value)
+        self.limits = self.gate.limits = Limits(*state["limits"])
+        self.instruments.load(state["instruments"])
+        self.orders.load(state["orders"])
+        self.positions.load(state["positions"])
+        self.fills.load(state["fills"])
+        self.quarantine.load(state["quarantine"])
+        self.subscribe_wanted = dict.fromkeys(state["subscribe_wanted"])
+        self.requests = dict(state["requests"])
+        self.verdict_ns = {(basket, cause): told for basket, cause, told in state["verdict_ns"]}
+        self.resync_ns = dict(state["resync_ns"])
+        self.gate.halt_level = self.halt_level

@@ -1,0 +1,292 @@
+"""trade: turns ideas into orders behind the risk gate and follows them to their end.
+
+Reads the `ideas` stream (IDEA runs and every record that book and detect pass on); writes decisions:
+PACKAGE with its INTENTs, CANCEL, VERDICT, SUBSCRIBE, RESYNC, RECONCILE, BEAT. All that one input causes is
+one run of at most 64 slots, so a log never ends inside a decision.
+
+Deciding and knowing are apart: `TraderState` folds inputs and decisions, `Trader` reads it, renders
+decisions and applies each one through the same door that recovery uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pipeline.core import decisions
+from pipeline.core.decisions import Causing, Numbers
+from pipeline.core.packing import run_of
+from pipeline.core.risk import Proposal, Verdict, WantedOrder
+from pipeline.core.state import Slot, TraderState
+from pipeline.records import (
+    CODECS,
+    HEADER_STRUCT,
+    IDEA_LEGS,
+    KIND_OFFSET,
+    RUN_SLOTS_MAX,
+    SLOT_BYTES,
+    Cause,
+    HaltLevel,
+    Kind,
+)
+from pipeline.units import NS_PER_MS, NS_PER_S
+
+OUTPUT_SLOTS_MAX = RUN_SLOTS_MAX  # slots that one input may cause
+BEAT_EVERY_NS = 500 * NS_PER_MS  # half of what the venue heartbeat allows
+RECONCILE_EVERY_NS = NS_PER_S
+VERDICT_EVERY_NS = NS_PER_S  # of one (basket, cause)
+RESYNC_WAIT_NS = 5 * NS_PER_S  # "no snapshot in 5 s: resubscribe" (MD04), and between two of one row
+RESYNC_LOOK_NS = 100 * NS_PER_MS
+_CANCELS_MAX, _SUBSCRIBES_MAX, _RESYNCS_MAX, _VERDICTS_MAX = 24, 16, 8, 8  # of one run; the rest comes next
+
+#: A book that lost its stream heals by its own snapshot; one that contradicts itself must be asked for.
+_HEALS_ITSELF = (Cause.NO_SNAPSHOT, Cause.DISCONNECT, Cause.FREEZE)
+_NEVER_HEALS = (Cause.ARENA_FULL, Cause.RESOLVED, Cause.SHUTDOWN, Cause.UNKNOWN_INSTRUMENT)
+_NOTHING: Sequence[bytes] = ()
+_TICK = int(Kind.TICK)
+_PARTS_OFFSET = 43  # `parts`; `part` is the byte before it
+
+
+class Trader:
+    """A pure fold: the same records in give the same decision runs out."""
+
+    def __init__(self, account: int = 0) -> None:
+        self.facts = TraderState(account)
+        self.counts: dict[Cause, int] = {}  # refusals by cause
+        self.taken_count = 0
+        self._parts: list[Any] = []  # slots of an idea that is not whole yet
+        self._untold: dict[tuple[int, int], list[Any]] = {}  # verdict repeats: [count, proposal, verdict]
+        self._stale: dict[int, list[int]] = {}  # row -> [cause, since]
+        self._resync_look_ns = 0
+        passed: Callable[[Slot, int, Causing], list[bytes]] = self._on_input
+        self._routes: dict[int, Callable[[Slot, int, Causing], list[bytes]]] = {
+            int(kind): passed for kind in (
+                Kind.HALT, Kind.CONFIG, Kind.LANE_UP, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.RESOLVED,
+                Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED)}
+        self._routes |= {
+            int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale, int(Kind.IDEA): self._on_idea}
+
+    def on_record(self, slot: Slot, offset: int = 0) -> Sequence[bytes]:
+        """Take the record at `offset`; return what it makes us do: nothing, or one run of 1..64 slots.
+
+        Called once a run when the buffer holds all its slots (then one run a slot may come back), else once
+        a slot.
+        """
+        if slot[offset + _PARTS_OFFSET] <= 1 or slot[offset + _PARTS_OFFSET - 1]:
+            return self._on_slot(slot, offset)
+        end = min(len(slot), offset + slot[offset + _PARTS_OFFSET] * SLOT_BYTES)
+        return [run for place in range(offset, end, SLOT_BYTES) for run in self._on_slot(slot, place)]
+
+    def _on_slot(self, slot: Slot, offset: int) -> Sequence[bytes]:
+        kind = slot[offset + KIND_OFFSET]
+        if kind == _TICK:
+            now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")
+            if now_ns < self.facts.timer_ns:
+                return _NOTHING
+            return self._finish(self._on_tick, slot, offset)
+        route = self._routes.get(kind)
+        return _NOTHING if route is None else self._finish(route, slot, offset)
+
+    def fold(self, slot: Slot, offset: int = 0) -> None:
+        """Take a stream record without deciding: recovery and the archive's checkpoints."""
+        if slot[offset + KIND_OFFSET] == Kind.RESUME:
+            self._forget()
+        self.facts.fold(slot, offset)
+
+    def apply_decision(self, slot: Slot, offset: int = 0) -> None:
+        """Take a logged decision as a fact, instead of deciding."""
+        self.facts.apply_decision(slot, offset)
+
+    def _finish(
+        self, route: Callable[[Slot, int, Causing], list[bytes]], slot: Slot, offset: int,
+    ) -> Sequence[bytes]:
+        seq, now_ns, recv_ns, *_ = HEADER_STRUCT.unpack_from(slot, offset)
+        causing, facts = Causing(seq, now_ns, recv_ns), self.facts
+        if facts.halt_level >= HaltLevel.H4:
+            facts.fold(slot, offset)  # keep knowing, decide nothing
+            return _NOTHING
+        slots = route(slot, offset, causing)
+        if facts.halt_level < HaltLevel.H4 and (facts.orders.cancel_wanted or facts.subscribe_wanted):
+            slots += self._asked(causing, OUTPUT_SLOTS_MAX - len(slots))
+        return (run_of(slots),) if slots else _NOTHING
+
+    def _decide(self, slot: bytes, into: list[bytes]) -> None:
+        """Make a decision: from here it is a fact."""
+        self.facts.apply_decision(slot)
+        into.append(slot)
+
+    # -- inputs ---------------------------------------------------------------------------------------
+
+    def _on_input(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
+        self.facts.fold(slot, offset)
+        return []
+
+    def _on_resume(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
+        self._forget()
+        self.facts.fold(slot, offset)
+        return []
+
+    def _forget(self) -> None:
+        """A restart: what hangs on books and ideas starts empty, as book and detect do."""
+        self._parts.clear()
+        self._untold.clear()
+        self._stale.clear()
+
+    def _on_stale(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
+        """Remember what is stale; ask at once where only an answer helps."""
+        record = CODECS[Kind.STALE].unpack(slot, offset)
+        row, slots = record.instrument, list[bytes]()
+        if record.cause == Cause.NONE or record.cause in _NEVER_HEALS:
+            self._stale.pop(row, None)
+            return slots
+        known = self._stale.get(row)
+        self._stale[row] = [record.cause, known[1] if known else causing.now_ns]
+        if record.cause not in _HEALS_ITSELF:
+            self._resync(row, causing, slots, NS_PER_S)
+        return slots
+
+    def _resync(self, row: int, causing: Causing, slots: list[bytes], wait_ns: int) -> None:
+        """Ask for a fresh book of the row unless that was done within `wait_ns`."""
+        facts = self.facts
+        cause, since_ns = self._stale[row]
+        told_ns = facts.resync_ns.get(row)
+        earliest_ns = since_ns + wait_ns if cause in _HEALS_ITSELF else since_ns
+        if causing.now_ns >= earliest_ns and (told_ns is None or causing.now_ns - told_ns >= wait_ns):
+            self._decide(decisions.resync_slot(causing, row, facts.request_no + 1, cause), slots)
+
+    def _on_tick(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
+        """Timers: orders first, then what is due of beats, reconciles, repeats and resyncs."""
+        facts, slots, now_ns = self.facts, list[bytes](), causing.now_ns
+        facts.fold(slot, offset)
+        if now_ns - facts.beat_ns >= BEAT_EVERY_NS:
+            self._decide(decisions.beat_slot(causing, facts.beat_no + 1, facts.orders.open_count), slots)
+        doubtful = facts.orders.doubtful
+        if (doubtful or not facts.gate.is_reconciled) and now_ns - facts.reconcile_ns >= RECONCILE_EVERY_NS:
+            cause = doubtful[0].cause if doubtful else Cause.NONE
+            self._decide(decisions.reconcile_slot(causing, facts.request_no + 1, cause), slots)
+        if self._untold:
+            self._tell(causing, slots)
+        if self._stale and now_ns >= self._resync_look_ns:
+            self._resync_look_ns = now_ns + RESYNC_LOOK_NS
+            before = len(slots)
+            for row in self._stale:
+                self._resync(row, causing, slots, RESYNC_WAIT_NS)
+                if len(slots) - before == _RESYNCS_MAX:
+                    break
+        return slots
+
+    def _asked(self, causing: Causing, room: int) -> list[bytes]:
+        """Drain what the fold wants: cancels first (they only reduce risk), then subscriptions."""
+        facts, slots = self.facts, list[bytes]()
+        for order_no, cause in list(facts.orders.cancel_wanted.items())[:min(_CANCELS_MAX, room)]:
+            order = facts.orders.by_no[order_no]
+            self._decide(decisions.cancel_slot(causing, order, facts.cancel_no + 1, cause), slots)
+        for row in list(facts.subscribe_wanted)[:min(_SUBSCRIBES_MAX, room - len(slots))]:
+            self._decide(decisions.subscribe_slot(causing, row, facts.request_no + 1), slots)
+        return slots
+
+    # -- ideas ----------------------------------------------------------------------------------------
+
+    def _on_idea(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
+        """Put the idea together from its parts; decide at the last one."""
+        record = CODECS[Kind.IDEA].unpack(slot, offset)
+        if record.part == 0:
+            self._parts.clear()
+        elif len(self._parts) != record.part or self._parts[0].idea_no != record.idea_no:
+            self._parts.clear()  # the middle of an idea whose start was before our time
+            return []
+        self._parts.append(record)
+        if record.part + 1 < record.parts:
+            return []
+        proposal = proposal_of(self._parts)
+        self._parts.clear()
+        verdict = self.facts.gate.check(proposal)
+        if verdict.cause != Cause.TAKEN:
+            self.counts[verdict.cause] = self.counts.get(verdict.cause, 0) + 1
+            return self._refuse(causing, proposal, verdict)
+        self.taken_count += 1
+        return self._take(causing, proposal, record.source_seq)
+
+    def _take(self, causing: Causing, proposal: Proposal, venue_ns: int) -> list[bytes]:
+        """Write the package and its intents; each is a fact before the next is numbered."""
+        facts, slots = self.facts, list[bytes]()
+        limits, group_no = facts.limits, facts.group_no + 1
+        self._decide(decisions.package_slot(causing, proposal, group_no, venue_ns), slots)
+        count = len(proposal.orders)
+        for place, order in enumerate(proposal.orders):
+            numbers = Numbers(
+                order_no=facts.order_no + 1, group_no=group_no, salt_epoch=limits.salt_epoch,
+                deadline_ns=causing.now_ns + limits.intent_ttl_ns, leg_count=proposal.leg_count,
+                batch_index=place, batch_count=count)
+            instrument = facts.instruments.rows[order.row]
+            self._decide(decisions.intent_slot(causing, order, instrument, numbers), slots)
+        return slots
+
+    def _refuse(self, causing: Causing, proposal: Proposal, verdict: Verdict) -> list[bytes]:
+        """Write the verdict, at most once a second for one (basket, cause); repeats are counted."""
+        key, slots = (proposal.basket, int(verdict.cause)), list[bytes]()
+        untold = self._untold.get(key)
+        count = untold[0] + 1 if untold else 1
+        told_ns = self.facts.verdict_ns.get(key)
+        if told_ns is not None and causing.now_ns - told_ns < VERDICT_EVERY_NS:
+            self._untold[key] = [count, proposal, verdict]
+            return slots
+        self._untold.pop(key, None)
+        self._decide(decisions.verdict_slot(causing, proposal, verdict, count), slots)
+        return slots
+
+    def _tell(self, causing: Causing, slots: list[bytes]) -> None:
+        """Write the repeats whose second is over."""
+        due = [
+            key for key in self._untold
+            if causing.now_ns - self.facts.verdict_ns.get(key, 0) >= VERDICT_EVERY_NS]
+        for key in due[:_VERDICTS_MAX]:
+            count, proposal, verdict = self._untold.pop(key)
+            self._decide(decisions.verdict_slot(causing, proposal, verdict, count), slots)
+
+    @property
+    def volatile(self) -> dict[str, Any]:
+        """Return what hangs on books and ideas as JSON values; not a fold over the two logs."""
+        untold = []
+        for key, (count, proposal, verdict) in self._untold.items():
+            head = [getattr(proposal, name) for name in _HEAD]
+            untold.append([*key, count, head, [int(verdict.cause), verdict.value, verdict.limit]])
+        parts = [CODECS[Kind.IDEA].pack(**part._asdict()).hex() for part in self._parts]
+        return {
+            "untold": untold, "parts": parts, "stale": [[row, *held] for row, held in self._stale.items()],
+            "resync_look_ns": self._resync_look_ns, "taken": self.taken_count,
+            "counts": [[int(cause), count] for cause, count in self.counts.items()]}
+
+    def load_volatile(self, state: dict[str, Any]) -> None:
+        """Replace what `volatile` returned."""
+        self._untold = {}
+        for basket, cause, count, head, verdict in state["untold"]:
+            proposal = Proposal(**dict(zip(_HEAD, head, strict=True)), orders=())
+            self._untold[basket, cause] = [count, proposal, Verdict(Cause(verdict[0]), *verdict[1:])]
+        self._parts = [CODECS[Kind.IDEA].unpack(bytes.fromhex(part)) for part in state["parts"]]
+        self._stale = {row: held for row, *held in state["stale"]}
+        self._resync_look_ns, self.taken_count = state["resync_look_ns"], state["taken"]
+        self.counts = {Cause(cause): count for cause, count in state["counts"]}
+
+
+_HEAD = (
+    "idea_no", "basket", "event", "strategy", "leg_count", "size_micro", "payout_usd_micro", "cost_usd_micro",
+    "fee_usd_micro", "partial_loss_usd_micro", "now_ns")
+
+
+def proposal_of(parts: Sequence[Any]) -> Proposal:
+    """Return the proposal that the unpacked slots of one IDEA run describe."""
+    orders = []
+    for part in parts:
+        for place in range(min(part.in_part, IDEA_LEGS)):
+            orders.append(WantedOrder(
+                leg_no=part.leg_no[place], row=part.leg_instrument[place], outcome=part.leg_outcome[place],
+                side=part.leg_side[place], order_type=part.leg_type[place],
+                price_ticks=part.leg_price_ticks[place], size_micro=part.leg_size_micro[place]))
+    head = {name: getattr(parts[0], name) for name in _HEAD}
+    return Proposal(**head, orders=tuple(orders))
+
+
+def slots_of(run: bytes) -> list[bytes]:
+    """Return the slots of a run one by one."""
+    return [run[start:start + SLOT_BYTES] for start in range(0, len(run), SLOT_BYTES)]

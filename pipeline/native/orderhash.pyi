@@ -1,0 +1,13 @@
+from typing_extensions import Buffer
+
+def keccak256(data: Buffer) -> bytes: ...
+
+class OrderHasher:
+    def __init__(
+        self, order_type: bytes, nested_type: bytes, wallet_name: bytes, wallet_version: bytes
+    ) -> None: ...
+    def hash_order(
+        self, salt: int, maker: bytes, signer: bytes, token: bytes, maker_amount: int, taker_amount: int,
+        side: int, signature_type: int, timestamp_ms: int, metadata: bytes, builder: bytes, domain: bytes,
+    ) -> tuple[bytes, bytes]: ...
+    def nested_digest(self, struct_hash: bytes, wallet: bytes, chain_id: int, domain: bytes) -> bytes: ...

@@ -1,0 +1,265 @@
+"""One lane: a process that polls its stages in declared order until told to stop.
+
+`python -m pipeline.run.lane SPEC LANE` is started by the supervisor alone. It pins itself, attaches to the
+run's memory, builds its stages, freezes the garbage collector's heap, and runs; exit code 0 after a
+clean stop, otherwise the code of the error it prints in one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from pipeline.config.load import Config, load
+from pipeline.config.topology import LaneSpec
+from pipeline.errors import EnvironmentProblem, PipelineError
+from pipeline.net.orders import OrderConnections
+from pipeline.net.rest import RestDriver
+from pipeline.net.websocket import SocketDriver
+from pipeline.run import wiring
+from pipeline.run.build import Built, Env, build_stage
+from pipeline.run.channels import Channels, SharedMemory
+from pipeline.run.latency import PackageLatency
+from pipeline.run.spec import RunSpec, anchored_clock
+from pipeline.shm.status import LaneState, StatusPage, StatusView
+from pipeline.shm.wait import Doorbell, make_wait, make_waker
+from pipeline.units import NS_PER_MS
+
+BUDGET = 256
+TIMER_NS = 2 * NS_PER_MS  # how often machines look at their timers
+SLEEP_S_MAX = 0.02
+TURNS_PER_LOOP = 64  # turns without giving the event loop a chance
+
+
+class Lane:
+    """The stages of one process with their channels; `turn` polls each once."""
+
+    def __init__(self, spec: RunSpec, lane: LaneSpec) -> None:
+        self.spec = spec
+        self.lane = lane
+        self.clock = anchored_clock(spec.anchor_wall_ns, spec.anchor_mono_ns)
+        state_dir = Path(spec.state_dir)
+        self.config = load(spec.config_files, spec.overrides)
+        self.channels = Channels(
+            SharedMemory(spec.instance, spec.generation), state_dir / "logs", self.config.shm.log_segment_slots,
+            spec.salt_epoch)
+        self.page = StatusPage(
+            self.channels.memory.buffer(f"status.{lane.name}"), pid=os.getpid(), now_ns=self.clock())
+        env = Env(
+            config=self.config, mode=spec.mode, stages=spec.stages, channels=self.channels, page=self.page,
+            clock=self.clock, state_dir=state_dir, run_dir=Path(spec.run_dir), book_position=self._book_position())
+        self.env = env
+        self.built: list[Built] = [build_stage(stage, env) for stage in lane.stages]
+        self._marks = [self.page.stage(stage) for stage in lane.stages]
+        lanes = {one.name: one.stages for one in spec.lanes}
+        self._wakers = [
+            make_waker(self.channels.memory.buffer(f"status.{other}"), spec.doorbells.get(other, -1))
+            for other in wiring.lanes_to_wake(lane.stages, lanes, lane.name)
+        ]
+        self._is_in_turn = False
+
+    def _book_position(self) -> Callable[[], int]:
+        holder = next(one.name for one in self.spec.lanes if "book" in one.stages)
+        view = StatusView(self.channels.memory.buffer(f"status.{holder}"))
+        return lambda: view.counters().get("book_position", 0)
+
+    def turn(self) -> int:
+        """Poll each stage once and wake whoever sleeps on what was written; 0 = nothing was done."""
+        if self._is_in_turn:
+            return 0
+        self._is_in_turn = True
+        done = 0
+        try:
+            for built, mark in zip(self.built, self._marks, strict=True):
+                mark.begun.add(1)
+                done += built.stage.poll(BUDGET)
+                mark.ended.add(1)
+            if done:
+                for waker in self._wakers:
+                    waker.wake_if_asleep()
+            self.page.progress.add(1)
+        finally:
+            self._is_in_turn = False
+        return done
+
+    def close(self) -> None:
+        """Give back everything, in the order of the stages."""
+        for built in self.built:
+            built.stage.close()
+            for close in built.close:
+                close()
+        for waker in self._wakers:
+            waker.close()
+
+
+def pin(lane: LaneSpec) -> None:
+    """Pin this process and set its niceness; then check that the kernel really did."""
+    if lane.cpu is not None:
+        try:
+            os.sched_setaffinity(0, {lane.cpu})
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"run.lane: lane {lane.name} asks for cpu {lane.cpu}, which this machine does not give "
+                f"({error.strerror}); set lane.{lane.name}.cpu to one of {sorted(os.sched_getaffinity(0))}") from error
+        found = os.sched_getaffinity(0)
+        if found != {lane.cpu}:
+            raise EnvironmentProblem(
+                f"run.lane: lane {lane.name} asked for cpu {lane.cpu}, the kernel gave {sorted(found)}")
+    if lane.nice:
+        os.nice(lane.nice)
+
+
+def freeze_heap() -> None:
+    """Everything built so far lives until the end: keep the collector away from it."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def run_plain(lane: Lane, should_stop: Callable[[], bool]) -> None:
+    """Loop of a lane without sockets: turn, wait, repeat."""
+    wait = make_wait(lane.lane.wait, lane.page)
+    while not should_stop():
+        wait.after(lane.turn(), lambda: lane.turn() > 0)
+    wait.close()
+
+
+class LoopLane:
+    """Loop of a lane with sockets: asyncio waits, the doorbell wakes, callbacks turn at once."""
+
+    def __init__(self, lane: Lane, should_stop: Callable[[], bool]) -> None:
+        self._lane = lane
+        self._should_stop = should_stop
+        self._loop = asyncio.get_running_loop()
+        self._doorbell = Doorbell(lane.page, lane.spec.doorbells[lane.lane.name])
+        self._woken = asyncio.Event()
+        self._timed_ns = 0
+        tls = _tls_context(lane.config)
+        self._rest = RestDriver(lane.clock, tls)
+        self._sockets: list[SocketDriver] = []
+        self._orders: list[OrderConnections] = []
+        for built in lane.built:
+            if built.sockets is not None:
+                self._sockets.append(SocketDriver(built.sockets, lane.clock, self.turn, tls))
+            if built.orders is not None:
+                latency = PackageLatency(lane, built.orders)
+                self._orders.append(OrderConnections(
+                    built.orders, built.orders_url, lane.clock, self.turn, tls, latency.on_written))
+        self._loop.add_reader(self._doorbell.fd, self._ring)
+
+    async def run(self) -> None:
+        """Turn until told to stop; then close sockets in order."""
+        for orders in self._orders:
+            orders.warm()
+        turns = 0
+        while not self._should_stop():
+            if self.turn():
+                turns += 1
+                if turns % TURNS_PER_LOOP:
+                    await asyncio.sleep(0)
+                    continue
+            if self._doorbell.arm(lambda: self.turn() > 0):
+                await self._sleep()
+        self._loop.remove_reader(self._doorbell.fd)
+        for driver in [*self._sockets, *self._orders, self._rest]:
+            await driver.close()
+        self._doorbell.close()
+
+    async def _sleep(self) -> None:
+        self._woken.clear()
+        handle = self._loop.call_later(SLEEP_S_MAX, self._time_out)
+        await self._woken.wait()
+        handle.cancel()
+
+    def _ring(self) -> None:
+        self._doorbell.answer()
+        self._woken.set()
+
+    def _time_out(self) -> None:
+        self._doorbell.timed_out()
+        self._woken.set()
+
+    def turn(self) -> int:
+        """Poll stages, timers and drivers once; sockets call this behind the last frame of each read."""
+        now_ns = self._lane.clock()
+        if now_ns - self._timed_ns >= TIMER_NS:
+            self._timed_ns = now_ns
+            self._on_timers(now_ns)
+        done = self._lane.turn()
+        for driver in self._sockets:
+            done += driver.pump()
+        for orders in self._orders:
+            done += orders.pump()
+        if done:
+            self._woken.set()
+        return done
+
+    def _on_timers(self, now_ns: int) -> None:
+        for built in self._lane.built:
+            for machine in (built.sockets, built.rest, built.orders):
+                if machine is not None:
+                    machine.on_timer(now_ns)
+            if built.rest is not None:
+                self._rest.pump(built.rest)
+        for orders in self._orders:
+            orders.check(now_ns)
+
+
+def _tls_context(config: Config) -> ssl.SSLContext:
+    """Return a verifying context; the demo's exchange brings its own authority."""
+    context = ssl.create_default_context(cafile=config.venues.polymarket.tls_ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _stop_flag() -> Callable[[], bool]:
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda found, _frame: asked.append(found))
+    parent = os.getppid()
+    # A lane without its supervisor must not trade on: nobody watches it any more.
+    return lambda: bool(asked) or os.getppid() != parent
+
+
+def run_lane(spec: RunSpec, name: str) -> None:
+    """Run one lane to its end."""
+    description = spec.lane(name)
+    should_stop = _stop_flag()
+    pin(description)
+    lane = Lane(spec, description)
+    lane.page.set_state(LaneState.RUNNING)
+    try:
+        freeze_heap()
+        if name in spec.doorbells:
+            uvloop.run(_loop_main(lane, should_stop))
+        else:
+            run_plain(lane, should_stop)
+        lane.page.set_state(LaneState.STOPPED)
+    finally:
+        lane.close()
+
+
+async def _loop_main(lane: Lane, should_stop: Callable[[], bool]) -> None:
+    await LoopLane(lane, should_stop).run()
+
+
+def main() -> int:
+    """Entry of a lane's process."""
+    try:
+        run_lane(RunSpec.load(Path(sys.argv[1])), sys.argv[2])
+    except PipelineError as problem:
+        print(f"lane {sys.argv[2]}: {problem}", file=sys.stderr)
+        return problem.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,103 @@
+"""The control port of the exchange process: start, stop, resolve, report. Loopback and a token.
+
+Every request needs `authorization: Bearer TOKEN`. POST /control/start, /control/stop-flow,
+/control/resolve {"seed": n}, /control/quit; GET /control/status, /control/report.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from pipeline.sim.http import Response
+from pipeline.sim.http_reader import Request
+from pipeline.sim.report import report
+from pipeline.sim.scenario import Scenario
+from pipeline.sim.server import Server, json_answer
+
+
+class ControlPort:
+    """Routes of the control service."""
+
+    def __init__(self, scenario: Scenario, server: Server, token: str) -> None:
+        self._scenario = scenario
+        self._server = server
+        self._token = token
+        routes: dict[str, Callable[[Request], Response]] = {
+            "POST /control/start": self._start,
+            "POST /control/stop-flow": self._stop_flow,
+            "POST /control/resolve": self._resolve,
+            "POST /control/quit": self._quit,
+            "GET /control/status": self._status,
+            "GET /control/report": self._report,
+        }
+        for name, route in routes.items():
+            server.controls[name] = self._guarded(route)
+
+    def _guarded(self, route: Callable[[Request], Response]) -> Callable[[Request], Response]:
+        def guarded(request: Request) -> Response:
+            given = request.headers.get("authorization", "")
+            if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+                return json_answer({"error": "wrong control token"}, 401)
+            return route(request)
+
+        return guarded
+
+    def status(self) -> dict[str, Any]:
+        """Return counts that change while it runs."""
+        scenario = self._scenario
+        tally = scenario.exchange.engine.tally
+        sockets = self._server.sockets.values()
+        return {
+            "now_ns": self._server.clock.now_ns(),
+            "flow_started_ns": scenario.player.started_ns,
+            "flow_ns": scenario.player.flow_ns,
+            "flow_done": scenario.player.is_done,
+            "frames_queued": sum(item.wire.queued for item in sockets),
+            "frames_accepted": sum(item.wire.accepted for item in sockets),
+            "orders": tally.orders,
+            "refusals": tally.refusals,
+            "trades": tally.trades,
+            "plants": len(scenario.planting.journal),
+            "requests": self._server.requests_count,
+            "is_final": bool(scenario.finished_ns),
+        }
+
+    def _start(self, request: Request) -> Response:
+        self._scenario.player.start(self._server.clock.now_ns())
+        return json_answer(self.status())
+
+    def _stop_flow(self, request: Request) -> Response:
+        self._scenario.stop_flow(self._server.clock.now_ns())
+        self._server.flush()
+        return json_answer(self.status())
+
+    def _resolve(self, request: Request) -> Response:
+        try:
+            value = orjson.loads(request.body or b"{}")
+        except orjson.JSONDecodeError:
+            return json_answer({"error": "a JSON object with seed expected"}, 400)
+        seed = value.get("seed") if isinstance(value, dict) else None
+        if not isinstance(seed, int):
+            return json_answer({"error": "an integer seed expected"}, 400)
+        self._scenario.resolve_all(self._server.clock.now_ns(), seed)
+        self._server.flush()
+        return json_answer({**self.status(), "winners": self._scenario.winners})
+
+    def _status(self, request: Request) -> Response:
+        return json_answer(self.status())
+
+    def _report(self, request: Request) -> Response:
+        return json_answer(self.full_report())
+
+    def full_report(self) -> dict[str, Any]:
+        """Return what the process also writes at its end."""
+        rows = [item.row() for item in self._server.sockets.values()]
+        return report(self._scenario, rows, self._server.clock.now_ns())
+
+    def _quit(self, request: Request) -> Response:
+        self._server.is_stopping = True
+        return json_answer(self.status())

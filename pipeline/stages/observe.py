@@ -1,0 +1,104 @@
+"""observe: projections for people; may die at any time.
+
+Reads `stream` and `decisions` through native filters; writes `summary.json` in the run directory, whole
+or not at all. Nothing here feeds back into a decision.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline.core.positions import PnlFold
+from pipeline.native.relay import Filter
+from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, kind_of
+from pipeline.stages.stage import Clock
+from pipeline.units import NS_PER_MS
+
+STREAM_KINDS = (Kind.FILL, Kind.REPORT, Kind.RESOLVED, Kind.HALT, Kind.INSTRUMENT, Kind.GAP)
+DECISION_KINDS = (Kind.PACKAGE, Kind.INTENT, Kind.VERDICT, Kind.CANCEL)
+WRITE_NS = 250 * NS_PER_MS
+
+
+class Summary:
+    """What happened so far, in numbers that `pm status` and the demo show."""
+
+    def __init__(self) -> None:
+        self._fold = PnlFold()
+        self._states: dict[int, int] = {}
+        self._refused: Counter[str] = Counter()
+        self._numbers: Counter[str] = Counter()
+        self._edge_usd_micro = 0
+        self._halt_level = 0
+
+    def on_record(self, data: bytes, at: int) -> None:
+        """Fold one record of either log."""
+        kind = kind_of(data, at)
+        self._fold.on_record(data, at)
+        if kind == Kind.FILL:
+            self._numbers["fill_records"] += 1
+            return
+        record = CODECS[Kind(kind)].unpack(data, at)
+        if kind == Kind.REPORT:
+            self._states[record.order_no] = record.state
+        elif kind == Kind.INTENT:
+            self._states.setdefault(record.order_no, int(OrderState.INTENDED))
+        elif kind == Kind.PACKAGE:
+            self._numbers["packages"] += 1
+            self._edge_usd_micro += record.payout_usd_micro - record.cost_usd_micro - record.fee_usd_micro
+        elif kind == Kind.VERDICT:
+            self._refused[Cause(record.cause).name.lower()] += max(1, record.count)
+        elif kind == Kind.HALT:
+            self._halt_level = record.level
+        else:
+            self._numbers[Kind(kind).name.lower() + "s"] += 1
+
+    def figures(self) -> dict[str, Any]:
+        """Return everything as plain values; money in USD micro."""
+        pnl = self._fold.pnl
+        orders = Counter(OrderState(state).name.lower() for state in self._states.values())
+        return {
+            **self._numbers, "orders": len(self._states), "orders_by_state": dict(orders),
+            "fills": pnl.fill_count, "fees_usd_micro": pnl.fees_usd_micro, "cash_usd_micro": pnl.pnl_usd_micro,
+            "packaged_edge_usd_micro": self._edge_usd_micro, "refused": dict(self._refused),
+            "halt_level": self._halt_level, "open_rows": len(pnl.open_rows),
+        }
+
+
+class ObserveStage:
+    def __init__(self, name: str, stream: Filter, decisions: Filter, path: Path, clock: Clock) -> None:
+        self.name = name
+        self.summary = Summary()
+        self._sources = (stream, decisions)
+        self._path = path
+        self._clock = clock
+        self._written_ns = 0
+        self._is_changed = True
+
+    def poll(self, budget: int) -> int:
+        """Fold what is new and write the summary a few times a second."""
+        done = 0
+        for source in self._sources:
+            data = source.read(budget)
+            for at in range(0, len(data), SLOT_BYTES):
+                self.summary.on_record(data, at)
+            done += len(data) // SLOT_BYTES
+        self._is_changed = self._is_changed or done > 0
+        now_ns = self._clock()
+        if self._is_changed and now_ns - self._written_ns >= WRITE_NS:
+            self._write(now_ns)
+        return done
+
+    def _write(self, now_ns: int) -> None:
+        self._written_ns = now_ns
+        self._is_changed = False
+        partial = self._path.with_suffix(".partial")
+        partial.write_bytes(orjson.dumps({"now_ns": now_ns, **self.summary.figures()}))
+        partial.replace(self._path)
+
+    def close(self) -> None:
+        """Leave the last numbers behind."""
+        self._write(self._clock())

@@ -1,0 +1,190 @@
+"""The signer signs orders of one account on known exchanges, refuses the rest, and never shows its key."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from eth_account import Account
+
+from pipeline.errors import ConfigError
+from pipeline.records import Cause
+from pipeline.venues.polymarket import identity, wire
+from pipeline.venues.polymarket.auth import Secret
+from pipeline.venues.polymarket.identity import Refusal
+from pipeline.venues.polymarket.sign import OrderRequest, OrderSigner, Signed, owner_address, render_signature
+
+KEY = random.Random(20261121).randbytes(32)
+OWNER = Account.from_key(KEY).address
+OWNER_RAW = identity.address_bytes(OWNER)
+WALLET = "0x" + "ab" * 20
+V1_TOKEN = identity.token_bytes(
+    "71321045679252212594626385532706912750332728571942532289631379312455583992563"
+)
+V2_TOKEN = identity.token_bytes("484477317811713033941648914387987281664819049935968967509762756023379034112")
+FUNDERS = {0: OWNER, 1: identity.checksum(identity.proxy_wallet(OWNER_RAW)),
+           2: identity.checksum(identity.safe_wallet(OWNER_RAW)), 3: WALLET}
+
+
+def signer(kind: int = 0, chain_id: int = wire.POLYGON) -> OrderSigner:
+    return OrderSigner(Secret(KEY), identity.identify(OWNER, FUNDERS[kind], kind, chain_id))
+
+
+def request(kind: int = 0, *, neg_risk: bool = False, v2: bool = False) -> OrderRequest:
+    """Return a right request of the account, as a tool would spell it out."""
+    version, contract = wire.EXCHANGES[wire.POLYGON, identity.exchange_of(neg_risk, v2)]
+    account = signer(kind).account
+    return OrderRequest(
+        primary_type="Order", domain_name="Polymarket CTF Exchange", domain_version=version, chain_id=137,
+        verifying_contract=contract, maker=identity.checksum(account.maker),
+        signer=identity.checksum(account.signer), signature_type=kind, neg_risk=neg_risk, v2=v2, salt=5,
+        token=V2_TOKEN if v2 else V1_TOKEN, maker_amount=5_200_000, taker_amount=10_000_000, side=0,
+        timestamp_ms=1_790_000_000_000, metadata=bytes(32), builder=bytes(32))
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2, 3])
+@pytest.mark.parametrize(("neg_risk", "v2"), [(False, False), (True, False), (False, True), (True, True)])
+def test_right_requests_are_signed(kind: int, neg_risk: bool, v2: bool) -> None:
+    """Every wallet kind signs on every exchange, and the owner's key recovers."""
+    signed = signer(kind).sign_request(request(kind, neg_risk=neg_risk, v2=v2))
+
+    assert isinstance(signed, Signed)
+    assert (317 if kind == 3 else 65) == len(signed.wire_signature)
+    assert signed.signature == signed.wire_signature[:65]
+    if kind != 3:
+        assert OWNER == Account._recover_hash(signed.order_hash, signature=signed.signature)
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("primary_type", "Permit"), ("primary_type", "SafeTx"), ("primary_type", "Batch"), ("primary_type", ""),
+    ("domain_name", "ClobAuthDomain"), ("domain_name", "Polymarket CTF Exchange "),
+    ("domain_version", "1"), ("domain_version", "3"), ("domain_version", ""),
+    ("chain_id", 1), ("chain_id", 80002), ("chain_id", 0), ("chain_id", -137),
+    ("verifying_contract", wire.EXCHANGES[137, wire.Exchange.NEG_RISK_V2][1]),
+    ("verifying_contract", wire.EXCHANGES[137, wire.Exchange.V3][1]), ("verifying_contract", wire.PUSD),
+    ("verifying_contract", "0x" + "00" * 20), ("verifying_contract", ""),
+    ("maker", WALLET), ("maker", ""), ("signer", WALLET), ("signer", "0x" + "00" * 20),
+    ("signature_type", 1), ("signature_type", 3), ("signature_type", -1), ("neg_risk", True), ("v2", True),
+    ("metadata", b"\1" * 32), ("builder", b"\1" * 32), ("builder", b""),
+    ("token", V2_TOKEN), ("token", bytes(32)), ("token", b""), ("side", 2), ("side", -1),
+    ("salt", -1), ("salt", 2**53), ("timestamp_ms", 0), ("timestamp_ms", 2**63),
+    ("maker_amount", 0), ("maker_amount", 2**63), ("taker_amount", 0), ("taker_amount", -1),
+]
+
+
+class NoKey:
+    """Stands for the key in a refusing signer: touching it fails the test."""
+
+    def sign_recoverable(self, *_: object, **__: object) -> bytes:
+        raise AssertionError("the key was touched by a refused request")
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG)
+def test_wrong_requests_are_refused_before_signing(field: str, value: Any) -> None:
+    """One wrong part of chain, domain, contract, wallet, flag or value: a refusal, key untouched (OR18)."""
+    refusing = signer()
+    refusing._key = NoKey()  # type: ignore[assignment]
+    refusal = refusing.sign_request(replace(request(), **{field: value}))
+
+    assert isinstance(refusal, Refusal)
+    assert refusal.cause in (Cause.CEILING, Cause.NOT_TRADABLE, Cause.MISSING_VALUE)
+    assert refusal.text
+
+
+def test_every_domain_combination_but_the_right_ones_is_refused() -> None:
+    """Of all version x contract x chain x flag combinations exactly four are signed."""
+    contracts = sorted({contract for _, contract in wire.EXCHANGES.values()} | {wire.CONDITIONAL_TOKENS})
+    refusing, signed = signer(), []
+    for version, contract, chain_id, neg_risk, v2, token in itertools.product(
+            ("1", "2", "3"), contracts, (1, 137, 80002), (False, True), (False, True), (V1_TOKEN, V2_TOKEN)):
+        wanted = replace(request(), domain_version=version, verifying_contract=contract, chain_id=chain_id,
+                         neg_risk=neg_risk, v2=v2, token=token)
+        if isinstance(refusing.sign_request(wanted), Signed):
+            signed.append((version, contract, neg_risk, v2))
+    expected = [
+        (*wire.EXCHANGES[137, identity.exchange_of(n, v)], n, v) for n in (False, True) for v in (False, True)
+    ]
+
+    assert sorted(expected) == sorted(signed)
+
+
+def test_signing_twice_gives_the_same_bytes() -> None:
+    """Signatures are RFC 6979: a repeated intent is the same order, never a second one."""
+    one, other = signer(3), signer(3)
+    first = one.sign(9, V1_TOKEN, 1_000_000, 2_000_000, 1, 1_790_000_000_000, neg_risk=True, v2=False)
+
+    assert first == other.sign(
+        9, V1_TOKEN, 1_000_000, 2_000_000, 1, 1_790_000_000_000, neg_risk=True, v2=False
+    )
+    assert isinstance(first, Signed)
+    assert first.wire_signature == render_signature(3, first.signature, first.domain, first.struct_hash)
+
+
+@pytest.mark.parametrize("bad", [bytes(32), b"\xff" * 32, b"\1" * 31, b"\1" * 33, b""])
+def test_a_bad_key_is_a_config_error_that_does_not_show_it(bad: bytes) -> None:
+    """Zero, the group order and above, and other lengths are refused without printing the key."""
+    with pytest.raises(ConfigError) as caught:
+        OrderSigner(Secret(bad), signer().account)
+
+    assert caught.value.__cause__ is None
+    assert not bad or bad.hex() not in str(caught.value)
+
+
+def test_a_key_of_another_owner_is_refused() -> None:
+    """A signer whose key does not belong to the account cannot be made."""
+    with pytest.raises(ConfigError, match="expected the owner"):
+        OrderSigner(Secret(b"\7" * 32), signer().account)
+
+
+@pytest.mark.parametrize(("owner", "funder", "kind", "chain_id"), [
+    (OWNER, WALLET, 0, 137), (OWNER, OWNER, 1, 137), (OWNER, FUNDERS[1], 2, 137), (OWNER, FUNDERS[2], 1, 137),
+    (OWNER, OWNER, 3, 137), (OWNER, OWNER, 4, 137), (OWNER, OWNER, -1, 137), (OWNER, OWNER, 0, 1),
+    (OWNER, OWNER, 0, 0), (OWNER[:-1], OWNER, 0, 137), ("0x" + "00" * 20, OWNER, 0, 137),
+    (OWNER.replace("0x", ""), OWNER, 0, 137), (OWNER.swapcase().replace("0X", "0x"), OWNER, 0, 137),
+])
+def test_impossible_accounts_are_refused(owner: str, funder: str, kind: int, chain_id: int) -> None:
+    """Owner, funder, wallet kind and chain must belong together, or there is no account."""
+    with pytest.raises(ConfigError):
+        identity.identify(owner, funder, kind, chain_id)
+
+
+def test_a_signer_does_not_leak_its_key() -> None:
+    """repr shows the maker only; pickle and copy are refused."""
+    holder = signer()
+
+    assert OWNER_RAW == owner_address(Secret(KEY))
+    assert KEY.hex() not in repr(holder)
+    for leak in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            leak(holder)
+
+
+def test_both_chains_have_three_exchanges() -> None:
+    """The allow-list that a start-up check compares holds each exchange once, with its own separator."""
+    for chain_id in (wire.POLYGON, wire.AMOY):
+        found = signer(chain_id=chain_id).exchanges()
+        assert set(wire.Exchange) == set(found)
+        assert 3 == len({domain for _, domain in found.values()})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "01", "-1", "1.0", "1e5", "0x10", "٣", " 1", "1 ", "9" * 79, str(2**256)]
+)
+def test_token_ids_are_plain_decimals(text: str) -> None:
+    """An id that is not exactly a decimal of at most 256 bits is refused (MD15)."""
+    with pytest.raises(ValueError, match="token id"):
+        identity.token_bytes(text)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_token_ids_round_trip(seed: int) -> None:
+    """Ids keep every digit through 32 bytes and back."""
+    rng = random.Random(seed)
+    for _ in range(500):
+        value = rng.getrandbits(rng.randrange(1, 257)) or 1
+        assert str(value) == str(int.from_bytes(identity.token_bytes(str(value)), "big"))
