@@ -1,4 +1,5 @@
-"""What `Books` promises, one case each: proofs, causes, order, limits. The random streams are in tests/property."""
+"""What `Books` promises, one case each: proofs, causes, order, limits. The random streams are in
+tests/property."""
 
 from __future__ import annotations
 
@@ -75,7 +76,10 @@ def test_other_books_are_proven_at_a_tick_in_row_order() -> None:
     for market in rows:
         fold.fold(market.instrument)
         assert [("top", market.row, OPEN)] == kinds(fold.fold(market.snapshot(0)))
-    proven = [[out[1] for out in fold.fold(r.CODECS[r.Kind.TICK].pack(now_ns=n)) if out[0] == "top"] for n in (1, 2, 3, 4)]
+    proven = [
+        [out[1] for out in fold.fold(r.CODECS[r.Kind.TICK].pack(now_ns=n)) if out[0] == "top"]
+        for n in (1, 2, 3, 4)
+    ]
     assert [[2, 4], [6, 9], [11], []] == proven
 
 
@@ -86,11 +90,14 @@ def test_no_batch_is_trusted_before_its_last_frame() -> None:
     market = bench.market
     market.venue_ns += MS
     changes = [c for c in (market.place(0, p, 7_000_000 + p) for p in (100, 200, 300)) if c]
-    assert [("top", 3, OPEN), ("top", 3, OPEN), ("top", 3, 0)] == kinds(bench.all(market.frames(changes, per_frame=1)))
+    assert [("top", 3, OPEN), ("top", 3, OPEN), ("top", 3, 0)] == kinds(
+        bench.all(market.frames(changes, per_frame=1))
+    )
 
 
 def test_the_last_trade_price_is_found_from_change_print_or_search() -> None:
-    """A new last trade price proves by the level that changed, by the print, else by search after batch_ns_max."""
+    """A new last trade price proves by the level that changed, by the print, else by search after
+    batch_ns_max."""
     bench = Bench()
     market = bench.market
     bench.take(market.snapshot(0))
@@ -106,23 +113,31 @@ def test_the_last_trade_price_is_found_from_change_print_or_search() -> None:
     market.venue_ns += MS
     level = market.best(0)
     market.trade = (level, 3)
-    assert [("top", 3, 0)] == kinds(bench.all(market.frames([market.place(0, level, 0)])))  # type: ignore[list-item]
+    change = market.place(0, level, 0)
+    assert change is not None
+    assert [("top", 3, 0)] == kinds(bench.all(market.frames([change])))
 
 
-@pytest.mark.parametrize(("fields", "cause"), [
-    ({"price_ticks": (4_450, 5_550)}, r.Cause.OFF_GRID),
-    ({"price_ticks": (0, 10_000)}, r.Cause.OFF_GRID),
-    ({"price_ticks": (10_000, 0)}, r.Cause.OFF_GRID),
-    ({"size_micro": (-1, -1)}, r.Cause.OFF_GRID),
-    ({"size_micro": (10**15 + 1, 10**15 + 1)}, r.Cause.OFF_GRID),
-    ({"side": bytes((2, 0, 0, 0, 0, 0, 0, 0))}, r.Cause.OFF_GRID),
-    ({"outcome": bytes((0, 2, 0, 0, 0, 0, 0, 0))}, r.Cause.OFF_GRID),
-    ({"change_count": 9}, r.Cause.OFF_GRID),
-    ({"size_micro": (5, 6)}, r.Cause.MIRROR_MISMATCH),
-    ({"side": bytes(8)}, r.Cause.MIRROR_MISMATCH),
-])
-def test_an_impossible_frame_makes_the_book_stale_and_changes_nothing(fields: dict[str, Any], cause: r.Cause) -> None:
-    """Off-grid, out of bounds or unmirrored: no part of the frame is applied, the cause is named, the Top is empty."""
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ({"price_ticks": (4_450, 5_550)}, r.Cause.OFF_GRID),
+        ({"price_ticks": (0, 10_000)}, r.Cause.OFF_GRID),
+        ({"price_ticks": (10_000, 0)}, r.Cause.OFF_GRID),
+        ({"size_micro": (-1, -1)}, r.Cause.OFF_GRID),
+        ({"size_micro": (10**15 + 1, 10**15 + 1)}, r.Cause.OFF_GRID),
+        ({"side": bytes((2, 0, 0, 0, 0, 0, 0, 0))}, r.Cause.OFF_GRID),
+        ({"outcome": bytes((0, 2, 0, 0, 0, 0, 0, 0))}, r.Cause.OFF_GRID),
+        ({"change_count": 9}, r.Cause.OFF_GRID),
+        ({"size_micro": (5, 6)}, r.Cause.MIRROR_MISMATCH),
+        ({"side": bytes(8)}, r.Cause.MIRROR_MISMATCH),
+    ],
+)
+def test_an_impossible_frame_makes_the_book_stale_and_changes_nothing(
+    fields: dict[str, Any], cause: r.Cause
+) -> None:
+    """Off-grid, out of bounds or unmirrored: no part of the frame is applied, the cause is named, the Top is
+    empty."""
     bench = Bench()
     bench.take(bench.market.snapshot(0))
     before = bench.row
@@ -136,12 +151,16 @@ def test_an_impossible_frame_makes_the_book_stale_and_changes_nothing(fields: di
     assert (1, {cause.name: 1}, 1) == (stats["dropped_stale"], stats["stales_by_cause"], stats["stales"])
 
 
-@pytest.mark.parametrize(("fields", "cause"), [
-    ({"hash_yes": b"\1" * 20, "hash_no": b"\2" * 20}, r.Cause.HASH_MISMATCH),
-    ({"best_bid_yes": 100, "best_bid_no": 100}, r.Cause.BBO_MISMATCH),
-])
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [
+        ({"hash_yes": b"\1" * 20, "hash_no": b"\2" * 20}, r.Cause.HASH_MISMATCH),
+        ({"best_bid_yes": 100, "best_bid_no": 100}, r.Cause.BBO_MISMATCH),
+    ],
+)
 def test_a_lasting_mismatch_makes_the_book_stale(fields: dict[str, Any], cause: r.Cause) -> None:
-    """A hash or best price that stays wrong for desync_ns_max of stream time ends trust; not a moment earlier."""
+    """A hash or best price that stays wrong for desync_ns_max of stream time ends trust; not a moment
+    earlier."""
     bench = Bench()
     bench.take(bench.market.snapshot(0))
     assert [("top", 3, OPEN)] == kinds(bench.take(bench.changed(**fields)))
@@ -175,7 +194,8 @@ def test_without_hashes_time_and_best_prices_prove() -> None:
 
 
 def test_old_and_superseded_frames_are_dropped_and_equal_ones_applied() -> None:
-    """Older than the snapshot: dropped. Same millisecond: applied. A pair no longer newest: dropped. A repeat: applied."""
+    """Older than the snapshot: dropped. Same millisecond: applied. A pair no longer newest: dropped. A
+    repeat: applied."""
     bench = Bench()
     old = bench.changed()
     equal = bench.changed()
@@ -204,7 +224,8 @@ def test_late_frames_do_not_roll_levels_back() -> None:
 
 
 def test_the_sisters_snapshot_is_compared_at_an_equal_time() -> None:
-    """Equal book: nothing changes. Different book in the same instant: mirror mismatch. A newer one: rebuilds."""
+    """Equal book: nothing changes. Different book in the same instant: mirror mismatch. A newer one:
+    rebuilds."""
     bench = Bench()
     market = bench.market
     bench.take(market.snapshot(0))
@@ -237,8 +258,11 @@ def test_a_finer_tick_moves_the_book_and_needs_a_new_proof() -> None:
     bench.take(market.snapshot(0))
     levels = bench.row["bids"]
     assert [("top", 3, OPEN), ("top", 3, OPEN)] == kinds(bench.all(market.change_tick(10)))
-    assert (levels, 10, {128: 0, 1024: 1}) == (bench.row["bids"], bench.row["grid"], {
-        size: used for size, (used, *_) in bench.fold.books.usage().items() if size < 16384})
+    assert (levels, 10, {128: 0, 1024: 1}) == (
+        bench.row["bids"],
+        bench.row["grid"],
+        {size: used for size, (used, *_) in bench.fold.books.usage().items() if size < 16384},
+    )
     assert [("top", 3, 0)] == kinds(bench.take(bench.changed()))
     bench.all(market.change_tick(100))
     assert [] == bench.take(stamped(market.instrument, flags=r.Flag.REPEAT))
@@ -269,9 +293,15 @@ def test_a_snapshot_of_many_runs_counts_at_its_last() -> None:
         fold.fold(market.instrument)
         for price in range(10, 4_000, 10):
             market.place(0, price, price * 1_000)
-    runs = [[stamped(x, source=s) for x in runs_of(m.snapshot(0, levels_per_run=56))] for s, m in enumerate(markets)]
+    runs = [
+        [stamped(x, source=s) for x in runs_of(m.snapshot(0, levels_per_run=56))]
+        for s, m in enumerate(markets)
+    ]
     mixed = [run for pair in zip(*runs, strict=False) for run in pair]
-    found = [kinds(fold.fold(run)) for run in [runs[0][0], *mixed, *runs[0][len(runs[1]):], *runs[1][len(runs[0]):]]]
+    found = [
+        kinds(fold.fold(run))
+        for run in [runs[0][0], *mixed, *runs[0][len(runs[1]) :], *runs[1][len(runs[0]) :]]
+    ]
     tops = [out for outs in found for out in outs]
     assert {("top", 1), ("top", 2)} == {out[:2] for out in tops}
     assert len(tops) == 2
@@ -283,7 +313,9 @@ def test_observers_see_the_newest_top_and_the_whole_ladder() -> None:
     """The shared row equals the emitted Top byte for byte, the shared ladder the book."""
     bench = Bench()
     bench.take(bench.market.snapshot(0))
-    assert bench.fold.source_in.push(stamped(bench.changed(), now_ns=bench.now_ns, seq=77, recv_ns=5, source_seq=6))
+    assert bench.fold.source_in.push(
+        stamped(bench.changed(), now_ns=bench.now_ns, seq=77, recv_ns=5, source_seq=6)
+    )
     assert 1 == bench.fold.books.poll(bench.fold.source, bench.fold.sink, 10)
     top = bench.fold.sink_out.read(1)
     assert (77, 5, 6) == (r.unpack(top).seq, r.unpack(top).recv_ns, r.unpack(top).source_seq)
@@ -295,7 +327,8 @@ def test_observers_see_the_newest_top_and_the_whole_ladder() -> None:
 
 @pytest.mark.parametrize("budget", [1, 3, 64])
 def test_a_slow_reader_changes_nothing(budget: int) -> None:
-    """With a sink of 128 slots that is emptied late, and any budget, the output is that of an endless sink."""
+    """With a sink of 128 slots that is emptied late, and any budget, the output is that of an endless
+    sink."""
     rng = random.Random(9)
     markets = [Market(row, rng, 100, HASHED) for row in range(1, 50)]
     stream = [m.instrument for m in markets] + [run for m in markets for run in runs_of(m.snapshot(0))]
@@ -320,7 +353,8 @@ def test_a_slow_reader_changes_nothing(budget: int) -> None:
 
 
 def test_unknown_rows_are_counted_and_other_records_pass_whole() -> None:
-    """A market record of no row is dropped and counted; a run of decisions passes as one run, bytes unchanged."""
+    """A market record of no row is dropped and counted; a run of decisions passes as one run, bytes
+    unchanged."""
     fold = Fold()
     assert [] == fold.fold(r.CODECS[r.Kind.DELTA].pack(instrument=5))
     assert [] == fold.fold(r.CODECS[r.Kind.DELTA].pack(instrument=5_000))
