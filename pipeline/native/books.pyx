@@ -4,7 +4,7 @@
 
 Reads `stream`, writes `tops`: a TOP after each market message that was taken, STALE when a book must not be
 trusted (and, cause NONE, when it is valid again), and in order every record that it does not consume.
-Consumed: SNAPSHOT, DELTA, TRADE_PRINT, TICK_STEP, BBO, repeated INSTRUMENT. A message that is dropped (old,
+Consumed: SNAPSHOT, DELTA, TRADE_PRINT, BBO, repeated INSTRUMENT. A message that is dropped (old,
 superseded, the book is stale, the row unknown) yields nothing and is counted. A GAP is passed on and not
 expanded: each stage does that in its own state.
 
@@ -278,7 +278,7 @@ cdef class Books:
         cdef uint32_t index
         if slot.kind == KIND_TICK:
             return on_tick(self, slot, sink)
-        if not sink.begin(parts if parts > 3 else 3):  # INSTRUMENT: itself, STALE, TOP
+        if not sink.begin(parts if parts > 3 else 3):  # INSTRUMENT and TICK_STEP: itself, STALE, TOP
             return False
         if slot.kind == KIND_DELTA:
             on_delta(self, source, at, parts, sink)

@@ -311,9 +311,13 @@ cdef bint take_tick(Books books, uint32_t number, BookRow* row, uint32_t step) n
 
 
 cdef void on_tick_step(Books books, const TickStepSlot* slot, Sink sink) noexcept nogil:
-    """A new legal spacing: the levels stay; open until a hash with the new tick or a snapshot proves it."""
+    """A new legal spacing: the levels stay; open until a hash with the new tick or a snapshot proves it.
+
+    The record is passed on before its Top: our orders must fit the new spacing.
+    """
     cdef uint32_t number = slot.instrument
     cdef BookRow* row = known_row(books, number)
+    pass_slot(books, <const Slot*>slot, sink)
     if row == NULL:
         return
     books.counters.tick_steps += 1

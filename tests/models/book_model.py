@@ -190,8 +190,9 @@ class BookModel:
         self.settle(head.instrument, book, head.now_ns)
 
     def on_tick_step(self, head: Any, slots: list[Any], run: bytes) -> None:
-        del slots, run
+        del slots
         book = self.known(head)
+        self.out.append(("pass", run))
         if book is None:
             return
         book.stream_tick = True
