@@ -30,6 +30,7 @@ from pipeline.sim.settings import TIERS, ExchangeSettings
 from pipeline.sim.track import LazyBook, Track
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 
+PLAYED_FRAMES_PER_S_MAX = 30_000  # no subscriber takes more; bounds what is rendered for speed max
 LIVE_MARKETS_MAX = 60  # markets times speed; more generated flow than that is rendered before the run
 ACCOUNT_NAME = "demo"
 Progress = Callable[[str, int, int], None]  # what, done, total
@@ -207,7 +208,7 @@ def _add_tracks(
 ) -> None:
     """Render what will be played; a market goes over to the engine when somebody trades in it."""
     until_ns = 1 << 62 if config.speed is None else int(config.seconds * config.speed * NS_PER_S)
-    frames_left = config.render_frames_max
+    frames_left = min(config.render_frames_max, int(config.seconds * PLAYED_FRAMES_PER_S_MAX))
     draw = random.Random(f"tracks:{config.seed}")
     for place, flow in enumerate(flows):
         track = Track(flow)
