@@ -63,9 +63,9 @@ class Detector:
             if book is None:
                 return _NOTHING
             self.tops_count += 1
-            is_priced = book.take(slot, offset)
+            changed = book.take(slot, offset)
             now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")
-            ideas = self._strategy.on_top(book, now_ns, is_priced=is_priced)
+            ideas = self._strategy.on_top(book, now_ns, changed)
             return self._render(ideas, slot, offset) if ideas else _NOTHING
         if kind == _TICK_KIND:
             now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")
@@ -140,9 +140,13 @@ class Detector:
         return self._books.get(row)
 
     @property
+    def rows_version(self) -> int:
+        """Return a number that grows whenever `watched_rows` may have changed."""
+        return self._strategy.version
+
     def watched_rows(self) -> list[int]:
-        """Return the rows that belong to a basket; `TOP` records of all others change nothing here."""
-        return list(self._books)
+        """Return the rows whose tops matter: those in a basket; all other tops may pass unseen."""
+        return [row for row, book in self._books.items() if book.watches]
 
     @property
     def watches(self) -> Sequence[Watch]:

@@ -61,6 +61,7 @@ class Supervisor:
         self._control_seq = 0
         self.spec: RunSpec | None = None
         self.clock = time.time_ns
+        self._stolen_before = _steal_ticks()
 
     @property
     def run_dir(self) -> Path:
@@ -92,6 +93,10 @@ class Supervisor:
         if self._memory is None:
             raise PipelineError("run.supervisor: the run has not started")
         return StatusView(self._memory.buffer(f"status.{lane}"))
+
+    def steal_ticks(self) -> int:
+        """Return the CPU time that was stolen from this machine since the start, in clock ticks."""
+        return _steal_ticks() - self._stolen_before
 
     def watch(self) -> None:
         """Raise when a lane died: the chain cannot go on without it."""
@@ -262,3 +267,9 @@ class Supervisor:
         if 1 < code < 8:
             problem.exit_code = code  # the lane's own verdict: config, environment, venue, data
         return problem
+
+
+def _steal_ticks() -> int:
+    with open("/proc/stat") as stat:
+        fields = stat.readline().split()
+    return int(fields[8]) if len(fields) > 8 else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pipeline.core.detector import Detector
 from pipeline.native.relay import Relay
-from pipeline.records import SLOT_BYTES, Kind, kind_of
+from pipeline.records import SLOT_BYTES, Kind
 from pipeline.native.stamps import Stamps
 from pipeline.stages.stage import Clock, Counts
 
@@ -27,7 +27,7 @@ class DetectStage:
         self.detector = detector
         self._relay = relay
         self._rows_max = rows_max
-        self._rows: list[int] = []
+        self._rows_version = -1
         self._clock = clock
         self._counts = counts
         self._stamps = stamps
@@ -53,15 +53,13 @@ class DetectStage:
                 seq = int.from_bytes(record[at : at + 8], "little")
                 self._stamps.mark(seq, seq + 1, self._clock())
                 self._counts.add("ideas", 1)
-            if kind_of(record, at) != Kind.TOP:
-                self._watch_rows()
+        if self.detector.rows_version != self._rows_version:
+            self._watch_rows()
 
     def _watch_rows(self) -> None:
         """When a basket was built or dropped, tell the native filter which rows matter now."""
-        rows = self.detector.watched_rows
-        if rows != self._rows:
-            self._rows = rows
-            self._relay.want_rows(rows, self._rows_max)
+        self._rows_version = self.detector.rows_version
+        self._relay.want_rows(self.detector.watched_rows(), self._rows_max)
 
     def close(self) -> None:
         """Nothing is held here."""
