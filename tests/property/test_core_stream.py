@@ -188,8 +188,9 @@ def test_I1_worst_case_stays_within_every_limit(seed: int) -> None:  # noqa: N80
             for row in rows:
                 held = positions.worst_loss_row(row) + reservations.row(row)
                 assert held <= LIMITS["market_usd_micro_max"]
-        free = facts.gate.collateral.free(positions.cash_usd_micro, reservations.usd_micro)
-        assert free >= -2_000 * MICRO
+            members = {row: facts.instruments.rows[row] for row in rows}
+            assert facts.gate.event_exposure(members) <= LIMITS["event_usd_micro_max"]
+        assert reservations.usd_micro <= 2_000 * MICRO + positions.cash_usd_micro  # what we really own
 
 
 def digest(seed: int) -> str:
