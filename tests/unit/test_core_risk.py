@@ -50,6 +50,7 @@ def changed(**values: Any) -> Proposal:
 
 
 def test_gate_takes_a_good_proposal() -> None:
+    """Everything in order: taken."""
     assert Verdict(Cause.TAKEN, 0, 0) == gate().check(proposal())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -25,7 +26,6 @@ from tests.models.core_rig import (
     tick,
     top,
 )
-import itertools
 
 S = OrderState
 
@@ -162,7 +162,7 @@ def test_taker_delay_lengthens_the_timeout() -> None:
 
 
 def test_FL06_fills_of_strangers_wait() -> None:  # noqa: N802
-    """A fill that names only a hash we never heard waits, blocks its market, is booked with the SENT report."""
+    """A fill that names only a hash we never heard waits, blocks its market, is booked when SENT names it."""
     rig, intents = bought()
     early = fill(intents[0], 50 * MICRO, 1, order_no=0)
     rig.feed(early, early)
