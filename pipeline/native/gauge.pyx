@@ -80,7 +80,7 @@ def send(Sink sink not None, uint64_t count, uint32_t batch, int64_t pace_ns=0):
         while index < count:
             size = <uint32_t>min(<uint64_t>batch, count - index)
             if pace_ns:
-                due += pace_ns
+                due = max(due, now_mono() - pace_ns) + pace_ns  # late: go on from now, never in a burst
                 while now_mono() < due:
                     relax()
                 stamp = now_mono()
