@@ -27,13 +27,14 @@ cdef class Source:
 
         A run is never split: it is returned whole even when that exceeds `slots_max`.
         """
-        cdef uint64_t count = self.available(), taken = 0, index
+        cdef uint64_t count = self.available(), taken = 0, index, rest
         cdef const Slot* slot
         while taken < count:
             slot = self.at(taken)
-            if taken and taken + slot.parts > <uint64_t>slots_max:
+            rest = slot.parts - slot.part if slot.parts > slot.part else 1  # a reader may start inside a run
+            if taken and taken + rest > <uint64_t>slots_max:
                 break
-            taken += slot.parts if slot.parts else 1
+            taken = min(taken + rest, count)
             if taken >= <uint64_t>slots_max:
                 break
         if taken == 0:

@@ -98,6 +98,8 @@ cdef class LogWriter(Sink):
             self._raise(segment_extend(self.path, first, self.current.slots), first)
             segment_close(&self.current)
             self._raise(segment_open(&self.current, self.path, first, self.name_hash, True), first)
+        if damage.good < self.current.slots:  # PAD fills the end of a full file or is not there
+            damage.good = segment_data_end(&self.current, damage.good)
         self.end_offset = damage.good
         # nothing of an earlier writer may ever look like a record of ours
         memset(segment_slot(&self.current, damage.good), 0, (self.current.slots - damage.good) * SLOT_BYTES)
@@ -322,16 +324,18 @@ cdef class LogReader(Source):
             if published > self.current.present or published < self.offset:
                 return self._fail(SEGMENT_PUBLISHED if published > self.current.slots or published < self.offset
                                   else SEGMENT_SHORT, self.current.first + self.offset)
-            end = segment_data_end(&self.current) if published == self.current.slots else published
+            end = published
+            damage.problem = SEGMENT_OK
             if self.is_verifying and published > self.offset:
                 damage = segment_scan(&self.current, self.offset, published)
-                if damage.problem != SEGMENT_OK:
-                    if damage.good == self.offset:
-                        return self._fail(damage.problem, self.current.first + damage.bad)
-                    end = min(end, damage.good)
+                end = damage.good
+            if published == self.current.slots:
+                end = segment_data_end(&self.current, end)
             if end > self.offset:
                 self.limit = end
                 return end - self.offset
+            if damage.problem != SEGMENT_OK:
+                return self._fail(damage.problem, self.current.first + damage.bad)
             if not self._roll():
                 return 0
 

@@ -49,7 +49,7 @@ cdef int segment_create(const char* directory, uint64_t first, uint64_t slots, u
 cdef void segment_close(Segment* segment) noexcept nogil
 cdef int segment_extend(const char* directory, uint64_t first, uint64_t slots) noexcept nogil
 cdef void segment_populate(Segment* segment, uint64_t start, uint64_t bytes, bint writable) noexcept nogil
-cdef uint64_t segment_data_end(const Segment* segment) noexcept nogil  # offset where the PAD of a full file begins
+cdef uint64_t segment_data_end(const Segment* segment, uint64_t end) noexcept nogil  # `end` less the PAD before it
 cdef Damage segment_scan(const Segment* segment, uint64_t start, uint64_t stop) noexcept nogil
 cdef str problem_text(int problem)
 cdef uint64_t log_name_hash(str name)

@@ -133,9 +133,9 @@ cdef void segment_populate(Segment* segment, uint64_t start, uint64_t bytes, bin
         pm_segment_populate(segment.base + start, min(bytes, segment.bytes - start), writable)
 
 
-cdef uint64_t segment_data_end(const Segment* segment) noexcept nogil:
-    cdef uint64_t end = segment.slots, limit = segment.slots - (RUN_SLOTS_MAX - 1)
-    while end > limit and segment_slot(segment, end - 1).kind == KIND_PAD:
+cdef uint64_t segment_data_end(const Segment* segment, uint64_t end) noexcept nogil:
+    """Return `end` less the PAD slots before it."""
+    while end and segment_slot(segment, end - 1).kind == KIND_PAD:
         end -= 1
     return end
 

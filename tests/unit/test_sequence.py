@@ -127,8 +127,8 @@ def test_feeds_wait_for_the_book_and_reports_do_not(tmp_path: Path) -> None:
 def test_a_segment_begins_with_every_row(tmp_path: Path) -> None:
     """Each segment but the first starts with all instrument rows, flagged, before any other record."""
     sequencer, (_, feed), log = make(tmp_path)
-    for row in (3, 1, 2):
-        assert feed.push(r.CODECS[r.Kind.INSTRUMENT].pack(instrument=row, source=1, source_seq=10 - row if row == 3 else 20 - row))
+    for number, row in enumerate((3, 1, 2), 1):
+        assert feed.push(r.CODECS[r.Kind.INSTRUMENT].pack(instrument=row, source=1, source_seq=number))
     for number in range(100, 300):
         assert feed.push(delta(1, number)) or sequencer.turn(START_NS, 10**9, 1000) and feed.push(delta(1, number))
     sequencer.turn(START_NS, 10**9, 1000)
