@@ -60,13 +60,14 @@ def explain(state_dir: Path, logs: Logs, items: Sequence[Untaken]) -> None:
         for row in (row for condition in conditions for row in logs.rows_of.get(condition, ())):
             seen.setdefault(row, []).append(one)
     if seen:
-        _refold(state_dir, max(logs.instruments) + 1, seen)
+        _refold(state_dir, logs, seen)
     for one in watched:
         one.item.reason = one.reason()
 
 
-def _refold(state_dir: Path, rows_max: int, seen: dict[int, list[_Seen]]) -> None:
+def _refold(state_dir: Path, logs: Logs, seen: dict[int, list[_Seen]]) -> None:
     """Run the whole stream through book and detect, looking on at the rows in `seen`."""
+    rows_max = max(logs.instruments) + 1
     blocks = ladder_blocks(Shm())
     books = Books(rows_max, bytearray(arena_bytes(blocks)), bytearray(rows_bytes(rows_max)), blocks)
     memory = bytearray(Ring.bytes_for(RING_SLOTS))
@@ -74,17 +75,16 @@ def _refold(state_dir: Path, rows_max: int, seen: dict[int, list[_Seen]]) -> Non
     writer, reader = Writer(memory), Reader(memory)
     source = LogReader(state_dir / "logs" / "stream", "stream", 0)
     wanted, detector = Filter(reader, WANTED), Detector()
-    wanted.want_rows((), rows_max)
-    version = -1
+    # what may be in a basket: rows of events, and conditions with two books
+    wanted.want_rows(
+        [row for rows in logs.rows_of.values() for row in rows if logs.instruments[row].event or len(rows) > 1],
+        rows_max)
     try:
         while True:
             done = books.poll(source, writer, BUDGET)
             data = wanted.read(BUDGET)
             for at in range(0, len(data), SLOT_BYTES):
                 _look(detector, data, at, seen)
-            if version != detector.rows_version:
-                version = detector.rows_version
-                wanted.want_rows(detector.watched_rows(), rows_max)
             if not done and not data:
                 return
     finally:
@@ -105,8 +105,7 @@ def _look(detector: Detector, data: bytes, at: int, seen: dict[int, list[_Seen]]
         return
     before = detector.counts
     ideas = detector.on_record(data, at)
-    book = detector.book(row)
-    totals = [watch.total for watch, _ in book.watches] if book is not None else []
+    totals = [watch.total for watch in detector.watches if any(leg[0] == row for leg in watch.basket.legs)]
     refused = {
         name.removeprefix("refused_"): count - before.get(name, 0)
         for name, count in detector.counts.items() if name.startswith("refused_")}
