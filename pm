@@ -5,6 +5,7 @@
 #   ./pm COMMAND ...                              runs pm-pipeline COMMAND ...
 #   ./pm test [--tier commit|gate|soak] [ARG...]  runs the test suite; other arguments go to pytest
 #
+# PM_PYTHON=python3.12 chooses the interpreter of the first start.
 # Exit 4: this machine lacks something; the line printed says what to run.
 set -eu
 
@@ -115,6 +116,7 @@ run() {
 keep_for_rebuild() {
     built=$("$python" -c 'import setuptools.dist as d; c = d.Distribution().get_command_obj("build")
 c.ensure_finalized(); print(c.build_platlib)' 2>/dev/null) || return 0
+    [ -n "$built" ] || return 0
     mkdir -p "$built"
     find pipeline -name '*.so' -exec cp -p --parents {} "$built" \; || true
 }

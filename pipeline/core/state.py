@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import astuple
 from typing import Any
 
-from pipeline.core.fills import FillIndex, Quarantine
+from pipeline.core.fills import Change, FillIndex, Quarantine
 from pipeline.core.instruments import Instruments
 from pipeline.core.limits import NO_LIMITS, Limits, limits_of
 from pipeline.core.order import NO_HASH, Group, Order
@@ -155,7 +155,9 @@ class TraderState:
         """Apply a fill of a known order: side and token from our own record of it (FL05)."""
         sign = self.fills.apply(
             record.trade_id + order.order_no.to_bytes(8, "big"), record.status, order.order_no)
-        if not sign:
+        if sign == Change.VOID:
+            self.orders.on_void(order, record.size_micro)
+        if sign not in (Change.BOOK, Change.REVERSE):
             return
         usd_micro = record.usd_micro
         if (record.outcome, record.side) != (order.outcome, order.side):

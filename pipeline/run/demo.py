@@ -215,5 +215,5 @@ class _Demo:
         """Everything that the exchange wrote was taken in, and the core has read it all."""
         status = self._need_exchange().control("GET", "/control/status")
         numbers = sums(self._need_supervisor())
-        return bool(status["frames_queued"] == status["frames_accepted"] and numbers["frames_taken"] >= (
-            status.get("market_frames_accepted", 0)) and numbers["is_idle"])
+        return bool(
+            status["frames_queued"] == status["frames_accepted"] == numbers["frames_taken"] and numbers["is_idle"])

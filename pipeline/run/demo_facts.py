@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from pipeline.run.demo import DemoOptions
 
 #: How a frame can end on our side; together they are all frames that we were handed.
-TAKEN = ("frames", "frames_unknown_token", "frames_ignored", "frames_rejected", "frames_lost", "pongs")
+TAKEN = (
+    "frames", "frames_unknown_token", "frames_ignored", "frames_rejected", "frames_lost", "pongs",
+    "user_frames", "user_repeats", "user_pongs",
+)
 
 
 def counters_by_lane(supervisor: Supervisor) -> dict[str, dict[str, int]]:

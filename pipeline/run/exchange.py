@@ -45,7 +45,8 @@ class ExchangeProcess:
 
     @property
     def api_file(self) -> Path:
-        return self.directory / "api.json"
+        """The API key in the form that the pipeline reads; made by `start`."""
+        return self.directory / "api-key.json"
 
     @property
     def key_file(self) -> Path:
@@ -68,12 +69,24 @@ class ExchangeProcess:
             elif event.get("event") == "ready":
                 self.urls = event["urls"]
                 self._token = (self.directory / "control.token").read_text()
+                self._write_api_file()
                 return
 
     def account(self) -> dict[str, Any]:
         """Return address, wallet and signature type of the demo account."""
-        found = json.loads(self.api_file.read_text())
+        found = self._account_file()
         return {name: found[name] for name in ("address", "wallet", "signature_type")}
+
+    def _account_file(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.directory / "api.json").read_text())
+        return found
+
+    def _write_api_file(self) -> None:
+        found = self._account_file()
+        descriptor = os.open(self.api_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w") as file:
+            json.dump({
+                "api_key": found["apiKey"], "secret": found["secret"], "passphrase": found["passphrase"]}, file)
 
     def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the control port; raises VenueError when the exchange does not answer."""

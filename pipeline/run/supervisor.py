@@ -155,8 +155,9 @@ class Supervisor:
         self._forget_old_runs(run_dir.parent)
         files = self._copy_config(run_dir)
         for log in wiring.LOGS:
-            LogWriter(
-                self.state_dir / "logs" / log, log, self.config.shm.log_segment_slots, salt_epoch=generation).close()
+            directory = self.state_dir / "logs" / log
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            LogWriter(directory, log, self.config.shm.log_segment_slots, salt_epoch=generation).close()
         self._make_memory(generation)
         for lane in self.lanes:
             if any(wiring.WIRES[wiring.split_name(stage)[0]].has_sockets for stage in lane.stages):

@@ -1,9 +1,9 @@
 """The exchange as a process: `python -m pipeline.sim.process --config FILE`.
 
 Reads a JSON object: `run_dir` (made when missing), `host` (127.0.0.1), `ports` {"clob", "clob_tls",
-"gamma", "gamma_tls", "control"; 0 or absent = free}, `cpu` (pin to it), and the keys of
-`ScenarioConfig`. Writes JSON lines to stdout: {"event": "progress"…}, one {"event": "ready", urls,
-files}, one {"event": "done"}; and in `run_dir`: `ready.json`, `ca.pem`, `key.hex` and `api.json`
+"gamma", "gamma_tls", "control"; 0 or absent = free}, `cpu` (pin to it), `die_with_parent` (false), and
+the keys of `ScenarioConfig`. Writes JSON lines to stdout: {"event": "progress"…}, {"event": "ready", urls,
+ca, run_dir}, {"event": "done"}; and in `run_dir`: `ready.json`, `ca.pem`, `key.hex` and `api.json`
 (mode 0600), `control.token` (0600), `report.json`. SIGTERM or SIGINT ends it cleanly with exit 0.
 """
 
@@ -15,6 +15,7 @@ import os
 import secrets
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ DRAIN_S = 5.0
 
 
 def say(event: str, **values: Any) -> None:
-    """Write one JSON line to stdout."""
-    sys.stdout.buffer.write(orjson.dumps({"event": event, **values}) + b"\n")
-    sys.stdout.buffer.flush()
+    """Write one JSON line to stdout; a reader that is gone is no reason to fail."""
+    with suppress(BrokenPipeError):
+        sys.stdout.buffer.write(orjson.dumps({"event": event, **values}) + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -101,19 +103,27 @@ def run(raw: dict[str, Any]) -> int:
         signal.signal(number, lambda received, _: stops.append(received))
     directory = Path(raw.pop("run_dir"))
     host, ports, cpu = str(raw.pop("host", "127.0.0.1")), dict(raw.pop("ports", {})), raw.pop("cpu", None)
+    dies_with_parent = bool(raw.pop("die_with_parent", False))
     config = ScenarioConfig.parse(raw)
     directory.mkdir(parents=True, exist_ok=True)
     if cpu is not None:
         _pin(int(cpu))
     certificates.make(directory)
     clock = Clock()
+    parent = os.getppid()
+
+    def progress(what: str, done: int, total: int) -> None:
+        say("progress", what=what, done=done, total=total)
+        if stops:
+            raise SystemExit(0)
+
     holder: list[Server] = []
     scenario = build(
         config,
         clock.now_ns(),
         lambda socket, data, frames: holder[0].write(socket, data, frames),  # noqa: PLW0108 - made below
         lambda: holder[0].backlog_bytes(),  # noqa: PLW0108 - as above
-        lambda what, done, total: say("progress", what=what, done=done, total=total),
+        progress,
     )
     server = Server(scenario.exchange, clock)
     holder.append(server)
@@ -128,7 +138,7 @@ def run(raw: dict[str, Any]) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     say("ready", **ready)
-    server.run(scenario.pump, lambda: bool(stops))
+    server.run(scenario.pump, lambda: bool(stops) or (dies_with_parent and os.getppid() != parent))
     scenario.stop_flow(clock.now_ns())
     server.flush()
     is_drained = server.drain(DRAIN_S)

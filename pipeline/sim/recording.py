@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import zstandard
@@ -22,8 +21,7 @@ LINE_BYTES_MAX = 16 * 1024 * 1024
 GAP_MS_MAX = 200  # frames without a receive time follow their venue timestamps, gaps cut to this
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedFrame:
+class RecordedFrame(NamedTuple):
     """One line of a recording. `t_ns` is None where the source had no receive time."""
 
     t_ns: int | None

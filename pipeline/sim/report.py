@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.sim.book import Order
-from pipeline.sim.engine import Trade
-from pipeline.sim.exchange import OrderArrival
 from pipeline.sim.market import Market
 from pipeline.sim.scenario import Scenario
+from pipeline.sim.trades import OrderArrival, Trade
 
 VERSION = 1
 

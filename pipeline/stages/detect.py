@@ -11,12 +11,14 @@ from pipeline.native.relay import Relay
 from pipeline.records import SLOT_BYTES, Kind
 from pipeline.native.stamps import Stamps
 from pipeline.stages.stage import Clock, Counts
+from pipeline.units import NS_PER_MS
 
 #: What the strategies see; of TOP only the rows of a basket (`want_rows`).
 WANTED = (
     Kind.TOP, Kind.INSTRUMENT, Kind.CONFIG, Kind.FILL, Kind.REPORT, Kind.TICK, Kind.RESOLVED, Kind.STALE,
     Kind.GAP, Kind.HALT, Kind.RESUME,
 )
+TELL_NS = 250 * NS_PER_MS
 
 
 class DetectStage:
@@ -31,6 +33,7 @@ class DetectStage:
         self._clock = clock
         self._counts = counts
         self._stamps = stamps
+        self._told_ns = 0
         relay.want_rows((), rows_max)
 
     def poll(self, budget: int) -> int:
@@ -43,8 +46,16 @@ class DetectStage:
                 break
             self._decide(record)
         if done:
-            self._counts.put("detect_passed", self._relay.passed_count)
+            self._tell()
         return done
+
+    def _tell(self) -> None:
+        """Put the detector's own counters on the status page, now and then: they say why nothing trades."""
+        now_ns = self._clock()
+        if now_ns - self._told_ns >= TELL_NS:
+            self._told_ns = now_ns
+            for name, count in self.detector.counts.items():
+                self._counts.put(f"detect_{name}", count)
 
     def _decide(self, record: bytes) -> None:
         for at in range(0, len(record), SLOT_BYTES):

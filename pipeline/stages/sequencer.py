@@ -52,7 +52,9 @@ class SequencerStage:
             return done
         if now_ns - self._ticked_ns >= IDLE_TICK_NS:
             self._ticked_ns = now_ns
-            return int(self._native.idle_tick(now_ns))
+            ticked = int(self._native.idle_tick(now_ns))
+            self._counts.put("sequencer_position", self._native.position)
+            return ticked
         self._log.prepare_next()
         return 0
 

@@ -256,7 +256,7 @@ def test_partial_loss_bounds_every_fill_pattern(seed: int) -> None:
     bound = partial_loss_usd_micro_max(legs, orders, size, is_exclusive_no=is_no)
     patterns = [[Fraction(order.size_micro * bit) for bit, order in zip(bits, orders, strict=True)]
                 for bits in itertools.product((0, 1), repeat=len(orders))]
-    for _ in range(40):
+    for _ in range(15):
         patterns.append([Fraction(rng.randint(0, order.size_micro)) for order in orders])
     for filled in patterns:
         assert loss(legs, orders, filled, is_no) <= bound

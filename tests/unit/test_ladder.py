@@ -40,7 +40,11 @@ def test_ladder_equals_a_dict(seed: int) -> None:
             assert ladder.refine(finer)
             model.grid = finer
         side, price = rng.randrange(2), model.grid * rng.randrange(1, 10_000 // model.grid)
-        size = rng.choice((0, 0, 1, 10**15, rng.randrange(1, 10**9))) if price in model.sides[side] else 1 + rng.randrange(10**9)
+        size = (
+            rng.choice((0, 0, 1, 10**15, rng.randrange(1, 10**9)))
+            if price in model.sides[side]
+            else 1 + rng.randrange(10**9)
+        )
         ladder.set(side, price, size)
         model.set(side, price, size)
         assert size == ladder.size(side, price)
@@ -67,7 +71,9 @@ def test_full_ladder_and_its_edges(step: int, capacity: int) -> None:
     assert ([(step, step)], [(10_000 - step, 10_000 - step)]) == (ladder.levels(0), ladder.levels(1))
 
 
-@pytest.mark.parametrize(("side", "price", "size"), [(0, 0, 1), (0, 10_000, 1), (1, 150, 1), (2, 100, 1), (0, 100, -1)])
+@pytest.mark.parametrize(
+    ("side", "price", "size"), [(0, 0, 1), (0, 10_000, 1), (1, 150, 1), (2, 100, 1), (0, 100, -1)]
+)
 def test_a_level_off_the_grid_is_refused(side: int, price: int, size: int) -> None:
     """Nothing outside (0, 1), between two ticks or below zero can be set."""
     with pytest.raises(ValueError, match="expected a price on the grid 100"):
@@ -110,7 +116,7 @@ def test_rows_are_numpy_visible() -> None:
         observer.read(3)
     with pytest.raises(LayoutError, match="no rows of this layout"):
         Rows(bytearray(rows_bytes(3)))
-    slots = np.frombuffer(buffer, np.uint8)[64 + 2176 + 128: 64 + 2 * 2176].view(DTYPES[Kind.TOP])
+    slots = np.frombuffer(buffer, np.uint8)[64 + 2176 + 128 : 64 + 2 * 2176].view(DTYPES[Kind.TOP])
     assert sorted(1001 + n for n in range(8)) == sorted(int(s) for s in slots["seq"])
 
 
@@ -130,7 +136,8 @@ while not memory[-1]:
 
 
 def test_a_row_is_never_torn(tmp_path: Path) -> None:
-    """A process publishes without pause; every copy that another takes is one whole slot (500 k here, 10 M in the gate)."""
+    """A process publishes without pause; every copy that another takes is one whole slot (500 k here, 10 M
+    in the gate)."""
     path, reads = tmp_path / "rows", scaled(500_000, 10_000_000)
     path.write_bytes(bytes(rows_bytes(2) + 8))
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
