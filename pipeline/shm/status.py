@@ -119,7 +119,7 @@ class StatusPage:
         raw = name.encode()
         if not 0 < len(raw) <= name_bytes:
             raise InvariantError(f"shm.status: a {what} name of 1..{name_bytes} bytes expected, was {name!r}")
-        (count,) = _WORD.unpack_from(self._page, count_at)
+        count: int = _WORD.unpack_from(self._page, count_at)[0]
         for index in range(count):
             offset = first + index * stride
             if bytes(self._page[offset:offset + name_bytes]).rstrip(b"\0") == raw:

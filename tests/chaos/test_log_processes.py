@@ -27,6 +27,7 @@ def place():
         yield Path(name)
 
 
+@pytest.mark.timeout(3_700)  # the gate figure takes long; the ends have a deadline of their own
 def test_exactly_once_between_pinned_processes(place, capsys):
     """10 M messages (gate: 1 G), >= 1,000 segments, every byte compared: 0 lost, doubled, reordered."""
     consumer_cpu, producer_cpu = channels.cpus()

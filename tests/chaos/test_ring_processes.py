@@ -35,6 +35,7 @@ def segment():
         memory.unlink(one.name)
 
 
+@pytest.mark.timeout(3_700)  # the gate figure takes long; the ends have a deadline of their own
 def test_exactly_once_between_pinned_processes(segment, capsys):
     """10 M messages (gate: 1 G), every byte compared: 0 lost, doubled, reordered; full, empty >= 1,000."""
     name = segment(256, 2**63 - 1_000).name

@@ -124,7 +124,7 @@ def test_a_damaged_middle_is_refused_by_writer_and_reader(place):
 
 
 def test_verify_shows_what_is_proven_and_changes_nothing(place):
-    """Whole, cut, damaged and missing logs: how far it is right, what is wrong, and not one byte is touched."""
+    """Whole, cut, damaged, missing logs: how far it is right, what is wrong, and not one byte is touched."""
     model, writer = fill(place, 6, 150)
     position = writer.position
     writer.close()
