@@ -31,8 +31,9 @@ def segment():
 
     yield make
     for one in made:
+        memory.unlink(one.name)  # first: a failed test may still hold a view
+    for one in made:
         one.close()
-        memory.unlink(one.name)
 
 
 @pytest.mark.timeout(3_700)  # the gate figure takes long; the ends have a deadline of their own
