@@ -5,6 +5,7 @@
 #   ./pm COMMAND ...                              runs pm-pipeline COMMAND ...
 #   ./pm test [--tier commit|gate|soak] [ARG...]  runs the test suite; other arguments go to pytest
 #
+# PM_PYTHON=python3.12 chooses the interpreter of the first start.
 # Exit 4: this machine lacks something; the line printed says what to run.
 set -eu
 
@@ -110,7 +111,18 @@ run() {
     fail 4 "$what failed (all of it: $log); mend that and start again: nothing half installed is used"
 }
 
+# An editable install builds in a folder that it throws away; with the modules put where `build_ext` looks for its
+# last result, a later change rebuilds what changed and not all.
+keep_for_rebuild() {
+    built=$("$python" -c 'import setuptools.dist as d; c = d.Distribution().get_command_obj("build")
+c.ensure_finalized(); print(c.build_platlib)' 2>/dev/null) || return 0
+    [ -n "$built" ] || return 0
+    mkdir -p "$built"
+    find pipeline -name '*.so' -exec cp -p --parents {} "$built" \; || true
+}
+
 install() {
+    CFLAGS="${CFLAGS:-} -g0"; export CFLAGS   # debug symbols take a third of the build and nobody reads them here
     [ -w "$root" ] || fail 4 "$root is not writable; run ./pm from a copy that you own"
     if ! { [ -x "$python" ] && current dependencies; }; then
         need_machine
@@ -128,6 +140,7 @@ install() {
         say "building the native modules and installing the project (once, about two minutes)"
         run "installing the project" "$python" -m pip install --disable-pip-version-check --no-input \
             --no-build-isolation --no-deps --no-index -e .
+        keep_for_rebuild
         stamp_native >"$venv/stamp-native"
         stamp_project >"$venv/stamp-project"
     elif ! current native; then

@@ -7,53 +7,105 @@ run; the docs' numbers are read from there and a test compares them.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 RESULTS = Path(__file__).with_name("results")
 
 
-def percentiles(samples_ns: Sequence[int]) -> dict[str, int]:
+def percentiles(samples_ns: Sequence[int] | np.ndarray) -> dict[str, int]:
     """Return p50, p99, p99.9, max and count of samples in ns (nearest rank)."""
-    ordered = sorted(samples_ns)
-    if not ordered:
+    ordered = np.sort(np.asarray(samples_ns, dtype=np.int64))
+    count = len(ordered)
+    if not count:
         return {"p50": 0, "p99": 0, "p999": 0, "max": 0, "count": 0}
 
     def rank(per_mille: int) -> int:
-        return ordered[min(len(ordered) - 1, len(ordered) * per_mille // 1000)]
+        return int(ordered[min(count - 1, count * per_mille // 1000)])
 
-    return {"p50": rank(500), "p99": rank(990), "p999": rank(999), "max": ordered[-1], "count": len(ordered)}
+    return {"p50": rank(500), "p99": rank(990), "p999": rank(999), "max": int(ordered[-1]), "count": count}
 
 
-def rate_stats(rates_per_s: Sequence[float]) -> dict[str, float]:
+def samples(count: int) -> np.ndarray:
+    """Return room for `count` latencies in ns, with every page already touched."""
+    return np.full(count, -1, dtype=np.int64)
+
+
+def rate_stats(rates_per_s: Sequence[float]) -> dict[str, int]:
     """Return minimum, median and maximum of a handful of whole runs."""
     ordered = sorted(rates_per_s)
-    return {"min": ordered[0], "median": ordered[len(ordered) // 2], "max": ordered[-1], "runs": len(ordered)}
+    low, middle, high = (round(rate) for rate in (ordered[0], ordered[len(ordered) // 2], ordered[-1]))
+    return {"min": low, "median": middle, "max": high, "runs": len(ordered)}
 
 
-def time_batches(work: Callable[[], int], runs: int) -> tuple[list[float], int]:
-    """Run `work` (returns how many items it did) `runs` times; return items/s of each run and the total."""
-    rates, total = [], 0
-    for _ in range(runs):
-        started_ns = time.perf_counter_ns()
-        count = work()
-        rates.append(count / ((time.perf_counter_ns() - started_ns) / 1e9))
-        total += count
-    return rates, total
+def rate_of(count: int, elapsed_ns: int) -> float:
+    """Return items a second."""
+    return count * 1e9 / max(1, elapsed_ns)
+
+
+def ns_each(count: int, elapsed_ns: int) -> float:
+    """Return ns an item, to a tenth."""
+    return round(elapsed_ns / max(1, count), 1)
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the middle of a handful of runs (the upper one of an even count)."""
+    return sorted(values)[len(values) // 2]
+
+
+def checked(what: str, found: Sequence[object]) -> object:
+    """Return what every run computed; a run that differs ends the benchmark, its times mean nothing."""
+    if any(value != found[0] for value in found):
+        raise SystemExit(f"bench: {what} expected to be the same in every run, was {list(found)}")
+    return found[0]
+
+
+def best_cpus(count: int) -> list[int]:
+    """Return `count` CPUs we may run on, distinct as long as there are enough."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return [allowed[place % len(allowed)] for place in range(count)]
+
+
+@contextmanager
+def pinned(cpu: int) -> Iterator[None]:
+    """Run on one CPU, then on those of before."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def quiet_heap() -> Iterator[None]:
+    """Keep the garbage collector away, as a lane does."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def clock_cost_ns() -> int:
     """Return the median cost of one clock reading, which single-shot latencies contain once."""
-    samples = []
+    found = []
     for _ in range(1_001):
         first = time.perf_counter_ns()
-        samples.append(time.perf_counter_ns() - first)
-    return sorted(samples)[500]
+        found.append(time.perf_counter_ns() - first)
+    return sorted(found)[500]
 
 
 def steal_ticks() -> int:
@@ -77,11 +129,20 @@ def machine() -> dict[str, Any]:
     }
 
 
+_STOLEN_BEFORE = steal_ticks()
+
+
+def conditions() -> dict[str, Any]:
+    """Say how busy the machine was: load of the last minute, and CPU time that its host took from it."""
+    stolen_ms = (steal_ticks() - _STOLEN_BEFORE) * 1000 // os.sysconf("SC_CLK_TCK")
+    return {"load_1m": round(os.getloadavg()[0], 2), "steal_ms": stolen_ms}
+
+
 def record(name: str, command: str, figures: dict[str, Any], is_smoke: bool) -> dict[str, Any]:
     """Print the figures and, unless it was a smoke run, keep them as the newest result."""
     result = {
         "name": name, "command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(),
-        "figures": figures,
+        "conditions": conditions(), "figures": figures,
     }
     print(json.dumps(result, indent=1))
     if not is_smoke:

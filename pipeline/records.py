@@ -532,7 +532,8 @@ class Codec:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.at: dict[str, int] = {}
-        self._defaults: dict[str, object] = {}
+        self._places: dict[str, tuple[int, int]] = {}  # field -> first place in the struct, places
+        self._template: list[Any] = []
         code, parts, names, place = "<", [], [], 0
         for field in HEADER + _PAYLOADS[kind.name.lower()]:
             name, form = field[0], field[1]
@@ -541,17 +542,20 @@ class Codec:
             if form.startswith("S"):
                 code, width = code + f"{form[1:]}s", 1
                 parts.append(f"t[{place}].rstrip(b'\\0')")
-                self._defaults[name] = b""
+                self._template.append(b"")
             elif form == "u1" and count > 1:
                 code, width = code + f"{count}s", 1
                 parts.append(f"t[{place}]")
-                self._defaults[name] = bytes(count)
+                self._template.append(bytes(count))
             else:
                 code, width = code + f"{count}{_CODES[form]}", count
                 parts.append(f"t[{place}]" if count == 1 else f"t[{place}:{place + count}]")
-                self._defaults[name] = 0 if count == 1 else (0,) * count
+                self._template += [0] * count
             names.append(name)
+            self._places[name] = (place, width)
             place += width
+        self._template[self.at["kind"]] = int(kind)
+        self._template[self.at["parts"]] = 1
         self.struct = struct.Struct(code)
         self.names = tuple(names)
         self.tuple_type: Any = collections.namedtuple(kind.name.title().replace("_", ""), names)  # type: ignore[misc]
@@ -565,19 +569,19 @@ class Codec:
 
     def pack(self, **fields: Any) -> bytes:
         """Return the 256 bytes of a record; `kind` is set, `parts` defaults to 1, all else to zero."""
-        unknown = fields.keys() - self._defaults.keys()
-        if unknown:
-            raise InvariantError(f"records: {self.kind.name} has no field {sorted(unknown)}")
-        values: list[Any] = []
-        for name, default in self._defaults.items():
-            value = fields.get(name, default)
-            if isinstance(default, tuple):
-                values.extend(value)
-                values.extend(default[len(value):])
-            else:
-                values.append(value)
-        values[self.at["kind"]] = int(self.kind)
-        values[self.at["parts"]] = fields.get("parts", 1)
+        values = self._template.copy()
+        try:
+            for name, value in fields.items():
+                place, width = self._places[name]
+                if width == 1:
+                    values[place] = value
+                elif len(value) > width:
+                    raise InvariantError(f"records: {self.kind.name}.{name} holds {width} values, was {len(value)}")
+                else:
+                    values[place : place + len(value)] = value
+        except KeyError:
+            unknown = sorted(fields.keys() - self._places.keys())
+            raise InvariantError(f"records: {self.kind.name} has no field {unknown}") from None
         return self.struct.pack(*values)
 
 

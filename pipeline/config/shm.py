@@ -23,8 +23,8 @@ class Shm(Section):
         "bytes", "All log segments together; reached means halt H1.", 2 << 30, ge=1 << 20, le=1 << 44
     )
     ladders_128: int = setting("ladders", "Books of at most 128 price levels.", 1_024, ge=1, le=65_536)
-    ladders_1024: int = setting("ladders", "Books of at most 1,024 price levels.", 128, ge=0, le=16_384)
-    ladders_16384: int = setting("ladders", "Books of at most 16,384 price levels.", 8, ge=0, le=1_024)
+    ladders_1024: int = setting("ladders", "Books of at most 1,024 price levels.", 1_024, ge=0, le=16_384)
+    ladders_16384: int = setting("ladders", "Books of at most 16,384 price levels.", 16, ge=0, le=1_024)
 
     @model_validator(mode="after")
     def segments_fit(self) -> Self:

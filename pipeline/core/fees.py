@@ -6,12 +6,15 @@ read 2026-11-20): fee = shares * rate * (p * (1 - p)) ** exponent, takers only, 
 
 from __future__ import annotations
 
+import functools
+
 from pipeline.errors import InvariantError
 from pipeline.records import OrderType
 from pipeline.units import FEE_QUANTUM_USD_MICRO, PPM, TICKS_PER_USD, cost_micro
 
 FEE_EXPONENT_MAX = 8  # the only exponent seen is 1; more than this is bad metadata
 FEE_RATE_PPM_MAX = PPM  # below 1, price + fee rises with the price, which the bounds below need
+UNITS_MAX = 1 << 16  # unit costs remembered: all prices of several fee schedules
 PICO_PER_USD = 10**12  # unit costs: 1e-12 USD a share, so a rounded sum of legs errs by < 1e-11 USD
 _TICK_PICO = PICO_PER_USD // TICKS_PER_USD
 
@@ -76,6 +79,7 @@ def worst_buy_usd_micro(
     return cost + taker_fee_usd_micro_max(price_ticks, size_micro, rate_ppm, exponent)
 
 
+@functools.lru_cache(maxsize=UNITS_MAX)
 def unit_cost_pico(price_ticks: int, rate_ppm: int, exponent: int) -> int:
     """Return price + fee of one share in 1e-12 USD, rounded up: the U of the detector's sums."""
     numerator, denominator = _fraction(price_ticks, PICO_PER_USD, rate_ppm, exponent)

@@ -6,15 +6,25 @@ checkpointed with it: a trade that REST tells again after a restart changes noth
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
-from pipeline.records import TradeStatus
+from pipeline.records import HEADER_BYTES, TradeStatus
 
 FILLS_MAX = 4_000_000  # fills of one run; the gate refuses new risk at the limit
 QUARANTINE_MAX = 4_096  # fills that name an order we do not know (yet)
 
 _FINAL = (TradeStatus.CONFIRMED, TradeStatus.FAILED)
 _FOLLOWING = (TradeStatus.MINED, TradeStatus.RETRYING, TradeStatus.CONFIRMED)
+
+
+class Change(enum.IntEnum):
+    """What a report of a trade changes; BOOK and REVERSE are the signs of the booking."""
+
+    NONE = 0
+    BOOK = 1
+    REVERSE = -1
+    VOID = 2  # failed before we ever heard of it: nothing to take back
 
 
 def fill_key(record: Any) -> bytes:
@@ -41,8 +51,8 @@ class FillIndex:
         """Tell whether the limit of fills is reached; known trades are still followed."""
         return len(self._fills) >= FILLS_MAX
 
-    def apply(self, key: bytes, status: int, order_no: int) -> int:
-        """Return 1 when the trade is to be booked, -1 when it is to be taken back, 0 for no change.
+    def apply(self, key: bytes, status: int, order_no: int) -> Change:
+        """Return what is to be done about the trade.
 
         Any status but FAILED books a new trade: MATCHED may have been missed. An unknown one is provisional.
         """
@@ -50,25 +60,25 @@ class FillIndex:
         if known is None:
             self._fills[key] = [status, order_no]
             if status == TradeStatus.FAILED:
-                return 0
+                return Change.VOID
             self.applied_count += 1
-            return 1
+            return Change.BOOK
         if known[0] in _FINAL:
             if known[0] == TradeStatus.CONFIRMED and status == TradeStatus.FAILED:
                 self.conflict_count += 1
             else:
                 self.repeat_count += 1
-            return 0
+            return Change.NONE
         if status == TradeStatus.FAILED:
             known[0] = status
             self.applied_count -= 1
             self.reversed_count += 1
-            return -1
+            return Change.REVERSE
         if status != known[0] and status in _FOLLOWING:
             known[0] = status
         else:
             self.repeat_count += 1
-        return 0
+        return Change.NONE
 
     @property
     def provisional_count(self) -> int:
@@ -99,8 +109,8 @@ class Quarantine:
     def keep(self, order_hash: bytes, row: int, slot: bytes) -> bool:
         """Keep one fill; False when there is no room (the caller halts)."""
         held = self._slots.setdefault(order_hash, [])
-        if slot in held:
-            return True
+        if any(slot[HEADER_BYTES:] == known[HEADER_BYTES:] for known in held):
+            return True  # told again: only its place in the stream differs
         if self.count >= QUARANTINE_MAX:
             self.lost_count += 1
             return False

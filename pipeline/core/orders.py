@@ -224,6 +224,11 @@ class Orders:
         self.settle(order)
         self.reservations.reserve(order)
 
+    def on_void(self, order: Order, size_micro: int) -> None:
+        """A trade of the order failed before we heard of it: matched, and never ours."""
+        order.voided_micro += size_micro
+        self.settle(order)
+
     def on_timeouts(self, now_ns: int) -> None:
         """Unanswered orders whose time is over are UNKNOWN; called on ticks only."""
         due = [number for number in self._waiting if now_ns >= self._orders[number].timeout_ns]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.fills import FillIndex, fill_key
+from pipeline.core.fills import Change, FillIndex, fill_key
 from pipeline.core.instruments import Instruments
 from pipeline.core.worlds import guaranteed_payout
 from pipeline.errors import InvariantError
@@ -163,10 +163,10 @@ class PnlFold:
             wanted = self._intents.get(record.order_no)
             found = (record.instrument, record.outcome, record.side)
             self._mismatches += wanted is not None and wanted != found
-            sign = self._fills.apply(fill_key(record), record.status, record.order_no)
-            if sign:
+            change = self._fills.apply(fill_key(record), record.status, record.order_no)
+            if change in (Change.BOOK, Change.REVERSE):
                 self.positions.trade(
-                    *found, record.size_micro, record.usd_micro, record.fee_usd_micro, sign)
+                    *found, record.size_micro, record.usd_micro, record.fee_usd_micro, change)
         elif kind == Kind.RESOLVED:
             record = CODECS[Kind.RESOLVED].unpack(slot, offset)
             self.positions.resolve(record.instrument, record.payout_micro_yes, record.payout_micro_no)

@@ -116,14 +116,12 @@ def price_package(
         size_micro, tries = sizes.pop(), tries + 1
         priced = _at_size(legs, ladders, used, size_micro, sets_paid, bounds, is_exclusive_no)
         if isinstance(priced, Package):
-            loss, limit = priced.partial_loss_usd_micro, bounds.partial_loss_usd_micro_max
-            if loss <= limit:
-                return priced
-            # The bound grows at least in proportion to the size, so the shrunk size fits but for rounding.
-            shrunk = priced.size_micro * limit // loss // SHARE_LOT_MICRO * SHARE_LOT_MICRO
-            if 0 < shrunk < priced.size_micro:
+            return priced
+        if priced.cause in (Cause.LIMIT_ORDER, Cause.LIMIT_PARTIAL_LOSS):
+            # Spending and loss grow at least in proportion to the size: the shrunk one fits but for rounding.
+            shrunk = size_micro * priced.limit // priced.value // SHARE_LOT_MICRO * SHARE_LOT_MICRO
+            if 0 < shrunk < size_micro:
                 sizes = [size for size in sizes if size < shrunk] + [shrunk]
-            priced = Refusal(Cause.LIMIT_PARTIAL_LOSS, loss, limit)
         if is_first or refusal.cause == Cause.BELOW_EDGE:
             refusal, is_first = priced, False
     return refusal
@@ -183,7 +181,8 @@ def _walk(
             if left[number] == 0:
                 place[number] += 1
                 if place[number] == len(ladder):
-                    return sizes, place
+                    return sizes, [
+                        min(at + 1, len(levels)) for at, levels in zip(place, ladders, strict=True)]
                 left[number] = ladder[place[number]][1]
     return sizes, [at + 1 for at in place]
 
@@ -205,7 +204,12 @@ def _at_size(
         if isinstance(orders, Refusal):
             refusal = refusal or orders
             continue
-        priced = _priced(legs, orders, size, sets_paid, is_exclusive_no)
+        spends = _spends(legs, orders)
+        priced = _priced(legs, orders, spends, size, sets_paid, is_exclusive_no)
+        over = _over(priced, spends, len(legs), bounds)
+        if over is not None:
+            refusal = refusal or over
+            continue
         edge, spend = priced.edge_usd_micro, priced.cost_usd_micro + priced.fee_usd_micro
         if edge >= bounds.edge_usd_micro_min and edge * PPM >= bounds.edge_ppm_min * spend:
             return priced
@@ -279,9 +283,33 @@ def _is_small(price: int, size: int, leg: LegBook) -> bool:
     return size < leg.size_micro_min or cost_micro(price, size) < leg.usd_micro_min
 
 
+def _spends(legs: Sequence[LegBook], orders: Sequence[Order]) -> list[int]:
+    """Return what each order reserves: a budget order at a better price pays a higher fee."""
+    return [
+        worst_buy_usd_micro(
+            order.order_type, order.price_ticks, order.size_micro, leg.tick_step, leg.fee_rate_ppm,
+            leg.fee_exponent)
+        for order in orders for leg in (legs[order.leg_no],)]
+
+
+def _over(priced: Package, spends: Sequence[int], leg_count: int, bounds: Bounds) -> Refusal | None:
+    """Return the spending or loss limit that the package breaks (merged orders cost more than the walk)."""
+    per_leg = [0] * leg_count
+    for order, spend in zip(priced.orders, spends, strict=True):
+        per_leg[order.leg_no] += spend
+    for value, limit, cause in (
+        (max(per_leg), bounds.order_usd_micro_max, Cause.LIMIT_ORDER),
+        (sum(spends), bounds.package_usd_micro_max, Cause.LIMIT_ORDER),
+        (priced.partial_loss_usd_micro, bounds.partial_loss_usd_micro_max, Cause.LIMIT_PARTIAL_LOSS),
+    ):
+        if not value <= limit:
+            return Refusal(cause, value, limit)
+    return None
+
+
 def _priced(
-    legs: Sequence[LegBook], orders: tuple[Order, ...], size_micro: int, sets_paid: int,
-    is_exclusive_no: bool,
+    legs: Sequence[LegBook], orders: tuple[Order, ...], spends: Sequence[int], size_micro: int,
+    sets_paid: int, is_exclusive_no: bool,
 ) -> Package:
     """Return the package with exact costs, fees and the bound of its partial-fill loss."""
     cost = fee = 0
@@ -289,7 +317,7 @@ def _priced(
         leg = legs[order.leg_no]
         cost += cost_micro(order.price_ticks, order.size_micro)
         fee += taker_fee_usd_micro(order.price_ticks, order.size_micro, leg.fee_rate_ppm, leg.fee_exponent)
-    loss = partial_loss_usd_micro_max(legs, orders, size_micro, is_exclusive_no=is_exclusive_no)
+    loss = _loss_bound(legs, orders, spends, size_micro, is_exclusive_no)
     return Package(size_micro, sets_paid * size_micro, cost, fee, loss, orders)
 
 
@@ -317,15 +345,17 @@ def partial_loss_usd_micro_max(
     the worst vertex lacks the cheapest order only; and, for NO tokens of exclusive outcomes, holding, where
     all legs but the largest pay. Tested against all 2**n vertices and random interior points.
     """
+    return _loss_bound(legs, orders, _spends(legs, orders), size_micro, is_exclusive_no)
+
+
+def _loss_bound(
+    legs: Sequence[LegBook], orders: Sequence[Order], spends: Sequence[int], size_micro: int,
+    is_exclusive_no: bool,
+) -> int:
     losses: list[int] = []
     cost_legs, over = [0] * len(legs), [0] * len(legs)
     sales = [sale_usd_micro(leg, size_micro) for leg in legs]
-    for order in orders:
-        leg = legs[order.leg_no]
-        # The whole reservation counts: a budget order at a better price pays a higher fee.
-        spend = worst_buy_usd_micro(
-            order.order_type, order.price_ticks, order.size_micro, leg.tick_step, leg.fee_rate_ppm,
-            leg.fee_exponent)
+    for order, spend in zip(orders, spends, strict=True):
         losses.append(max(0, spend - sales[order.leg_no] * order.size_micro // size_micro))
         cost_legs[order.leg_no] += spend
         over[order.leg_no] += max(0, spend - order.size_micro)

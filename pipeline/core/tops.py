@@ -47,17 +47,17 @@ class Book:
         self.is_resolved = False
         self.watches: list[Any] = []  # whoever wants to hear about it; owned by the strategy
 
-    def take(self, slot: bytes | bytearray | memoryview, offset: int) -> bool:
-        """Store the newest TOP; return whether a best price changed (then the unit costs did too)."""
+    def take(self, slot: bytes | bytearray | memoryview, offset: int) -> int:
+        """Store the newest TOP; return which best prices changed: 1 the ask (cost of YES), 2 the bid (NO)."""
         self.flags, bid, ask, bid_micro, ask_micro, self.venue_ns, self.proof_ns = HOT.unpack_from(
             slot, offset + HOT_OFFSET)
         self.slot = bytes(slot[offset:offset + SLOT_BYTES])
         bid, ask = bid if bid_micro > 0 else 0, ask if ask_micro > 0 else 0
-        if bid == self.bid_ticks and ask == self.ask_ticks:
-            return False
-        self.bid_ticks, self.ask_ticks = bid, ask
-        self.price()
-        return True
+        changed = (ask != self.ask_ticks) + (bid != self.bid_ticks) * 2
+        if changed:
+            self.bid_ticks, self.ask_ticks = bid, ask
+            self.price()
+        return changed
 
     def price(self) -> None:
         """Derive the unit costs from the best prices; also after the instrument's fee changed."""

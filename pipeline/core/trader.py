@@ -44,6 +44,7 @@ _HEALS_ITSELF = (Cause.NO_SNAPSHOT, Cause.DISCONNECT, Cause.FREEZE)
 _NEVER_HEALS = (Cause.ARENA_FULL, Cause.RESOLVED, Cause.SHUTDOWN, Cause.UNKNOWN_INSTRUMENT)
 _NOTHING: Sequence[bytes] = ()
 _TICK = int(Kind.TICK)
+_PARTS_OFFSET = 43  # `parts`; `part` is the byte before it
 
 
 class Trader:
@@ -66,7 +67,17 @@ class Trader:
             int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale, int(Kind.IDEA): self._on_idea}
 
     def on_record(self, slot: Slot, offset: int = 0) -> Sequence[bytes]:
-        """Take the record at `offset`; return what it makes us do: nothing, or one run of 1..64 slots."""
+        """Take the record at `offset`; return what it makes us do: nothing, or one run of 1..64 slots.
+
+        Called once a run when the buffer holds all its slots (then one run a slot may come back), else once
+        a slot.
+        """
+        if slot[offset + _PARTS_OFFSET] <= 1 or slot[offset + _PARTS_OFFSET - 1]:
+            return self._on_slot(slot, offset)
+        end = min(len(slot), offset + slot[offset + _PARTS_OFFSET] * SLOT_BYTES)
+        return [run for place in range(offset, end, SLOT_BYTES) for run in self._on_slot(slot, place)]
+
+    def _on_slot(self, slot: Slot, offset: int) -> Sequence[bytes]:
         kind = slot[offset + KIND_OFFSET]
         if kind == _TICK:
             now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")

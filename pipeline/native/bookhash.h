@@ -24,22 +24,27 @@ typedef struct {
 
 static inline uint32_t sha1_rotate(uint32_t value, int bits) { return value << bits | value >> (32 - bits); }
 
-#define SHA1_WORD(i) (w[(i) & 15] = sha1_rotate(w[((i) + 13) & 15] ^ w[((i) + 8) & 15] ^ w[((i) + 2) & 15] ^ w[(i) & 15], 1))
-#define SHA1_ROUND(a, b, c, d, e, f, k, word)                                                                          \
-    do {                                                                                                               \
-        e += sha1_rotate(a, 5) + (f) + (k) + (word);                                                                   \
-        b = sha1_rotate(b, 30);                                                                                        \
+static inline uint32_t big_endian32(const uint8_t *at) {
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+#define SHA1_MIXED(i) (w[((i) + 13) & 15] ^ w[((i) + 8) & 15] ^ w[((i) + 2) & 15] ^ w[(i) & 15])
+#define SHA1_WORD(i) (w[(i) & 15] = sha1_rotate(SHA1_MIXED(i), 1))
+#define SHA1_ROUND(a, b, c, d, e, f, k, word)                                                               \
+    do {                                                                                                    \
+        e += sha1_rotate(a, 5) + (f) + (k) + (word);                                                        \
+        b = sha1_rotate(b, 30);                                                                             \
     } while (0)
 #define SHA1_CHOOSE(b, c, d) ((d) ^ ((b) & ((c) ^ (d))))
 #define SHA1_PARITY(b, c, d) ((b) ^ (c) ^ (d))
 #define SHA1_MAJORITY(b, c, d) (((b) & (c)) | ((d) & ((b) | (c))))
-#define SHA1_FIVE(F, k, word, i)                                                                                       \
-    do {                                                                                                               \
-        SHA1_ROUND(a, b, c, d, e, F(b, c, d), k, word((i)));                                                           \
-        SHA1_ROUND(e, a, b, c, d, F(a, b, c), k, word((i) + 1));                                                       \
-        SHA1_ROUND(d, e, a, b, c, F(e, a, b), k, word((i) + 2));                                                       \
-        SHA1_ROUND(c, d, e, a, b, F(d, e, a), k, word((i) + 3));                                                       \
-        SHA1_ROUND(b, c, d, e, a, F(c, d, e), k, word((i) + 4));                                                       \
+#define SHA1_FIVE(F, k, word, i)                                                                            \
+    do {                                                                                                    \
+        SHA1_ROUND(a, b, c, d, e, F(b, c, d), k, word((i)));                                                \
+        SHA1_ROUND(e, a, b, c, d, F(a, b, c), k, word((i) + 1));                                            \
+        SHA1_ROUND(d, e, a, b, c, F(e, a, b), k, word((i) + 2));                                            \
+        SHA1_ROUND(c, d, e, a, b, F(d, e, a), k, word((i) + 3));                                            \
+        SHA1_ROUND(b, c, d, e, a, F(c, d, e), k, word((i) + 4));                                            \
     } while (0)
 #define SHA1_LOADED(i) ((i) < 16 ? w[(i) & 15] : SHA1_WORD(i))
 
@@ -47,7 +52,7 @@ static inline uint32_t sha1_rotate(uint32_t value, int bits) { return value << b
 static inline void sha1_block(Sha1 *sha, const uint8_t *data) {
     uint32_t w[16];
     for (int i = 0; i < 16; i++)
-        w[i] = (uint32_t)data[4 * i] << 24 | (uint32_t)data[4 * i + 1] << 16 | (uint32_t)data[4 * i + 2] << 8 | data[4 * i + 3];
+        w[i] = big_endian32(data + 4 * i);
     uint32_t a = sha->state[0], b = sha->state[1], c = sha->state[2], d = sha->state[3], e = sha->state[4];
     for (int i = 0; i < 20; i += 5) SHA1_FIVE(SHA1_CHOOSE, 0x5A827999u, SHA1_LOADED, i);
     for (int i = 20; i < 40; i += 5) SHA1_FIVE(SHA1_PARITY, 0x6ED9EBA1u, SHA1_WORD, i);
@@ -177,8 +182,8 @@ static inline void put_tail(Preimage *out, const BookIdentity *book, uint32_t ti
 }
 
 /* Digest with one last trade price. digits: 0 = "" (never traded), 3 = "%.3f", 4 = "%.4f". */
-static inline void preimage_digest(const Preimage *out, const BookIdentity *book, uint32_t trade_ticks, int digits,
-                                   uint8_t digest[SHA1_BYTES]) {
+static inline void preimage_digest(const Preimage *out, const BookIdentity *book, uint32_t trade_ticks,
+                                   int digits, uint8_t digest[SHA1_BYTES]) {
     uint8_t text[128];
     uint32_t count = out->count; /* < 64: flushed by put_tail */
     Sha1 sha = out->sha;
@@ -209,8 +214,7 @@ static inline uint8_t decimal_of_256(const uint8_t number[32], char *text) {
     char digits[BOOKHASH_TOKEN_DIGITS];
     int at = BOOKHASH_TOKEN_DIGITS, more = 1;
     for (int i = 0; i < 8; i++)
-        limbs[i] = (uint32_t)number[4 * i] << 24 | (uint32_t)number[4 * i + 1] << 16 | (uint32_t)number[4 * i + 2] << 8 |
-                   number[4 * i + 3];
+        limbs[i] = big_endian32(number + 4 * i);
     while (more) {
         uint64_t rest = 0;
         more = 0;
@@ -229,7 +233,10 @@ static inline uint8_t decimal_of_256(const uint8_t number[32], char *text) {
 static inline uint8_t hex_of_bytes(const uint8_t *bytes, int count, char *text) {
     static const char digits[] = "0123456789abcdef";
     text[0] = '0', text[1] = 'x';
-    for (int i = 0; i < count; i++) text[2 + 2 * i] = digits[bytes[i] >> 4], text[3 + 2 * i] = digits[bytes[i] & 15];
+    for (int i = 0; i < count; i++) {
+        text[2 + 2 * i] = digits[bytes[i] >> 4];
+        text[3 + 2 * i] = digits[bytes[i] & 15];
+    }
     return (uint8_t)(2 + 2 * count);
 }
 

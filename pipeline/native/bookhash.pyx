@@ -1,9 +1,10 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=False
 """The venue's SHA-1 of a whole book, from the ladder's integers, for the YES book and its NO view.
 
 Reads a ladder and the identity of its market; writes nothing. `books` calls the C side; `book_digest` is the
-same code for tests and tools. The algorithm is the venue's, found from its bytes (polymarket sheet, section 5,
-2026-09): prices and sizes as decimals without trailing zeros, bids ascending, asks descending.
+same code for tests and tools. The algorithm is the venue's, found from its bytes (polymarket sheet, section
+5, 2026-09): prices and sizes as decimals without trailing zeros, bids ascending, asks descending.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
@@ -61,8 +62,8 @@ cdef void preimage_fill(Preimage* out, const BookIdentity* book, const Ladder* l
     put_tail(out, book, tick_step)
 
 
-def book_digest(LadderBook book not None, const uint8_t[::1] instrument not None, int outcome, int64_t venue_ns,
-                uint32_t tick_step, uint32_t trade_ticks, int trade_digits):
+def book_digest(LadderBook book not None, const uint8_t[::1] instrument not None, int outcome,
+                int64_t venue_ns, uint32_t tick_step, uint32_t trade_ticks, int trade_digits):
     """Return the 20-byte SHA-1 of one outcome's view of `book`.
 
     instrument: one INSTRUMENT record of 256 bytes; outcome: 0 YES, 1 NO; venue_ns: the frame's timestamp;
@@ -71,7 +72,8 @@ def book_digest(LadderBook book not None, const uint8_t[::1] instrument not None
     cdef BookIdentity identity
     cdef Preimage preimage
     cdef uint8_t digest[SHA1_BYTES]
-    if instrument.shape[0] != sizeof(InstrumentSlot) or outcome not in (0, 1) or trade_digits not in (0, 3, 4):
+    if (instrument.shape[0] != sizeof(InstrumentSlot) or outcome not in (0, 1)
+            or trade_digits not in (0, 3, 4)):
         raise ValueError(
             f"native.bookhash: expected 256 bytes, outcome 0 or 1, digits 0, 3 or 4, found "
             f"{instrument.shape[0]}, {outcome}, {trade_digits}")

@@ -1,15 +1,16 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=False
 """The stage `book`: folds market records into one book per condition and says when each is right.
 
 Reads `stream`, writes `tops`: a TOP after each market message that was taken, STALE when a book must not be
-trusted (and, cause NONE, when it is valid again), and in order every record that it does not consume. Consumed:
-SNAPSHOT, DELTA, TRADE_PRINT, TICK_STEP, BBO, repeated INSTRUMENT. A message that is dropped (old, superseded,
-the book is stale, the row unknown) yields nothing and is counted. A GAP is passed on and not expanded: each
-stage does that in its own state.
+trusted (and, cause NONE, when it is valid again), and in order every record that it does not consume.
+Consumed: SNAPSHOT, DELTA, TRADE_PRINT, BBO, repeated INSTRUMENT. A message that is dropped (old,
+superseded, the book is stale, the row unknown) yields nothing and is counted. A GAP is passed on and not
+expanded: each stage does that in its own state.
 
 Books are kept in the view of the first outcome (YES): a NO change at p is the YES change of the other side at
-1 - p, and a frame that brings both is checked for exactly that. A book is OPEN until the venue's hash of it, or
-without hashes its best prices and time, prove that a batch of frames is complete.
+1 - p, and a frame that brings both is checked for exactly that. A book is OPEN until the venue's hash of it,
+or without hashes its best prices and time, prove that a batch of frames is complete.
 
 The state is a function of the stream alone: no clock, no random number, no Python object per record.
 """
@@ -18,24 +19,27 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-from pipeline.native.bookhash cimport SHA1_BYTES, identity_fill, identity_rules, preimage_digest, preimage_fill
+from pipeline.native.bookhash cimport (
+    SHA1_BYTES, identity_fill, identity_rules, preimage_digest, preimage_fill,
+)
 from pipeline.native.bookrow cimport (
     CAUSES, CHANGES_MAX, FRAME_LATE, FRAME_NEW, FRAME_REPEAT, FRAME_SUPERSEDED, PAIRS, STAGE_LEVELS, STAGES,
     TOUCHES, BookRow, Change, Counters, Frame, Level, Pair, Params, Stage, Touch,
 )
 from pipeline.native.flow cimport Sink, Source
 from pipeline.native.ladder cimport (
-    PRICE_TICKS_FULL, Arena, Ladder, Rows, finest_common, grid_of_step, ladder_above, ladder_clear, ladder_move,
-    ladder_set, ladder_size, ladder_top, levels_of, row_ladder_begin, row_ladder_end, row_ladder_place, row_publish,
+    PRICE_TICKS_FULL, Arena, Ladder, Rows, finest_common, grid_of_step, ladder_above, ladder_clear,
+    ladder_move, ladder_set, ladder_size, ladder_top, levels_of, row_ladder_begin, row_ladder_end,
+    row_ladder_place, row_publish,
 )
 from pipeline.native.records cimport (
     CAUSE_ARENA_FULL, CAUSE_BBO_MISMATCH, CAUSE_CROSSED_BOOK, CAUSE_DISCONNECT, CAUSE_HASH_MISMATCH,
-    CAUSE_MIRROR_MISMATCH, CAUSE_NO_SNAPSHOT, CAUSE_NONE, CAUSE_OFF_GRID, CAUSE_RESOLVED, CAUSE_TICK_UNPROVEN,
-    DELTA_CHANGES, FLAG_CROSSED, FLAG_MORE, FLAG_OPEN, FLAG_REPEAT, FLAG_STALE, KIND_BBO, KIND_CONFIG, KIND_DELTA,
-    KIND_GAP, KIND_INSTRUMENT, KIND_RESOLVED, KIND_SNAPSHOT, KIND_STALE, KIND_TICK, KIND_TICK_STEP, KIND_TOP,
-    KIND_TRADE_PRINT, NOT_ANNOUNCED, RULE_HASHED, RULE_MIRRORED, RULE_WATCH, SLOT_BYTES, SNAPSHOT_LEVELS, TOP_DEPTH,
-    BboSlot, ConfigSlot, DeltaSlot, GapSlot, InstrumentSlot, Slot, SnapshotSlot, StaleSlot, TickStepSlot, TopSlot,
-    TradePrintSlot,
+    CAUSE_MIRROR_MISMATCH, CAUSE_NO_SNAPSHOT, CAUSE_NONE, CAUSE_OFF_GRID, CAUSE_RESOLVED,
+    CAUSE_TICK_UNPROVEN, DELTA_CHANGES, FLAG_CROSSED, FLAG_MORE, FLAG_OPEN, FLAG_REPEAT, FLAG_STALE,
+    KIND_BBO, KIND_CONFIG, KIND_DELTA, KIND_GAP, KIND_INSTRUMENT, KIND_RESOLVED, KIND_SNAPSHOT, KIND_STALE,
+    KIND_TICK, KIND_TICK_STEP, KIND_TOP, KIND_TRADE_PRINT, NOT_ANNOUNCED, RULE_HASHED, RULE_MIRRORED,
+    RULE_WATCH, SLOT_BYTES, SNAPSHOT_LEVELS, TOP_DEPTH, BboSlot, ConfigSlot, DeltaSlot, GapSlot,
+    InstrumentSlot, Slot, SnapshotSlot, StaleSlot, TickStepSlot, TopSlot, TradePrintSlot,
 )
 
 from pipeline.errors import InvariantError
@@ -125,7 +129,8 @@ cdef bint close_book(Books books, uint32_t number, BookRow* row, uint32_t why) n
     return is_news
 
 
-cdef void go_stale(Books books, uint32_t number, BookRow* row, uint32_t why, const Slot* cause, Sink sink) noexcept nogil:
+cdef void go_stale(Books books, uint32_t number, BookRow* row, uint32_t why, const Slot* cause,
+                   Sink sink) noexcept nogil:
     if close_book(books, number, row, why):
         emit_stale(books, number, why, cause, sink)
         emit_top(books, number, row, cause, sink)
@@ -191,7 +196,8 @@ cdef void forget_frames(BookRow* row) noexcept nogil:
 
 
 cdef void on_gap(Books books, const GapSlot* slot) noexcept nogil:
-    """Continuity was lost: the instrument of the header, or all of the shard, are stale until a fresh snapshot."""
+    """Continuity was lost: the instrument of the header, or all of the shard, are stale until a fresh
+    snapshot."""
     cdef uint32_t number, first = 1, end = books.rows_end
     cdef uint32_t why = slot.cause if slot.cause else CAUSE_DISCONNECT
     cdef BookRow* row
@@ -220,26 +226,32 @@ cdef void on_resolved(Books books, const Slot* slot) noexcept nogil:
 
 
 cdef void on_config(Books books, const ConfigSlot* slot) noexcept nogil:
-    books.params.batch_ns_max = slot.batch_ns_max if slot.batch_ns_max > 0 else books.defaults.batch_ns_max
-    books.params.desync_ns_max = slot.desync_ns_max if slot.desync_ns_max > 0 else books.defaults.desync_ns_max
-    books.params.hash_rows_max = slot.hash_rows_max if slot.hash_rows_max > 0 else books.defaults.hash_rows_max
+    books.params = books.defaults
+    if slot.batch_ns_max > 0:
+        books.params.batch_ns_max = slot.batch_ns_max
+    if slot.desync_ns_max > 0:
+        books.params.desync_ns_max = slot.desync_ns_max
+    if slot.hash_rows_max > 0:
+        books.params.hash_rows_max = slot.hash_rows_max
 
 
 cdef class Books:
     """All books of a run.
 
-    instruments_max: rows 1 .. instruments_max - 1 are kept. arena: writable buffer of arena_bytes(blocks) for the
-    ladders, blocks = blocks of (128, 1,024, 16,384) levels. rows: writable buffer of rows_bytes(instruments_max)
-    for observers. The three limits are the defaults of CONFIG's fields of the same names, where those are 0.
+    instruments_max: rows 1 .. instruments_max - 1 are kept. arena: writable buffer of arena_bytes(blocks)
+    for the ladders, blocks = blocks of (128, 1,024, 16,384) levels. rows: writable buffer of
+    rows_bytes(instruments_max) for observers. The three limits are the defaults of CONFIG's fields of the
+    same names, where those are 0.
     """
 
     def __cinit__(self, uint32_t instruments_max, object arena, object rows, blocks, *,
                   int64_t batch_ns_max=BATCH_NS_MAX, int64_t hash_rows_max=HASH_ROWS_MAX,
                   int64_t desync_ns_max=DESYNC_NS_MAX, int64_t tick_ns_max=TICK_NS_MAX):
-        if not 2 <= instruments_max <= 1 << 20 or min(batch_ns_max, hash_rows_max, desync_ns_max, tick_ns_max) <= 0:
+        if (not 2 <= instruments_max <= 1 << 20
+                or min(batch_ns_max, hash_rows_max, desync_ns_max, tick_ns_max) <= 0):
             raise InvariantError(
-                f"native.books: expected 2 .. {1 << 20} instruments and positive limits, found {instruments_max}, "
-                f"{batch_ns_max}, {hash_rows_max}, {desync_ns_max}, {tick_ns_max}")
+                f"native.books: expected 2 .. {1 << 20} instruments and positive limits, found "
+                f"{instruments_max}, {batch_ns_max}, {hash_rows_max}, {desync_ns_max}, {tick_ns_max}")
         self.arena = Arena(arena, blocks)
         self.rows = Rows(rows, instruments_max)
         self.rows_max = instruments_max
@@ -260,12 +272,13 @@ cdef class Books:
         free(self.changes)
 
     cdef bint fold(self, Source source, uint64_t at, uint32_t parts, Sink sink) noexcept nogil:
-        """Take one record or run; False = the sink has no room for all that it may emit, nothing was taken."""
+        """Take one record or run; False = the sink has no room for all that it may emit, nothing was
+        taken."""
         cdef const Slot* slot = source.at(at)
         cdef uint32_t index
         if slot.kind == KIND_TICK:
             return on_tick(self, slot, sink)
-        if not sink.begin(parts if parts > 3 else 3):  # INSTRUMENT: itself, STALE, TOP
+        if not sink.begin(parts if parts > 3 else 3):  # INSTRUMENT and TICK_STEP: itself, STALE, TOP
             return False
         if slot.kind == KIND_DELTA:
             on_delta(self, source, at, parts, sink)
@@ -327,7 +340,8 @@ cdef class Books:
         counters = self.counters
         found = dict(counters)
         causes = found.pop("stales_by_cause")
-        found["stales_by_cause"] = {Cause(at).name if at else "OTHER": causes[at] for at in range(CAUSES) if causes[at]}
+        found["stales_by_cause"] = {
+            Cause(at).name if at else "OTHER": causes[at] for at in range(CAUSES) if causes[at]}
         return found
 
     def usage(self):

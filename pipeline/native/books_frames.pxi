@@ -7,7 +7,8 @@ cdef inline uint64_t hash_prefix(const uint8_t* digest) noexcept nogil:
     return prefix
 
 
-cdef Frame frame_class(const BookRow* row, int64_t venue_ns, const uint64_t* prefix, uint64_t content) noexcept nogil:
+cdef Frame frame_class(const BookRow* row, int64_t venue_ns, const uint64_t* prefix,
+                       uint64_t content) noexcept nogil:
     """Place a frame among those that we saw (strategy: "no ordering key").
 
     Time alone does not order frames: distinct commits share a millisecond, and one commit comes as several
@@ -39,7 +40,8 @@ cdef Frame frame_class(const BookRow* row, int64_t venue_ns, const uint64_t* pre
     return FRAME_NEW
 
 
-cdef void remember_pair(BookRow* row, int64_t venue_ns, const uint64_t* prefix, uint64_t content) noexcept nogil:
+cdef void remember_pair(BookRow* row, int64_t venue_ns, const uint64_t* prefix,
+                        uint64_t content) noexcept nogil:
     cdef Pair* pair = &row.pairs[row.pair_count & (PAIRS - 1)]
     pair.venue_ns = venue_ns
     pair.hash[0] = prefix[0]
@@ -119,8 +121,8 @@ cdef int gather(Books books, const BookRow* row, Source source, uint64_t at, uin
             change.side = slot.side[place]
             change.outcome = slot.outcome[place]
             change.is_paired = False
-            if (change.price_ticks - 1 >= PRICE_TICKS_FULL - 1 or change.price_ticks % row.grid or change.side > 1
-                    or change.outcome > 1 or <uint64_t>change.size_micro > SIZE_MICRO_MAX):
+            if (change.price_ticks - 1 >= PRICE_TICKS_FULL - 1 or change.price_ticks % row.grid
+                    or change.side > 1 or change.outcome > 1 or <uint64_t>change.size_micro > SIZE_MICRO_MAX):
                 return -1
             if change.outcome:
                 change.price_ticks = <uint32_t>PRICE_TICKS_FULL - change.price_ticks
@@ -133,7 +135,8 @@ cdef int gather(Books books, const BookRow* row, Source source, uint64_t at, uin
 
 
 cdef int pair_changes(Books books, const BookRow* row, int count) noexcept nogil:
-    """Check that each change of one token has its mirror in the frame; return the token to apply, -1 = mismatch.
+    """Check that each change of one token has its mirror in the frame; return the token to apply, -1 =
+    mismatch.
 
     A frame with one token alone has nothing to compare. A book without a mirror has one token.
     """
@@ -228,7 +231,8 @@ cdef void on_delta(Books books, Source source, uint64_t at, uint32_t parts, Sink
         go_stale(books, number, row, CAUSE_MIRROR_MISMATCH, slot, sink)
         return
     if place == FRAME_NEW:
-        if row.is_open and not is_hashed(row) and not row.is_crossed and not row.is_tick_old and bbo_agrees(row):
+        if (row.is_open and not is_hashed(row) and not row.is_crossed and not row.is_tick_old
+                and bbo_agrees(row)):
             prove(books, row, frame.now_ns)  # another pair came: the batch before it was complete
         set_target(row, frame.venue_ns, frame.now_ns, frame.hash_yes, frame.hash_no)
     elif place == FRAME_LATE:
@@ -307,9 +311,13 @@ cdef bint take_tick(Books books, uint32_t number, BookRow* row, uint32_t step) n
 
 
 cdef void on_tick_step(Books books, const TickStepSlot* slot, Sink sink) noexcept nogil:
-    """A new legal spacing: the levels stay; open until a hash with the new tick or a snapshot proves it."""
+    """A new legal spacing: the levels stay; open until a hash with the new tick or a snapshot proves it.
+
+    The record is passed on before its Top: our orders must fit the new spacing.
+    """
     cdef uint32_t number = slot.instrument
     cdef BookRow* row = known_row(books, number)
+    pass_slot(books, <const Slot*>slot, sink)
     if row == NULL:
         return
     books.counters.tick_steps += 1

@@ -47,8 +47,8 @@ cdef bint hash_matches(Books books, BookRow* row) noexcept nogil:
     """Compare our SHA-1 with the announced one.
 
     The last trade price in the preimage is new before its print arrives, so the candidates are: the one that
-    fitted last, the newest print's, and the price of the frame's last change (a fill ends at the level that it
-    takes). A match proves the guess together with the book.
+    fitted last, the newest print's, and the price of the frame's last change (a fill ends at the level that
+    it takes). A match proves the guess together with the book.
     """
     cdef uint32_t outcome = 0 if row.target_has[0] else 1
     books.counters.hash_checks += 1

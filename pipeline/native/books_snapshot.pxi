@@ -81,7 +81,8 @@ cdef bint is_same_book(const BookRow* row, const Stage* stage) noexcept nogil:
     return True
 
 
-cdef void rebuild(Books books, uint32_t number, BookRow* row, const Stage* stage, int64_t venue_ns) noexcept nogil:
+cdef void rebuild(Books books, uint32_t number, BookRow* row, const Stage* stage,
+                  int64_t venue_ns) noexcept nogil:
     """Replace the whole book: nothing of the old one stays."""
     cdef uint32_t at
     row_ladder_begin(books.rows.row(number))

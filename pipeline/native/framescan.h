@@ -1,8 +1,8 @@
 /* One pass over a Polymarket market frame: bytes in, FsEvent table out; no allocation, no copy of the text.
  *
- * The scanner accepts a subset of what the orjson decoder (venues/polymarket/market_decode.py) accepts, with the
- * same meaning. Whatever it does not fully recognise (escapes, non-ASCII, repeated keys, nested extras, unknown
- * event_type, odd types or lengths) is FS_FALLBACK with nothing said; never a guess, never a default.
+ * The scanner accepts a subset of what the orjson decoder (venues/polymarket/market_decode.py) accepts, with
+ * the same meaning. Whatever it does not fully recognise (escapes, non-ASCII, repeated keys, nested extras,
+ * unknown event_type, odd types or lengths) is FS_FALLBACK with nothing said; never a guess or a default.
  * Facts of the wire: venue sheet "Market WebSocket" (2026-11-20), checked on the recorded frames. */
 #ifndef PIPELINE_FRAMESCAN_H
 #define PIPELINE_FRAMESCAN_H
@@ -80,8 +80,8 @@ static inline const char *fs_text(const char *at, const char *end, FsText *text)
         memcpy(&word, at, 8);
         quote = word ^ (ones * '"');
         slash = word ^ (ones * '\\');
-        if ((((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((word - ones * 0x20) & ~word) | word) & highs)
-            break;
+        word |= ((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((word - ones * 0x20) & ~word);
+        if (word & highs) break;
         at += 8;
     }
     for (; at < end; at++) {
@@ -146,8 +146,10 @@ static const char *fs_skip(const char *at, const char *end) {
 /* Notes an unknown key; 0 when it repeats or there are too many. */
 static inline int fs_extra(FsExtras *extras, FsText key) {
     unsigned index;
-    for (index = 0; index < extras->count; index++)
-        if (extras->key[index].bytes == key.bytes && !memcmp(extras->key[index].at, key.at, key.bytes)) return 0;
+    for (index = 0; index < extras->count; index++) {
+        const FsText *old = &extras->key[index];
+        if (old->bytes == key.bytes && !memcmp(old->at, key.at, key.bytes)) return 0;
+    }
     if (extras->count == FS_EXTRAS_MAX) return 0;
     extras->key[extras->count++] = key;
     return 1;
@@ -162,6 +164,28 @@ static inline int fs_is(FsText text, const char *word, size_t bytes) {
 static inline int fs_number(FsText text, unsigned scale, int64_t low, int64_t high, int64_t *out) {
     const char *end = text.at + text.bytes;
     return np_decimal(text.at, end, scale, out) == end && *out >= low && *out <= high;
+}
+
+/* A decimal between quotes; `at` is the opening one. Returns the byte behind the closing one or NULL. */
+static inline const char *fs_quoted(const char *at, const char *end, unsigned scale, int64_t *out) {
+    if (at >= end || *at != '"') return NULL;
+    at = np_decimal(at + 1, end, scale, out);
+    return at && at < end && *at == '"' ? at + 1 : NULL;
+}
+
+/* A price as it mostly comes, `"0.` and one to four digits `"`; else the long way. */
+static inline const char *fs_price(const char *at, const char *end, int64_t *ticks) {
+    if (end - at >= 8 && FS_STARTS(at, "\"0.")) {
+        static const uint16_t weight[4] = {1000, 100, 10, 1};
+        unsigned value = 0, index;
+        for (index = 0; index < 4 && (unsigned char)(at[3 + index] - '0') <= 9; index++)
+            value += (unsigned)(at[3 + index] - '0') * weight[index];
+        if (index && at[3 + index] == '"') {
+            *ticks = value;
+            return at + 4 + index;
+        }
+    }
+    return fs_quoted(at, end, 4, ticks);
 }
 
 /* Best price: "", 0 and 1 mean that the side is empty. */

@@ -81,7 +81,8 @@ cdef class Scanner:
     cdef int resume(self, Sink sink) noexcept nogil
     cdef uint32_t _event_slots(self, const FsEvent* event) noexcept nogil
     cdef bint _publish_run(self, Sink sink) noexcept nogil
-    cdef Slot* _slot(self, Sink sink, uint32_t index, const FsEvent* event, uint16_t kind, uint16_t flags) noexcept nogil
+    cdef Slot* _slot(
+        self, Sink sink, uint32_t index, const FsEvent* event, uint16_t kind, uint16_t flags) noexcept nogil
     cdef void _snapshot(self, Sink sink, uint32_t index, const FsEvent* event, uint16_t flags) noexcept nogil
     cdef void _delta(self, Sink sink, uint32_t index, const FsEvent* event) noexcept nogil
     cdef void _single(self, Sink sink, const FsEvent* event) noexcept nogil

@@ -1,4 +1,5 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=False
 """Scan hot Polymarket market frames from the socket's own buffer into records; allocates nothing per frame.
 
 Reads: frames of the market channel (`book`, `price_change`, `best_bid_ask`, `last_trade_price`,
@@ -56,7 +57,7 @@ def survey(const unsigned char[::1] text not None, uint64_t values_max):
 
 
 cdef class TokenTable:
-    """Maps a token id (decimal text) to (instrument row, outcome, market text); one thread, grows by itself."""
+    """Maps a token id (decimal text) to (instrument row, outcome, market text); one thread; grows."""
 
     def __cinit__(self):
         memset(&self.table, 0, sizeof(self.table))
@@ -74,12 +75,15 @@ cdef class TokenTable:
         (at most 66 ASCII characters), "" = frames are not checked against it. Raises ValueError.
         """
         if not (token.isascii() and token.isdigit() and len(token) <= TT_TOKEN_BYTES_MAX):
-            raise ValueError(f"native.framescan: token must be 1..{TT_TOKEN_BYTES_MAX} digits, was {token[:90]!r}")
+            raise ValueError(
+                f"native.framescan: token must be 1..{TT_TOKEN_BYTES_MAX} digits, was {token[:90]!r}")
         if not market.isascii() or len(market) > TT_MARKET_BYTES_MAX:
-            raise ValueError(f"native.framescan: market must be at most {TT_MARKET_BYTES_MAX} ASCII characters, "
-                             f"was {market[:90]!r}")
+            raise ValueError(
+                f"native.framescan: market must be at most {TT_MARKET_BYTES_MAX} ASCII characters, "
+                f"was {market[:90]!r}")
         if row == 0 or outcome > 1:
-            raise ValueError(f"native.framescan: row must be > 0 and outcome 0 or 1, was row {row}, outcome {outcome}")
+            raise ValueError(
+                f"native.framescan: row must be > 0 and outcome 0 or 1, was row {row}, outcome {outcome}")
         cdef bytes key = token.encode("ascii")
         cdef bytes market_text = market.encode("ascii")
         cdef const char* key_chars = key
@@ -206,7 +210,9 @@ cdef class Scanner:
             self.next_level = 0
         return True
 
-    cdef Slot* _slot(self, Sink sink, uint32_t index, const FsEvent* event, uint16_t kind, uint16_t flags) noexcept nogil:
+    cdef Slot* _slot(
+        self, Sink sink, uint32_t index, const FsEvent* event, uint16_t kind, uint16_t flags,
+    ) noexcept nogil:
         cdef Slot* slot = sink.claim(index)
         memset(slot, 0, SLOT_BYTES)
         slot.recv_ns = self.recv_ns

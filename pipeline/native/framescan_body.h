@@ -11,29 +11,7 @@ static inline const char *fs_next(const char *at, const char *end, char close, i
     return *more ? fs_blank(at + 1, end) : at + 1;
 }
 
-/* A decimal between quotes; `at` is the opening one. Returns the byte behind the closing one or NULL. */
-static inline const char *fs_quoted(const char *at, const char *end, unsigned scale, int64_t *out) {
-    if (at >= end || *at != '"') return NULL;
-    at = np_decimal(at + 1, end, scale, out);
-    return at && at < end && *at == '"' ? at + 1 : NULL;
-}
-
-/* A price as it mostly comes, `"0.` and one to four digits `"`; else the long way. */
-static inline const char *fs_price(const char *at, const char *end, int64_t *ticks) {
-    if (end - at >= 8 && FS_STARTS(at, "\"0.")) {
-        static const uint16_t weight[4] = {1000, 100, 10, 1};
-        unsigned value = 0, index;
-        for (index = 0; index < 4 && (unsigned char)(at[3 + index] - '0') <= 9; index++)
-            value += (unsigned)(at[3 + index] - '0') * weight[index];
-        if (index && at[3 + index] == '"') {
-            *ticks = value;
-            return at + 4 + index;
-        }
-    }
-    return fs_quoted(at, end, 4, ticks);
-}
-
-/* `{"price":"…","size":"…"}` as the venue spells it; NULL sends the caller the long way, not a refusal. */
+/* `{"price":"…","size":"…"}` as the venue spells it; NULL sends the caller the long way. */
 static inline const char *fs_level_usual(const char *at, const char *end, int64_t *price, int64_t *size) {
     if (end - at < 32 || !FS_STARTS(at, "{\"price\":\"")) return NULL;
     at = fs_price(at + 9, end, price);
@@ -106,7 +84,9 @@ enum { C_ASSET, C_PRICE, C_SIZE, C_SIDE, C_HASH, C_BID, C_ASK, C_UNKNOWN, C_NEED
 
 static inline unsigned fs_change_field(FsText key) {
     switch (key.bytes) {
-    case 4: return FS_IS(key, "size") ? C_SIZE : FS_IS(key, "side") ? C_SIDE : FS_IS(key, "hash") ? C_HASH : C_UNKNOWN;
+    case 4:
+        return FS_IS(key, "size") ? C_SIZE : FS_IS(key, "side") ? C_SIDE
+             : FS_IS(key, "hash") ? C_HASH : C_UNKNOWN;
     case 5: return FS_IS(key, "price") ? C_PRICE : C_UNKNOWN;
     case 8:
         return FS_IS(key, "asset_id") ? C_ASSET : FS_IS(key, "best_bid") ? C_BID
@@ -125,10 +105,11 @@ static inline const char *fs_change_key(const char *at, const char *end, unsigne
     if (word == fs_word("\"size\":\"")) return *field = C_SIZE, at + 7;
     if (word == fs_word("\"side\":\"")) return *field = C_SIDE, at + 7;
     if (word == fs_word("\"hash\":\"")) return *field = C_HASH, at + 7;
-    if (word == fs_word("\"asset_i") && FS_STARTS(at + 8, "d\":")) return *field = C_ASSET, fs_blank(at + 11, end);
-    if (word == fs_word("\"best_bi") && FS_STARTS(at + 8, "d\":")) return *field = C_BID, fs_blank(at + 11, end);
-    if (word == fs_word("\"best_as") && FS_STARTS(at + 8, "k\":")) return *field = C_ASK, fs_blank(at + 11, end);
-    return at;
+    if (word == fs_word("\"asset_i") && FS_STARTS(at + 8, "d\":")) *field = C_ASSET;
+    else if (word == fs_word("\"best_bi") && FS_STARTS(at + 8, "d\":")) *field = C_BID;
+    else if (word == fs_word("\"best_as") && FS_STARTS(at + 8, "k\":")) *field = C_ASK;
+    else return at;
+    return fs_blank(at + 11, end);
 }
 
 typedef struct {
@@ -195,7 +176,8 @@ static inline int fs_change_store(FsScan *scan, FsEvent *event, FsChange *change
     uint8_t outcome;
     int found = fs_token(scan, change->asset, &entry);
     if (found < 0 || (event->count[0] && event->is_known != found)) return 0;
-    if (change->price <= 0 || change->price >= FS_PRICE_ONE || change->level.size_micro > FS_SIZE_MICRO_MAX) return 0;
+    if (change->price <= 0 || change->price >= FS_PRICE_ONE) return 0;
+    if (change->level.size_micro > FS_SIZE_MICRO_MAX) return 0;
     event->is_known = (uint8_t)found;
     outcome = found ? entry->outcome : 0;
     if (found) {
@@ -292,7 +274,8 @@ static int fs_values(FsEvent *event, const FsText *texts, unsigned seen) {
     switch (event->kind) {
     case FS_BOOK:
         if ((seen & FS_BIT(F_HASH)) && !fs_hash(texts[F_HASH], event->hash[0])) return 0;
-        if ((seen & FS_BIT(F_TICK)) && texts[F_TICK].bytes && !fs_step(texts[F_TICK], &event->new_step)) return 0;
+        if (!(seen & FS_BIT(F_TICK)) || texts[F_TICK].bytes == 0) event->new_step = 0;
+        else if (!fs_step(texts[F_TICK], &event->new_step)) return 0;
         if (!(seen & FS_BIT(F_LAST))) return 1;
         event->last_trade_state = texts[F_LAST].bytes ? 2 : 1;
         if (event->last_trade_state == 1) return 1;
@@ -306,7 +289,8 @@ static int fs_values(FsEvent *event, const FsText *texts, unsigned seen) {
         event->price_ticks = (uint32_t)price;
         return fs_side(texts[F_SIDE], &event->side) &&
                fs_number(texts[F_SIZE], 6, 0, FS_SIZE_MICRO_MAX, &event->size_micro);
-    default: return fs_step(texts[F_OLD_TICK], &event->old_step) && fs_step(texts[F_NEW_TICK], &event->new_step);
+    default: /* FS_STEP */
+        return fs_step(texts[F_OLD_TICK], &event->old_step) && fs_step(texts[F_NEW_TICK], &event->new_step);
     }
 }
 

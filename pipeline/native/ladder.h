@@ -45,7 +45,9 @@ static inline void ladder_view(Ladder *ladder, uint8_t *block, uint32_t capacity
     ladder->capacity = capacity;
 }
 
-static inline int64_t ladder_size(const Ladder *ladder, int side, uint32_t index) { return ladder->sizes[side][index]; }
+static inline int64_t ladder_size(const Ladder *ladder, int side, uint32_t index) {
+    return ladder->sizes[side][index];
+}
 
 static inline void ladder_set(Ladder *ladder, int side, uint32_t index, int64_t size) {
     uint64_t *word = &ladder->words[side][index >> 6], *summary = &ladder->summary[side][index >> 12];
@@ -63,7 +65,8 @@ static inline void ladder_clear(Ladder *ladder) {
             for (uint64_t marks = ladder->summary[side][part]; marks; marks &= marks - 1) {
                 uint32_t at = (uint32_t)(part * 64 + __builtin_ctzll(marks));
                 for (uint64_t bits = ladder->words[side][at]; bits; bits &= bits - 1)
-                    pm_store_relaxed((uint64_t *)&ladder->sizes[side][at * 64 + (uint32_t)__builtin_ctzll(bits)], 0);
+                    pm_store_relaxed(
+                        (uint64_t *)&ladder->sizes[side][at * 64 + (uint32_t)__builtin_ctzll(bits)], 0);
                 pm_store_relaxed(&ladder->words[side][at], 0);
             }
             pm_store_relaxed(&ladder->summary[side][part], 0);
@@ -108,7 +111,8 @@ static inline uint32_t ladder_best(const Ladder *ladder, int side) {
 }
 
 /* Best `count_max` levels of a side into `ticks` and `micro`; the rest of the arrays is zeroed. */
-static inline void ladder_top(const Ladder *ladder, int side, uint32_t count_max, uint32_t *ticks, int64_t *micro) {
+static inline void ladder_top(const Ladder *ladder, int side, uint32_t count_max, uint32_t *ticks,
+                              int64_t *micro) {
     uint32_t index = ladder_best(ladder, side), count = 0;
     for (; index && count < count_max; count++) {
         ticks[count] = index * ladder->grid;
@@ -162,7 +166,8 @@ static inline int64_t row_read(const uint8_t *row, int tries_max, void *slot) {
         uint64_t version = pm_load_relaxed(&head->latest), place = version % ROW_SLOTS, words[ROW_WORDS];
         const uint64_t *source = (const uint64_t *)(row + ROW_HEAD_BYTES + 256 * place);
         if (version == 0) return 0;
-        if (pm_load_acquire(&head->versions[place]) != 2 * version) continue; /* SYNC row-whole <- row_publish */
+        uint64_t before = pm_load_acquire(&head->versions[place]); /* SYNC row-whole <- row_publish */
+        if (before != 2 * version) continue;
         for (int i = 0; i < ROW_WORDS; i++) words[i] = pm_load_relaxed(&source[i]);
         pm_fence_acquire(); /* the words were read before the version below */
         if (pm_load_relaxed(&head->versions[place]) == 2 * version) {
@@ -181,7 +186,8 @@ static inline void row_ladder_begin(uint8_t *row) {
 
 static inline void row_ladder_end(uint8_t *row) {
     RowHead *head = (RowHead *)row;
-    pm_store_release(&head->ladder_version, head->ladder_version + 1); /* SYNC row-ladder -> row_ladder_copy */
+    uint64_t version = head->ladder_version + 1;
+    pm_store_release(&head->ladder_version, version); /* SYNC row-ladder -> row_ladder_copy */
 }
 
 /* Tells observers where the ladder stands; call between row_ladder_begin and row_ladder_end. */
@@ -194,8 +200,8 @@ static inline void row_ladder_place(uint8_t *row, uint64_t block_place, uint32_t
 
 /* Copies both sides' sizes (2 * *capacity words into `sizes`, room for 2 * 16,384) under the version.
  * Returns 1 = copied, 0 = the row has no block, -1 = changed on every try. */
-static inline int row_ladder_copy(const uint8_t *row, const uint8_t *arena, uint64_t arena_bytes, int tries_max,
-                                  uint64_t *sizes, uint32_t *grid, uint32_t *capacity) {
+static inline int row_ladder_copy(const uint8_t *row, const uint8_t *arena, uint64_t arena_bytes,
+                                  int tries_max, uint64_t *sizes, uint32_t *grid, uint32_t *capacity) {
     const RowHead *head = (const RowHead *)row;
     for (int tries = 0; tries < tries_max; tries++) {
         uint64_t version = pm_load_acquire(&head->ladder_version); /* SYNC row-ladder <- row_ladder_end */

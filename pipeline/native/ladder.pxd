@@ -21,7 +21,8 @@ cdef extern from "ladder.h" nogil:
     uint32_t ladder_above(const Ladder* ladder, int side, uint32_t index) noexcept
     uint32_t ladder_below(const Ladder* ladder, int side, uint32_t index) noexcept
     uint32_t ladder_best(const Ladder* ladder, int side) noexcept
-    void ladder_top(const Ladder* ladder, int side, uint32_t count_max, uint32_t* ticks, int64_t* micro) noexcept
+    void ladder_top(const Ladder* ladder, int side, uint32_t count_max, uint32_t* ticks,
+                    int64_t* micro) noexcept
     void ladder_move(const Ladder* source, Ladder* target) noexcept
     void row_publish(uint8_t* row, const void* slot) noexcept
     int64_t row_read(const uint8_t* row, int tries_max, void* slot) noexcept

@@ -1,8 +1,9 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=False
 """Price ladders in an arena, and versioned rows in shared memory for observers.
 
 Written by the stage `book`, read by `solve`, the page and tools. Both live in buffers that the caller gives
-(shared-memory segments); capacities are fixed when they are made. A block holds every legal price of one book:
+(shared-memory segments); capacities are fixed when they are made. A block holds every legal price of a book:
 
     128 levels    tick 0.01 (100 prices) and coarser
     1,024         tick 0.001 (1,000), 0.0025 (400), 0.005 (200)
@@ -65,8 +66,8 @@ cdef class Arena:
         self.is_open = True
         if <uint64_t>self.buffer.len < <uint64_t>arena_bytes(blocks) or <uintptr_t>self.buffer.buf & 7:
             raise LayoutError(
-                f"native.ladder: expected an aligned buffer of {arena_bytes(blocks)} bytes for blocks {tuple(blocks)}, "
-                f"found {self.buffer.len}; make the segment with arena_bytes()")
+                f"native.ladder: expected an aligned buffer of {arena_bytes(blocks)} bytes for blocks "
+                f"{tuple(blocks)}, found {self.buffer.len}; make the segment with arena_bytes()")
         self.base = <uint8_t*>self.buffer.buf
         for place in range(LADDER_CLASSES):
             self.starts[place] = at
@@ -110,7 +111,8 @@ cdef class Arena:
     def usage(self):
         """Return {levels: (blocks in use, most ever in use, blocks)} of each class."""
         return {
-            LADDER_LEVELS[at]: (self.counts[at] - self.free_counts[at], self.counts[at] - self.lows[at], self.counts[at])
+            LADDER_LEVELS[at]: (
+                self.counts[at] - self.free_counts[at], self.counts[at] - self.lows[at], self.counts[at])
             for at in range(LADDER_CLASSES)
         }
 
@@ -128,18 +130,21 @@ cdef class Rows:
         self.is_open = True
         self.base = <uint8_t*>self.buffer.buf
         if <uintptr_t>self.base & 7 or self.buffer.len < ROWS_HEAD_BYTES:
-            raise LayoutError(f"native.ladder: expected an aligned buffer of rows, found {self.buffer.len} bytes")
+            raise LayoutError(
+                f"native.ladder: expected an aligned buffer of rows, found {self.buffer.len} bytes")
         if rows_max is not None:
             if self.buffer.len < rows_bytes(rows_max):
                 raise LayoutError(
-                    f"native.ladder: expected {rows_bytes(rows_max)} bytes for {rows_max} rows, found {self.buffer.len}; "
-                    f"make the segment with rows_bytes()")
+                    f"native.ladder: expected {rows_bytes(rows_max)} bytes for {rows_max} rows, found "
+                    f"{self.buffer.len}; make the segment with rows_bytes()")
             memset(self.base, 0, rows_bytes(rows_max))
             (<uint64_t*>self.base)[1] = rows_max
             (<uint64_t*>self.base)[0] = ROWS_MAGIC
         found = (<uint64_t*>self.base)[1]
-        if (<uint64_t*>self.base)[0] != ROWS_MAGIC or found > (<uint64_t>self.buffer.len - ROWS_HEAD_BYTES) // ROW_BYTES:
-            raise LayoutError("native.ladder: the buffer holds no rows of this layout; attach the segment of this build")
+        if ((<uint64_t*>self.base)[0] != ROWS_MAGIC
+                or found > (<uint64_t>self.buffer.len - ROWS_HEAD_BYTES) // ROW_BYTES):
+            raise LayoutError(
+                "native.ladder: the buffer holds no rows of this layout; attach the segment of this build")
         self.rows_max = <uint32_t>found
 
     def __dealloc__(self):
@@ -154,7 +159,8 @@ cdef class Rows:
             PyBuffer_Release(&self.buffer)
 
     def read(self, uint32_t row):
-        """Return the newest slot of `row` as 256 bytes; None when there is none, or it changed on 64 tries."""
+        """Return the newest slot of `row` as 256 bytes; None when there is none, or it changed on 64
+        tries."""
         cdef uint8_t slot[256]
         if row >= self.rows_max:
             raise IndexError(f"native.ladder: expected a row below {self.rows_max}, found {row}")
@@ -165,13 +171,16 @@ cdef class Rows:
     def publish(self, uint32_t row, const uint8_t[::1] slot not None):
         """Show `slot` (256 bytes) as the newest of `row`; the writer alone."""
         if row >= self.rows_max or slot.shape[0] != 256 or self.buffer.readonly:
-            raise ValueError(f"native.ladder: expected 256 bytes for a writable row below {self.rows_max}, found row {row}")
+            raise ValueError(
+                f"native.ladder: expected 256 bytes for a writable row below {self.rows_max}, "
+                f"found row {row}")
         row_publish(self.row(row), &slot[0])
 
     def ladder(self, uint32_t row, const uint8_t[::1] arena not None):
         """Return (bids, asks) of `row`, lists of (price_ticks, size_micro) best first.
 
-        arena: the arena's buffer, read-only is enough. None when the row has no ladder or it changed on 64 tries.
+        arena: the arena's buffer, read-only is enough. None when the row has no ladder or it changed on 64
+        tries.
         """
         cdef uint32_t grid = 0, capacity = 0, index
         cdef uint64_t* sizes
@@ -181,10 +190,13 @@ cdef class Rows:
         if sizes == NULL:
             raise MemoryError("native.ladder: no memory for a copy of the ladder")
         try:
-            if row_ladder_copy(self.row(row), &arena[0], arena.shape[0], READ_TRIES, sizes, &grid, &capacity) <= 0:
+            if row_ladder_copy(
+                    self.row(row), &arena[0], arena.shape[0], READ_TRIES, sizes, &grid, &capacity) <= 0:
                 return None
             bids = [(index * grid, sizes[index]) for index in range(1, capacity) if sizes[index]]
-            asks = [(index * grid, sizes[capacity + index]) for index in range(1, capacity) if sizes[capacity + index]]
+            asks = [
+                (index * grid, sizes[capacity + index])
+                for index in range(1, capacity) if sizes[capacity + index]]
             return bids[::-1], asks
         finally:
             free(sizes)
@@ -196,10 +208,12 @@ cdef class LadderBook:
     def __cinit__(self, Arena arena not None, uint32_t tick_step):
         self.arena = arena
         if tick_step == 0 or tick_step >= PRICE_TICKS_FULL:
-            raise ValueError(f"native.ladder: expected a tick step of 1 .. {PRICE_TICKS_FULL - 1} ticks, found {tick_step}")
+            raise ValueError(
+                f"native.ladder: expected a tick step below {PRICE_TICKS_FULL} ticks, found {tick_step}")
         self.place = arena.take(grid_of_step(tick_step), &self.ladder)
         if self.place == 0:
-            raise InvariantError(f"native.ladder: no free block for a tick step of {tick_step}; give the arena more blocks")
+            raise InvariantError(
+                f"native.ladder: no free block for a tick step of {tick_step}; give the arena more blocks")
 
     def release(self):
         """Give the block back; the ladder may not be used after it."""
@@ -217,15 +231,18 @@ cdef class LadderBook:
 
     def set(self, int side, uint32_t price_ticks, int64_t size_micro):
         """Set the size of a level (side 0 bids, 1 asks; 0 removes it); ValueError off the grid."""
-        if side not in (0, 1) or price_ticks % self.ladder.grid or not 0 < price_ticks < PRICE_TICKS_FULL or size_micro < 0:
+        if (side not in (0, 1) or price_ticks % self.ladder.grid or not 0 < price_ticks < PRICE_TICKS_FULL
+                or size_micro < 0):
             raise ValueError(
-                f"native.ladder: expected a price on the grid {self.ladder.grid} and a size >= 0, found {price_ticks}, {size_micro}")
+                f"native.ladder: expected a price on the grid {self.ladder.grid} and a size >= 0, found "
+                f"{price_ticks}, {size_micro}")
         ladder_set(&self.ladder, side, price_ticks // self.ladder.grid, size_micro)
 
     def size(self, int side, uint32_t price_ticks):
         """Return the size at a price on the grid."""
         if side not in (0, 1) or price_ticks >= PRICE_TICKS_FULL or price_ticks % self.ladder.grid:
-            raise ValueError(f"native.ladder: expected a price on the grid {self.ladder.grid}, found {price_ticks}")
+            raise ValueError(
+                f"native.ladder: expected a price on the grid {self.ladder.grid}, found {price_ticks}")
         return ladder_size(&self.ladder, side, price_ticks // self.ladder.grid)
 
     def best(self, int side):
@@ -247,7 +264,8 @@ cdef class LadderBook:
         ladder_clear(&self.ladder)
 
     def refine(self, uint32_t tick_step):
-        """Move to the grid that also holds `tick_step`, keeping every level; False = no free block, unchanged."""
+        """Move to the grid that also holds `tick_step`, keeping every level; False = no free block,
+        unchanged."""
         cdef uint32_t grid = finest_common(self.ladder.grid, tick_step)
         cdef Ladder finer
         cdef uint64_t place

@@ -66,7 +66,7 @@ cdef bytes _copy(Source source, uint64_t first, uint64_t count):
 
 
 cdef class Filter(_Wanted):
-    """Reads a source and returns only wanted runs."""
+    """Reads a source and returns only wanted records, slot by slot: a run of decisions mixes kinds."""
 
     cdef Source source
 
@@ -75,36 +75,28 @@ cdef class Filter(_Wanted):
         self._want_kinds(kinds)
 
     def read(self, uint64_t slots_max=64, uint64_t skip_max=65536):
-        """Return wanted slots (whole runs, up to about `slots_max`), passing over up to `skip_max` others."""
-        cdef uint64_t available, index, parts, skipped = 0, kept = 0
-        cdef const Slot* slot
-        cdef list runs = []
+        """Return up to `slots_max` wanted slots, passing over up to `skip_max` others; b"" when there is none."""
+        cdef uint64_t available, index = 0, first, skipped = 0, kept = 0
+        cdef list found = []
         with nogil:
             available = self.source.available()
-        while available and kept < slots_max and skipped < skip_max:
-            index = 0
+        while index < available and kept < slots_max and skipped < skip_max:
+            first = index
             with nogil:
-                while index < available and skipped < skip_max:
-                    slot = self.source.at(index)
-                    if self._wants(slot):
-                        break
-                    parts = slot.parts if slot.parts else 1
-                    index += parts
-                    skipped += parts
-            if index:
-                self.source.advance(index)
-                self.passed_count += index
-                available = self.source.available()
-                continue
-            slot = self.source.at(0)
-            parts = slot.parts if slot.parts else 1
-            if parts > available:
-                break
-            runs.append(_copy(self.source, 0, parts))
-            self.source.advance(parts)
-            kept += parts
-            available = self.source.available()
-        return b"".join(runs)
+                while index < available and skipped < skip_max and not self._wants(self.source.at(index)):
+                    index += 1
+                    skipped += 1
+            self.passed_count += index - first
+            first = index
+            with nogil:
+                while index < available and kept < slots_max and self._wants(self.source.at(index)):
+                    index += 1
+                    kept += 1
+            if index > first:
+                found.append(_copy(self.source, first, index - first))
+        if index:
+            self.source.advance(index)
+        return b"".join(found)
 
 
 cdef class Relay(_Wanted):

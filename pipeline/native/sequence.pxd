@@ -38,6 +38,7 @@ cdef class Sequencer:
     cdef bint is_behind(self, uint64_t book_position) noexcept
     cdef bint is_refused(self, Source source, uint64_t at, uint32_t parts) noexcept
     cdef void give_back(self, Source source, uint64_t taken) noexcept
-    cdef int drain(self, Source source, int budget, int64_t clock_ns, bint is_feed, uint64_t book_position) noexcept
+    cdef int drain(self, Source source, int budget, int64_t clock_ns, bint is_feed,
+                   uint64_t book_position) noexcept
     cpdef int turn(self, int64_t clock_ns, uint64_t book_position, int budget) except -1
     cpdef bint idle_tick(self, int64_t clock_ns) except -1

@@ -1,12 +1,13 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=False
 """The sequencer's merge loop: gives every input of the run its one place and its stream time.
 
 Reads the rings of all edges, writes `stream`. Control, report and account sources are drained first on every
 turn, then feeds in turn; feeds wait while `book` is more than `stream_lag_records_max` slots behind. A record
 gets now_ns = max(last, clock); a TICK stands before the first record of each new millisecond. After a restart
-a record whose source_seq is not above the last logged one of its source is dropped: appended first, given back
-to its ring after, it would else be there twice. Runs stay whole. Each new segment of the log begins with every
-INSTRUMENT row, flagged REPEAT, so a reader may start there.
+a record whose source_seq is not above the last logged one of its source is dropped: appended first, given
+back to its ring after, it would else be there twice. Runs stay whole. Each new segment of the log begins
+with every INSTRUMENT row, flagged REPEAT, so a reader may start there.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -27,10 +28,10 @@ cdef int64_t NS_PER_MS = 1_000_000
 cdef class Sequencer:
     """Merges sources into `sink`.
 
-    priority_sources: control, report, account, in that order. feed_sources: everything else. sink: a LogWriter;
-    any other Sink works and has no segments, so nothing is repeated. instruments_max: rows below it may appear.
-    stream_lag_records_max: slots that `book` may be behind. feed_quantum: records taken from one feed before the
-    next has its turn.
+    priority_sources: control, report, account, in that order. feed_sources: everything else. sink: a
+    LogWriter; any other Sink works and has no segments, so nothing is repeated. instruments_max: rows below
+    it may appear. stream_lag_records_max: slots that `book` may be behind. feed_quantum: records taken from
+    one feed before the next has its turn.
     """
 
     def __cinit__(self, priority_sources, feed_sources, Sink sink not None, *, uint32_t instruments_max,
@@ -48,8 +49,8 @@ cdef class Sequencer:
         if self.log is not None:
             if 2 * <uint64_t>instruments_max > self.log.current.slots:
                 raise InvariantError(
-                    f"native.sequence: a segment of {self.log.current.slots} slots cannot begin with {instruments_max} "
-                    f"rows and go on; expected segments of {2 * instruments_max} slots or more")
+                    f"native.sequence: a segment of {self.log.current.slots} slots cannot begin with "
+                    f"{instruments_max} rows and go on; expected {2 * instruments_max} slots or more")
             self.segment_first = self.log.current.first
         self.rows_max = instruments_max
         self.lag_max = stream_lag_records_max
@@ -76,7 +77,8 @@ cdef class Sequencer:
             self.has_repeats = True
             if not self.write_repeats():
                 break
-            # once more: after a restart the repeats may have filled the segment; a fresh one has room for both
+            # once more: after a restart the repeats may have filled the segment; a fresh one has room for
+            # both
         self.full += 1
         return False
 
@@ -116,7 +118,8 @@ cdef class Sequencer:
         return True
 
     cdef bint append(self, Source source, uint64_t at, uint32_t parts, int64_t clock_ns) noexcept:
-        """Write one run with its stream time, max(last logged, clock). False = no room, nothing was written."""
+        """Write one run with its stream time, max(last logged, clock). False = no room, nothing was
+        written."""
         cdef uint32_t index
         cdef Slot* slot
         cdef const Slot* head = source.at(at)
@@ -150,8 +153,10 @@ cdef class Sequencer:
             self.trouble, self.trouble_value = TROUBLE_ROW, head.instrument
         return self.trouble != TROUBLE_NONE
 
-    cdef int drain(self, Source source, int budget, int64_t clock_ns, bint is_feed, uint64_t book_position) noexcept:
-        """Take up to `budget` records of one source; -1 - records = stop the turn (no room, lag or trouble)."""
+    cdef int drain(self, Source source, int budget, int64_t clock_ns, bint is_feed,
+                   uint64_t book_position) noexcept:
+        """Take up to `budget` records of one source; -1 - records = stop the turn (no room, lag or
+        trouble)."""
         cdef uint64_t count = source.available(), taken = 0
         cdef uint32_t parts
         cdef int handled = 0
@@ -189,8 +194,9 @@ cdef class Sequencer:
     cpdef int turn(self, int64_t clock_ns, uint64_t book_position, int budget) except -1:
         """Take up to `budget` records at `clock_ns`; return how many, 0 = idle, paused by lag or no room.
 
-        book_position: the position that `book` has read up to. Raises InvariantError, after giving back all that
-        is in the log, when a record has a source above 1,023 or an instrument row of `instruments_max` or more.
+        book_position: the position that `book` has read up to. Raises InvariantError, after giving back all
+        that is in the log, when a record has a source above 1,023 or an instrument row of `instruments_max`
+        or more.
         """
         cdef int handled = 0, found
         cdef uint32_t count = <uint32_t>len(self.feeds), idle = 0, at
@@ -204,8 +210,9 @@ cdef class Sequencer:
             handled += found
         while handled < budget and idle < count and not is_stopped:
             at = self.next_feed if self.next_feed < count else 0
-            found = self.drain(<Source>self.feeds[at], min(budget - handled, <int>self.quantum), clock_ns, True,
-                               book_position)
+            found = self.drain(
+                <Source>self.feeds[at], min(budget - handled, <int>self.quantum), clock_ns, True,
+                book_position)
             self.next_feed = at + 1
             if found < 0:
                 handled += -1 - found
@@ -218,9 +225,11 @@ cdef class Sequencer:
     def raise_trouble(self):
         if self.trouble == TROUBLE_NONE:
             return
-        name, limit = ("source", SOURCES_MAX) if self.trouble == TROUBLE_SOURCE else ("instrument row", self.rows_max)
+        is_source = self.trouble == TROUBLE_SOURCE
+        name, limit = ("source", SOURCES_MAX) if is_source else ("instrument row", self.rows_max)
         raise InvariantError(
-            f"native.sequence: expected a {name} below {limit}, found {self.trouble_value}; the record stays in its ring")
+            f"native.sequence: expected a {name} below {limit}, found {self.trouble_value}; "
+            "the record stays in its ring")
 
     cpdef bint idle_tick(self, int64_t clock_ns) except -1:
         """Write a TICK when `clock_ns` begins a new millisecond; for the end of a wait without a record."""
@@ -251,11 +260,12 @@ cdef class Sequencer:
                     self.tick_count = (<const TickSlot*>slot).tick_count
                 if slot.source < SOURCES_MAX and slot.source_seq > self.last_seq[slot.source]:
                     self.last_seq[slot.source] = slot.source_seq
-                if slot.kind == KIND_INSTRUMENT and slot.instrument < self.rows_max and not slot.flags & FLAG_REPEAT:
+                if slot.kind != KIND_INSTRUMENT or slot.instrument >= self.rows_max:
+                    continue
+                # a repeat counts when the log begins after its row was first written
+                if (not slot.flags & FLAG_REPEAT
+                        or self.instruments[slot.instrument].kind != KIND_INSTRUMENT):
                     self.keep(slot)
-                elif (slot.kind == KIND_INSTRUMENT and slot.instrument < self.rows_max
-                        and self.instruments[slot.instrument].kind != KIND_INSTRUMENT):
-                    self.keep(slot)  # the log begins after the row was first written
             source.advance(count)
         self.has_repeats = self.log is not None and self.rows_end > 0
         return found
@@ -280,6 +290,6 @@ cdef class Sequencer:
     def stats(self):
         """Return the counters: what was logged, dropped as a duplicate, and why a turn stopped early."""
         return {
-            "records": self.records, "duplicates": self.duplicates, "ticks": self.ticks, "repeats": self.repeats,
-            "lagged": self.lagged, "full": self.full,
+            "records": self.records, "duplicates": self.duplicates, "ticks": self.ticks,
+            "repeats": self.repeats, "lagged": self.lagged, "full": self.full,
         }

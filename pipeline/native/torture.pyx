@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=False
 """Native loops that prove and measure a channel: they write every byte of numbered slots at one end and
-compare every byte at the other. For tests and `python -m bench`; no stage uses them.
+compare every byte at the other. For tests; no stage uses them.
 
 Message i of seed s is the same at both ends: run lengths, header words and payload follow from (s, i).
 """
@@ -12,7 +12,6 @@ from pipeline.native.flow cimport Sink, Source
 from pipeline.native.records cimport KIND_TICK, RUN_SLOTS_MAX, Slot
 from pipeline.native.ring cimport Observer, Reader, Writer
 
-from array import array
 from dataclasses import dataclass
 
 cdef extern from *:
@@ -274,63 +273,3 @@ def observe(Observer observer not None, uint64_t last, uint64_t seed, uint32_t s
                 received += 1
             _pause(seed ^ 0xAAAA, expected, pause_every)
     return Consumed(received, wrong_order, wrong_bytes, 0, empty_count, lost, pm_now_ns() - started)
-
-
-def ping(Writer writer not None, Reader reader not None, uint64_t count, double deadline_s=10.0):
-    """Send one slot, spin until one comes back, `count` times; returns the round trips in ns as array("q").
-
-    Ends early when an answer takes `deadline_s`.
-    """
-    samples = array("q", bytes(8 * count))
-    cdef int64_t[::1] taken = samples
-    cdef uint64_t index, done = 0
-    cdef int64_t started, give_up_ns = <int64_t>(deadline_s * 1e9)
-    with nogil:
-        for index in range(count):
-            started = pm_now_ns()
-            if not writer.begin(1):
-                break
-            _fill(writer.claim(0), 1, index)
-            writer.publish(1)
-            while not reader.available():
-                if pm_now_ns() - started > give_up_ns:
-                    break
-            if not reader.available():
-                break
-            reader.advance(1)
-            taken[index] = pm_now_ns() - started
-            done += 1
-    return samples[:done]
-
-
-def echo(Reader reader not None, Writer writer not None, uint64_t count, double deadline_s=10.0):
-    """Answer `count` slots with one slot each; returns how many came before `deadline_s` without any."""
-    cdef uint64_t done = 0
-    cdef int64_t give_up_ns = <int64_t>(deadline_s * 1e9), last = pm_now_ns()
-    with nogil:
-        while done < count and pm_now_ns() - last < give_up_ns:
-            if reader.available() and writer.begin(1):
-                reader.advance(1)
-                _fill(writer.claim(0), 2, done)
-                writer.publish(1)
-                done += 1
-                last = pm_now_ns()
-    return done
-
-
-def append_times(Sink sink not None, uint64_t first, uint64_t count, uint64_t seed):
-    """Publish messages one by one; returns the ns of each begin-to-publish, one clock reading included."""
-    samples = array("q", bytes(8 * count))
-    cdef int64_t[::1] taken = samples
-    cdef uint64_t index, done = 0
-    cdef int64_t started
-    with nogil:
-        for index in range(count):
-            started = pm_now_ns()
-            if not sink.begin(1):
-                break
-            _fill(sink.claim(0), seed, first + index)
-            sink.publish(1)
-            taken[index] = pm_now_ns() - started
-            done += 1
-    return samples[:done]

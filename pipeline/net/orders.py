@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 from urllib.parse import urlsplit
 
 from pipeline.net.http1 import Answer, AnswerParser, BadAnswer
@@ -33,8 +34,7 @@ class _Connection(asyncio.Protocol):
         self._parser = AnswerParser()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # asyncio's own contract for stream protocols
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's own transports are no subclass
         self.pool.opened(self)
 
     def data_received(self, data: bytes) -> None:

@@ -150,13 +150,13 @@ def _sequencer(name: str, ident: str, env: Env) -> Built:
     private = bytearray(Ring.bytes_for(128))
     Ring.format(private, 128)
     halt_page = HaltPage(env.state_dir)
+    log = env.channels.log_writer(wiring.STREAM)
     native = Sequencer(
         [Reader(private), *(env.channels.ring_reader(ring) for ring in control)],
         [env.channels.ring_reader(ring) for ring in feeds],
-        env.channels.log_writer(wiring.STREAM),
-        stream_lag_records_max=env.config.books.stream_lag_records_max)
+        log, instruments_max=env.config.universe.instruments_max + 1, stream_lag_records_max=env.config.books.stream_lag_records_max)
     stage = sequencer.SequencerStage(
-        name, native, halt_page, Writer(private), env.book_position, env.clock, env.counts,
+        name, native, log, halt_page, Writer(private), env.book_position, env.clock, env.counts,
         env.channels.stamps("sequencer"))
     return Built(stage, close=[halt_page.close])
 

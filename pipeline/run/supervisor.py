@@ -61,6 +61,7 @@ class Supervisor:
         self._control_seq = 0
         self.spec: RunSpec | None = None
         self.clock = time.time_ns
+        self._stolen_before = _steal_ticks()
 
     @property
     def run_dir(self) -> Path:
@@ -92,6 +93,10 @@ class Supervisor:
         if self._memory is None:
             raise PipelineError("run.supervisor: the run has not started")
         return StatusView(self._memory.buffer(f"status.{lane}"))
+
+    def steal_ticks(self) -> int:
+        """Return the CPU time that was stolen from this machine since the start, in clock ticks."""
+        return _steal_ticks() - self._stolen_before
 
     def watch(self) -> None:
         """Raise when a lane died: the chain cannot go on without it."""
@@ -150,8 +155,9 @@ class Supervisor:
         self._forget_old_runs(run_dir.parent)
         files = self._copy_config(run_dir)
         for log in wiring.LOGS:
-            LogWriter(
-                self.state_dir / "logs" / log, log, self.config.shm.log_segment_slots, salt_epoch=generation).close()
+            directory = self.state_dir / "logs" / log
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            LogWriter(directory, log, self.config.shm.log_segment_slots, salt_epoch=generation).close()
         self._make_memory(generation)
         for lane in self.lanes:
             if any(wiring.WIRES[wiring.split_name(stage)[0]].has_sockets for stage in lane.stages):
@@ -262,3 +268,9 @@ class Supervisor:
         if 1 < code < 8:
             problem.exit_code = code  # the lane's own verdict: config, environment, venue, data
         return problem
+
+
+def _steal_ticks() -> int:
+    with open("/proc/stat") as stat:
+        fields = stat.readline().split()
+    return int(fields[8]) if len(fields) > 8 else 0

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.sim.engine import last_trade_text
 from pipeline.sim.market import Commit, LevelChange, Market
+from pipeline.sim.trades import last_trade_text
 from pipeline.units import TICKS_PER_USD
 
 

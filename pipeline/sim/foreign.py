@@ -12,6 +12,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,18 @@ class _Ticker:
     last_ms: int = 0
 
 
+@lru_cache(maxsize=1 << 16)  # a few prices and sizes make up most of a file
+def parse_price(text: str) -> int:
+    """Return a price in ticks."""
+    return decimal_to_int(text, 4)
+
+
+@lru_cache(maxsize=1 << 16)
+def parse_size(text: str) -> int:
+    """Return a size or a signed change of one, 1e-6 share."""
+    return -decimal_to_int(text[1:], 6) if text.startswith("-") else decimal_to_int(text, 6)
+
+
 def parse_levels(message: dict[str, Any]) -> tuple[Delta, ...]:
     """Return the levels of a snapshot in the YES view."""
     levels = [
@@ -58,9 +71,8 @@ def parse_levels(message: dict[str, Any]) -> tuple[Delta, ...]:
 
 def parse_delta(message: dict[str, Any]) -> Delta:
     """Return one delta in the YES view; its size keeps its sign."""
-    text = message["delta_fp"]
-    size = -decimal_to_int(text[1:], 6) if text.startswith("-") else decimal_to_int(text, 6)
-    price = decimal_to_int(message["price_dollars"], 4)
+    size = parse_size(message["delta_fp"])
+    price = parse_price(message["price_dollars"])
     is_bid = message["side"] == "yes"
     return Delta(is_bid, price if is_bid else TICKS_PER_USD - price, size)
 
@@ -153,7 +165,9 @@ def _note_print(ticker: _Ticker, message: dict[str, Any]) -> None:
 def _difference(book: LevelBook, target: Sequence[Delta]) -> tuple[Delta, ...]:
     """Return the deltas that turn the book into the target."""
     wanted = {(delta.is_bid, delta.price_ticks): delta.size_micro for delta in target}
-    gone = [Delta(side, price, -size) for (side, price), size in book.sizes.items() if (side, price) not in wanted]
+    gone = [
+        Delta(side, price, -size) for (side, price), size in book.sizes.items() if (side, price) not in wanted
+    ]
     changed = [
         Delta(side, price, size - book.sizes.get((side, price), 0))
         for (side, price), size in wanted.items()

@@ -40,7 +40,7 @@ def market_object(market: Market, best: tuple[int | None, int | None] = (None, N
     """Return the Gamma market object; `best` = (bid, ask) of YES in ticks."""
     bid, ask = best
     resolved = market.payout_micro
-    middle = (TICKS_PER_USD // 2 if bid is None and ask is None else ((bid or 0) + (ask or TICKS_PER_USD)) // 2)
+    middle = TICKS_PER_USD // 2 if bid is None and ask is None else ((bid or 0) + (ask or TICKS_PER_USD)) // 2
     prices = (
         [PRICE_TEXT[middle], PRICE_TEXT[TICKS_PER_USD - middle]]
         if resolved is None
@@ -90,23 +90,37 @@ def market_object(market: Market, best: tuple[int | None, int | None] = (None, N
         "tags": [{"id": identity.number("tag", tag), "slug": tag, "label": tag} for tag in market.tags],
         "events": [{"id": market.event_id, "slug": market.event_slug}],
     }
-    if market.fee_rate_ppm:
-        row["feeSchedule"] = {
-            "rate": market.fee_rate_ppm / PPM,
-            "exponent": market.fee_exponent,
-            "takerOnly": True,
-            "rebateRate": 0.25,
-        }
-    if market.neg_risk:
-        row["negRiskMarketID"] = market.neg_risk_market_id
-        row["negRiskRequestID"] = "0x" + identity.digest("request", market.condition).hex()
+    return row | _fee_part(market) | _neg_risk_part(market) | _quote_part(bid, ask)
+
+
+def _fee_part(market: Market) -> dict[str, Any]:
+    if not market.fee_rate_ppm:
+        return {}
+    schedule = {
+        "rate": market.fee_rate_ppm / PPM,
+        "exponent": market.fee_exponent,
+        "takerOnly": True,
+        "rebateRate": 0.25,
+    }
+    return {"feeSchedule": schedule}
+
+
+def _neg_risk_part(market: Market) -> dict[str, Any]:
+    if not market.neg_risk:
+        return {}
+    request = "0x" + identity.digest("request", market.condition).hex()
+    return {"negRiskMarketID": market.neg_risk_market_id, "negRiskRequestID": request}
+
+
+def _quote_part(bid: int | None, ask: int | None) -> dict[str, Any]:
+    part: dict[str, Any] = {}
     if bid is not None:
-        row["bestBid"] = bid / TICKS_PER_USD
+        part["bestBid"] = bid / TICKS_PER_USD
     if ask is not None:
-        row["bestAsk"] = ask / TICKS_PER_USD
+        part["bestAsk"] = ask / TICKS_PER_USD
     if bid is not None and ask is not None:
-        row["spread"] = (ask - bid) / TICKS_PER_USD
-    return row
+        part["spread"] = (ask - bid) / TICKS_PER_USD
+    return part
 
 
 def event_object(markets: Sequence[Market], best: BestPrices) -> dict[str, Any]:
@@ -166,7 +180,9 @@ class Gamma:
             return self._serve_events(parts[1:], query)
         if path == "/tags":
             tags = {tag: None for market in self._markets.values() for tag in market.tags}
-            return json_response([{"id": identity.number("tag", tag), "slug": tag, "label": tag} for tag in tags])
+            return json_response(
+                [{"id": identity.number("tag", tag), "slug": tag, "label": tag} for tag in tags]
+            )
         return refuse(NOT_FOUND)
 
     def _serve_markets(self, parts: list[str], query: Query) -> Response:
@@ -288,4 +304,3 @@ def _has(query: Query, name: str, values: Iterable[str]) -> bool:
         return True
     wanted = {part for text in query[name] for part in text.split(",")}
     return any(value in wanted for value in values)
-

@@ -47,7 +47,7 @@ class GeneratedMarket:
     """One market's hidden state: fair price, depth, its book without our fills."""
 
     def __init__(self, seed: object, name: str, event_tags: tuple[str, ...] = ("generated",)) -> None:
-        self._draw = random.Random(f"generate:{seed}:{name}")  # noqa: S311 - reproducible, not secret
+        self._draw = random.Random(f"generate:{seed}:{name}")
         draw = self._draw
         condition = identity.condition_id("generated", seed, name)
         step = 100 if draw.random() < 0.6 else 10
@@ -178,7 +178,11 @@ class GeneratedMarket:
             return FlowEvent(at_ns, ())
         price = max(prices) if is_bid else min(prices)
         have = self._book.sizes[is_bid, price]
-        size = have if self._draw.random() < 0.3 else max(10_000, have * self._draw.randint(1, 9) // 10 // 10_000 * 10_000)
+        size = (
+            have
+            if self._draw.random() < 0.3
+            else max(10_000, have * self._draw.randint(1, 9) // 10 // 10_000 * 10_000)
+        )
         return FlowEvent(at_ns, (Delta(is_bid, price, -min(size, have)),), min(size, have), int(is_bid))
 
 

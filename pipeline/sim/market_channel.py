@@ -129,7 +129,7 @@ class MarketChannel:
         self.with_bbo = with_bbo
         self.sent: Counter[str] = Counter()  # frames handed to transports, by kind
         self.on_subscribed: Callable[[Iterable[str], int], None] | None = None  # conditions, now_ns
-        self._draw = random.Random(f"market-channel:{seed}")  # noqa: S311 - reproducible, not secret
+        self._draw = random.Random(f"market-channel:{seed}")
         self._views: dict[str, View] = {}  # by condition
         self._token: dict[str, tuple[str, int]] = {}  # token -> (condition, outcome)
         self._clients: dict[int, Client] = {}  # by socket
@@ -244,13 +244,17 @@ class MarketChannel:
                 self._send(client.socket, [f for f, has in zip(out.bbo, (yes, no), strict=True) if has], BBO)
             self._send(client.socket, out.changes, CHANGE)
             if out.books:
-                self._send(client.socket, [f for f, has in zip(out.books, (yes, no), strict=True) if has], BOOK)
+                self._send(
+                    client.socket, [f for f, has in zip(out.books, (yes, no), strict=True) if has], BOOK
+                )
         trade = out.trade
         if trade is not None and route:
             due_ns = commit.now_ns + self._draw.randint(*PRINT_DELAY_MS) * NS_PER_MS
             self._timers.at(due_ns, lambda now_ns: self.broadcast(condition, [trade], PRINT))
 
-    def broadcast(self, condition: str, frames: Sequence[bytes], kind: str, custom_only: bool = False) -> None:
+    def broadcast(
+        self, condition: str, frames: Sequence[bytes], kind: str, custom_only: bool = False
+    ) -> None:
         """Send the same frames to everyone who subscribed either token of the market."""
         for client, _, _ in self._routes.get(condition, ()):
             if client.wants_custom or not custom_only:
@@ -268,5 +272,7 @@ class MarketChannel:
         """Tell custom subscribers which outcome pays."""
         payout = market.payout_micro
         winner = 0 if payout is None or payout[0] >= payout[1] else 1
-        frame = render.market_resolved_frame(market, identity.number("market", market.condition), winner, now_ns // NS_PER_MS)
+        frame = render.market_resolved_frame(
+            market, identity.number("market", market.condition), winner, now_ns // NS_PER_MS
+        )
         self.broadcast(market.condition, [frame], RESOLVED, custom_only=True)

@@ -92,14 +92,18 @@ def net_per_share(kind: PlantKind, best: Sequence[int], rate_ppm: int) -> Fracti
     """Return the profit of one share of each leg at these YES prices, USD, fees not floored."""
     is_bid = kind is PlantKind.NO_SET
     payout = len(best) - 1 if is_bid else 1
-    cost = sum(Fraction(paid_ticks(is_bid, price), TICKS_PER_USD) + fee_per_share(rate_ppm, price) for price in best)
-    return payout - cost
+    cost = sum(
+        Fraction(paid_ticks(is_bid, price), TICKS_PER_USD) + fee_per_share(rate_ppm, price) for price in best
+    )
+    return Fraction(payout) - cost
 
 
 def edge_usd_micro(kind: PlantKind, legs: Sequence[Leg], rate_ppm: int) -> int:
     """Return the best total over equal shares of every leg, whole fills at level prices, exact fees."""
     payout = len(legs) - 1 if kind is PlantKind.NO_SET else 1
-    ends = sorted({sum(size for _, size in leg.levels[: depth + 1]) for leg in legs for depth in range(len(leg.levels))})
+    ends = sorted(
+        {sum(size for _, size in leg.levels[: depth + 1]) for leg in legs for depth in range(len(leg.levels))}
+    )
     reach = min(sum(size for _, size in leg.levels) for leg in legs)
     best: int | None = None
     for shares in (end for end in ends if end <= reach):
@@ -189,9 +193,7 @@ class PlantedEvent:
                 is_mispriced = sum(prices) < TICKS_PER_USD if toward < 0 else sum(prices) > TICKS_PER_USD
                 return prices if is_mispriced else None
             move = step * (toward if net < low_net else -toward)
-            room = [
-                place for place, (low, high) in enumerate(limits) if low <= prices[place] + move <= high
-            ]  # fmt: skip
+            room = [place for place, (low, high) in enumerate(limits) if low <= prices[place] + move <= high]
             if not room:
                 return None
             place = self.draw.choices(room, [weights[place] for place in room])[0]
@@ -236,8 +238,14 @@ class PlantedEvent:
 
 def make_event(seed: object, place: int, shape: Shape) -> PlantedEvent:
     """Return one event; the same seed and place give the same event and the same plants."""
-    draw = random.Random(f"planted:{seed}:{place}")  # noqa: S311 - reproducible, not secret
-    count = 3 if shape is Shape.TRIO else draw.randint(3, 6) if shape is Shape.DUO else draw.randint(4, OUTCOMES_MAX)
+    draw = random.Random(f"planted:{seed}:{place}")
+    count = (
+        3
+        if shape is Shape.TRIO
+        else draw.randint(3, 6)
+        if shape is Shape.DUO
+        else draw.randint(4, OUTCOMES_MAX)
+    )
     step = 10 if count > 5 or draw.random() < 0.4 else 100
     middle = _middle(draw, shape, count, step)
     gap = [max(3 * step, int(0.28 * ticks) // step * step) for ticks in middle]
@@ -278,7 +286,14 @@ def _middle(draw: random.Random, shape: Shape, count: int, step: int) -> list[in
 
 
 def _market(
-    seed: object, place: int, index: int, count: int, event_id: str, neg_risk_id: str, step: int, rate_ppm: int
+    seed: object,
+    place: int,
+    index: int,
+    count: int,
+    event_id: str,
+    neg_risk_id: str,
+    step: int,
+    rate_ppm: int,
 ) -> Market:
     condition = identity.condition_id("planted", seed, place, index)
     return Market(

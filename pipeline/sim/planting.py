@@ -44,7 +44,7 @@ class Planting:
         self.is_running = False
         self._exchange = exchange
         self._pace = pace
-        self._draw = random.Random(f"planting:{seed}")  # noqa: S311 - reproducible, not secret
+        self._draw = random.Random(f"planting:{seed}")
         self._current: dict[str, tuple[PlantedEvent, Plant]] = {}  # by event id
         self._event_of = {market.condition: event for event in events for market in event.markets}
         self._timers = Timers()
@@ -148,7 +148,9 @@ class Planting:
     def _book(self, condition: str) -> MatchedBook:
         book = self._exchange.engine.books[condition]
         if not isinstance(book, MatchedBook):
-            raise InvariantError(f"sim.planting: a matched book expected for {condition}, was {type(book).__name__}")
+            raise InvariantError(
+                f"sim.planting: a matched book expected for {condition}, was {type(book).__name__}"
+            )
         return book
 
     # -- quiet quotes -------------------------------------------------------------------------

@@ -155,12 +155,20 @@ class Player:
         return 0.0
 
     def _position(self) -> int:
-        places = sum(track.position for track in self.tracks) + sum(replay.position for replay in self.replays)
+        places = sum(track.position for track in self.tracks) + sum(
+            replay.position for replay in self.replays
+        )
         return places + self.live_events
 
     def _next_at(self) -> int:
-        times = [track.at_ns[track.position] for track in self.tracks if not track.is_live and track.position < track.count]
-        times += [replay.at_ns[replay.position] for replay in self.replays if replay.position < len(replay.texts)]
+        times = [
+            track.at_ns[track.position]
+            for track in self.tracks
+            if not track.is_live and track.position < track.count
+        ]
+        times += [
+            replay.at_ns[replay.position] for replay in self.replays if replay.position < len(replay.texts)
+        ]
         times += [self._heap[0][0]] if self._heap else []
         return min(times, default=self.flow_ns)
 

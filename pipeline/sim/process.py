@@ -1,9 +1,9 @@
 """The exchange as a process: `python -m pipeline.sim.process --config FILE`.
 
 Reads a JSON object: `run_dir` (made when missing), `host` (127.0.0.1), `ports` {"clob", "clob_tls",
-"gamma", "gamma_tls", "control"; 0 or absent = free}, `cpu` (pin to it), and the keys of
-`ScenarioConfig`. Writes JSON lines to stdout: {"event": "progress"…}, one {"event": "ready", urls,
-files}, one {"event": "done"}; and in `run_dir`: `ready.json`, `ca.pem`, `key.hex` and `api.json`
+"gamma", "gamma_tls", "control"; 0 or absent = free}, `cpu` (pin to it), `die_with_parent` (false), and
+the keys of `ScenarioConfig`. Writes JSON lines to stdout: {"event": "progress"…}, {"event": "ready", urls,
+ca, run_dir}, {"event": "done"}; and in `run_dir`: `ready.json`, `ca.pem`, `key.hex` and `api.json`
 (mode 0600), `control.token` (0600), `report.json`. SIGTERM or SIGINT ends it cleanly with exit 0.
 """
 
@@ -15,6 +15,7 @@ import os
 import secrets
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,20 @@ from pipeline.sim.control import ControlPort
 from pipeline.sim.scenario import Scenario, ScenarioConfig, build
 from pipeline.sim.server import Clock, Server
 
-SERVICES = (("clob", "clob", False), ("clob_tls", "clob", True), ("gamma", "gamma", False), ("gamma_tls", "gamma", True))
+SERVICES = (
+    ("clob", "clob", False),
+    ("clob_tls", "clob", True),
+    ("gamma", "gamma", False),
+    ("gamma_tls", "gamma", True),
+)
 DRAIN_S = 5.0
 
 
 def say(event: str, **values: Any) -> None:
-    """Write one JSON line to stdout."""
-    sys.stdout.buffer.write(orjson.dumps({"event": event, **values}) + b"\n")
-    sys.stdout.buffer.flush()
+    """Write one JSON line to stdout; a reader that is gone is no reason to fail."""
+    with suppress(BrokenPipeError):
+        sys.stdout.buffer.write(orjson.dumps({"event": event, **values}) + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -83,7 +90,9 @@ def listen_all(server: Server, host: str, ports: dict[str, int], directory: Path
         if service == "clob":
             for channel in ("market", "user"):
                 urls[f"ws_{channel}{'_tls' if is_tls else ''}"] = f"ws{suffix}://{shown}:{port}/ws/{channel}"
-    urls["control"] = f"http://127.0.0.1:{server.listen('control', '127.0.0.1', int(ports.get('control', 0)))}"
+    urls["control"] = (
+        f"http://127.0.0.1:{server.listen('control', '127.0.0.1', int(ports.get('control', 0)))}"
+    )
     return urls
 
 
@@ -94,19 +103,27 @@ def run(raw: dict[str, Any]) -> int:
         signal.signal(number, lambda received, _: stops.append(received))
     directory = Path(raw.pop("run_dir"))
     host, ports, cpu = str(raw.pop("host", "127.0.0.1")), dict(raw.pop("ports", {})), raw.pop("cpu", None)
+    dies_with_parent = bool(raw.pop("die_with_parent", False))
     config = ScenarioConfig.parse(raw)
     directory.mkdir(parents=True, exist_ok=True)
     if cpu is not None:
         _pin(int(cpu))
     certificates.make(directory)
     clock = Clock()
+    parent = os.getppid()
+
+    def progress(what: str, done: int, total: int) -> None:
+        say("progress", what=what, done=done, total=total)
+        if stops:
+            raise SystemExit(0)
+
     holder: list[Server] = []
     scenario = build(
         config,
         clock.now_ns(),
-        lambda socket, data, frames: holder[0].write(socket, data, frames),
-        lambda: holder[0].backlog_bytes(),
-        lambda what, done, total: say("progress", what=what, done=done, total=total),
+        lambda socket, data, frames: holder[0].write(socket, data, frames),  # noqa: PLW0108 - made below
+        lambda: holder[0].backlog_bytes(),  # noqa: PLW0108 - as above
+        progress,
     )
     server = Server(scenario.exchange, clock)
     holder.append(server)
@@ -121,7 +138,7 @@ def run(raw: dict[str, Any]) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     say("ready", **ready)
-    server.run(scenario.pump, lambda: bool(stops))
+    server.run(scenario.pump, lambda: bool(stops) or (dies_with_parent and os.getppid() != parent))
     scenario.stop_flow(clock.now_ns())
     server.flush()
     is_drained = server.drain(DRAIN_S)
@@ -136,7 +153,9 @@ def _pin(cpu: int) -> None:
     try:
         os.sched_setaffinity(0, {cpu})
     except OSError as error:
-        raise EnvironmentProblem(f"exchange: cannot run on cpu {cpu} ({error.strerror}); choose another") from error
+        raise EnvironmentProblem(
+            f"exchange: cannot run on cpu {cpu} ({error.strerror}); choose another"
+        ) from error
 
 
 def main(arguments: list[str] | None = None) -> int:

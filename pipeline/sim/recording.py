@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import zstandard
@@ -22,8 +21,7 @@ LINE_BYTES_MAX = 16 * 1024 * 1024
 GAP_MS_MAX = 200  # frames without a receive time follow their venue timestamps, gaps cut to this
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedFrame:
+class RecordedFrame(NamedTuple):
     """One line of a recording. `t_ns` is None where the source had no receive time."""
 
     t_ns: int | None
@@ -38,9 +36,11 @@ def read(path: Path) -> Iterator[RecordedFrame]:
     try:
         handle = path.open("rb")
     except OSError as error:
-        raise EnvironmentProblem(f"recording {path}: cannot be read ({error.strerror}); check --feed") from error
+        raise EnvironmentProblem(
+            f"recording {path}: cannot be read ({error.strerror}); check --feed"
+        ) from error
     with handle, zstandard.ZstdDecompressor().stream_reader(handle) as stream:
-        lines = io.BufferedReader(stream, 1 << 20)  # type: ignore[type-var]
+        lines = io.BufferedReader(stream, 1 << 20)
         number = 0
         try:
             for text in iter(lambda: lines.readline(LINE_BYTES_MAX), b""):
@@ -48,10 +48,12 @@ def read(path: Path) -> Iterator[RecordedFrame]:
                 yield _frame(path, number, text)
         except zstandard.ZstdError as error:
             raise ConfigError(
-                f"recording {path}: expected zstandard data, found {error} after line {number}; fetch it again"
+                f"recording {path}: expected zstandard, found {error} after line {number}; fetch it again"
             ) from error
         if handle.read(1) == b"" and not _is_complete(path):
-            raise ConfigError(f"recording {path}: the file ends inside a block after line {number}; fetch it again")
+            raise ConfigError(
+                f"recording {path}: the file ends inside a block after line {number}; fetch it again"
+            )
 
 
 def _frame(path: Path, number: int, text: bytes) -> RecordedFrame:
@@ -131,7 +133,9 @@ def offsets_ns(frames: list[RecordedFrame]) -> list[int]:
                 now += max(0, frame.t_ns - last_t)
             last_t = frame.t_ns
         else:
-            stamps = [item["timestamp"] for item in objects(frame.raw) if isinstance(item.get("timestamp"), str)]
+            stamps = [
+                item["timestamp"] for item in objects(frame.raw) if isinstance(item.get("timestamp"), str)
+            ]
             venue_ms = max((int(stamp) for stamp in stamps if stamp.isdigit()), default=None)
             if venue_ms is not None:
                 if last_venue_ms is not None:

@@ -200,7 +200,13 @@ def best_bid_ask_frames(book: BookText, timestamp_ms: int) -> tuple[bytes, bytes
 
 
 def last_trade_frame(
-    market: Market, outcome: int, price_ticks: int, size_micro: int, is_buy: bool, timestamp_ms: int, tx_hash: str
+    market: Market,
+    outcome: int,
+    price_ticks: int,
+    size_micro: int,
+    is_buy: bool,
+    timestamp_ms: int,
+    tx_hash: str,
 ) -> bytes:
     """Return the trade print of the taker's token."""
     return (

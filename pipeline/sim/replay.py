@@ -67,7 +67,9 @@ def load(path: Path) -> Replay:
         row = side.get(condition)
         market = _from_gamma(row, path) if row is not None else _from_frames(condition, facts)
         books[condition] = ShadowBook(market)
-    conditions = [tuple(dict.fromkeys(str(item["market"]) for item in group if "market" in item)) for group in items]
+    conditions = [
+        tuple(dict.fromkeys(str(item["market"]) for item in group if "market" in item)) for group in items
+    ]
     texts = [frame.raw.encode() for frame in frames]
     return Replay(path, texts, recording.offsets_ns(frames), items, books, 0, conditions)
 
@@ -104,7 +106,9 @@ def _note_tick(facts: _Found, prices: list[Any]) -> None:
     for text in prices:
         if isinstance(text, str) and decimal_to_int(text, 4) % facts.tick_step:
             ticks = decimal_to_int(text, 4)
-            facts.tick_step = next(step for step in TICK_STEPS if step < facts.tick_step and ticks % step == 0)
+            facts.tick_step = next(
+                step for step in TICK_STEPS if step < facts.tick_step and ticks % step == 0
+            )
 
 
 def _from_frames(condition: str, facts: _Found) -> Market:
@@ -166,6 +170,6 @@ def _from_gamma(row: dict[str, Any], path: Path) -> Market:
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"{path.name}.meta.json: expected a Gamma market object with conditionId, clobTokenIds, outcomes, "
-            f"orderPriceMinTickSize and orderMinSize, found a problem with {error}"
+            f"{path.name}.meta.json: expected a Gamma market object with conditionId, clobTokenIds, "
+            f"outcomes, orderPriceMinTickSize and orderMinSize, found a problem with {error}"
         ) from error

@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.sim.book import Order
-from pipeline.sim.engine import Trade
-from pipeline.sim.exchange import OrderArrival
 from pipeline.sim.market import Market
 from pipeline.sim.scenario import Scenario
+from pipeline.sim.trades import OrderArrival, Trade
 
 VERSION = 1
 
 
-def report(scenario: Scenario, sockets: list[dict[str, Any]], now_ns: int, with_history: bool = True) -> dict[str, Any]:
+def report(
+    scenario: Scenario, sockets: list[dict[str, Any]], now_ns: int, with_history: bool = True
+) -> dict[str, Any]:
     """Return the whole report. It is final once every market is resolved (`is_final`)."""
     exchange = scenario.exchange
     engine = exchange.engine

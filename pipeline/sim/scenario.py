@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eth_account import Account as EthAccount
-from eth_utils import to_checksum_address
+from eth_utils.address import to_checksum_address
 
 from pipeline.errors import ConfigError
 from pipeline.sim import foreign, generate, identity, planted, recording, replay
@@ -30,7 +30,8 @@ from pipeline.sim.settings import TIERS, ExchangeSettings
 from pipeline.sim.track import LazyBook, Track
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 
-LIVE_SPEED_MAX = 2.0  # generated markets above this speed are rendered before the run
+PLAYED_FRAMES_PER_S_MAX = 30_000  # no subscriber takes more; bounds what is rendered for speed max
+LIVE_MARKETS_MAX = 60  # markets times speed; more generated flow than that is rendered before the run
 ACCOUNT_NAME = "demo"
 Progress = Callable[[str, int, int], None]  # what, done, total
 
@@ -113,7 +114,7 @@ class Scenario:
     def resolve_all(self, now_ns: int, seed: int) -> None:
         """Stop the flow and resolve every event by the seed: one winner an event, YES or NO a binary."""
         self.stop_flow(now_ns)
-        draw = random.Random(f"resolve:{seed}")  # noqa: S311 - reproducible, not secret
+        draw = random.Random(f"resolve:{seed}")
         events: dict[str, list[Market]] = {}
         for market in self.exchange.engine.markets.values():
             if market.payout_micro is None:
@@ -180,7 +181,7 @@ def _add_flows(
 ) -> None:
     if not config.feeds:
         flows = generate.generate(config.seed, config.markets, now_ns // NS_PER_MS)
-        if config.speed is not None and config.speed <= LIVE_SPEED_MAX:
+        if config.speed is not None and config.speed * config.markets <= LIVE_MARKETS_MAX:
             for flow in flows:
                 exchange.add_market(flow.market)
                 player.add_live(now_ns, flow)
@@ -207,14 +208,17 @@ def _add_tracks(
 ) -> None:
     """Render what will be played; a market goes over to the engine when somebody trades in it."""
     until_ns = 1 << 62 if config.speed is None else int(config.seconds * config.speed * NS_PER_S)
-    frames_left = config.render_frames_max
-    draw = random.Random(f"tracks:{config.seed}")  # noqa: S311 - reproducible, not secret
+    frames_left = min(config.render_frames_max, int(config.seconds * PLAYED_FRAMES_PER_S_MAX))
+    draw = random.Random(f"tracks:{config.seed}")
     for place, flow in enumerate(flows):
         track = Track(flow)
         share = frames_left // (len(flows) - place)
         frames_left -= track.render(until_ns, share, draw, config.best_bid_ask)
         book = LazyBook(
-            track, player.track_went_live, exchange.engine.changed_ns.__setitem__, exchange.settings.dust_micro
+            track,
+            player.track_went_live,
+            exchange.engine.changed_ns.__setitem__,
+            exchange.settings.dust_micro,
         )
         exchange.add_market(flow.market, book)
         player.add_track(track)

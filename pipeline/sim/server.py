@@ -101,8 +101,16 @@ class _Connection:
             wire.send(response_bytes(Response(404), keeps_alive=False))
             wire.close_after_send()
             return
-        headers = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-accept": websocket.accept_key(key)}
-        head = "HTTP/1.1 101 Switching Protocols\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n"
+        headers = {
+            "upgrade": "websocket",
+            "connection": "Upgrade",
+            "sec-websocket-accept": websocket.accept_key(key),
+        }
+        head = (
+            "HTTP/1.1 101 Switching Protocols\r\n"
+            + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+            + "\r\n"
+        )
         wire.send(head.encode())
         self.frames = FrameReader(self.server.exchange.settings.frame_bytes_max)
         self.socket = self.server.opened(channel, wire, self.peer)
@@ -183,7 +191,9 @@ class Server:
             control = self.controls.get(f"{request.method} {request.target.partition('?')[0]}")
             return control(request) if control is not None else Response(404)
         now_ns = self.clock.now_ns()
-        return self.exchange.on_request(now_ns, service, request.method, request.target, request.headers, request.body)
+        return self.exchange.on_request(
+            now_ns, service, request.method, request.target, request.headers, request.body
+        )
 
     def opened(self, channel: str, wire: Wire, peer: str) -> int:
         """Register a websocket with the exchange; return its id."""

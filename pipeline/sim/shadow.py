@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.errors import InvariantError
-from pipeline.sim.bookhash import solve_hash
 from pipeline.sim.book import Fill, Order, Plan, Remaining, Taking, crosses, token_ticks
+from pipeline.sim.bookhash import solve_hash
 from pipeline.sim.market import LevelChange, Market
 from pipeline.sim.render import BookText
 from pipeline.units import decimal_to_int
@@ -108,7 +108,10 @@ class ShadowBook:
         if outcome is None:
             return
         is_bid = (change["side"] == "BUY") == (outcome == 0)
-        self._set((is_bid, token_ticks(decimal_to_int(change["price"], 4), outcome)), decimal_to_int(change["size"], 6))
+        self._set(
+            (is_bid, token_ticks(decimal_to_int(change["price"], 4), outcome)),
+            decimal_to_int(change["size"], 6),
+        )
 
     def _set(self, key: Key, size_micro: int) -> None:
         """Growth brings new shares; after a reduction no more than what is shown can have been taken."""

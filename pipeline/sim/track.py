@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 
 from pipeline.sim import market_channel as channel
 from pipeline.sim.book import MatchedBook, Order, Plan, Taking, token_ticks
-from pipeline.sim.engine import last_trade_text
 from pipeline.sim.flow import FlowEvent, FlowMarket, LevelBook, commit_of
 from pipeline.sim.market import LevelChange, Market
 from pipeline.sim.market_channel import PRINT_DELAY_MS, Rendered, render_commit
 from pipeline.sim.render import BookText
+from pipeline.sim.trades import last_trade_text
 from pipeline.sim.websocket import server_frame
 from pipeline.units import NS_PER_MS
 
@@ -97,9 +97,12 @@ class Track:
 
     def tally(self, first: int, last: int, with_bbo: bool) -> Counter[str]:
         """Return the frames of events [first, last) by kind."""
-        counts = Counter({
-            name: int(column[last] - column[first]) for name, column in zip(KINDS, self.kind_counts, strict=True)
-        })  # fmt: skip
+        counts = Counter(
+            {
+                name: int(column[last] - column[first])
+                for name, column in zip(KINDS, self.kind_counts, strict=True)
+            }
+        )
         if not with_bbo:
             del counts[channel.BBO]
         return counts

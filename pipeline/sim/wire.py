@@ -98,7 +98,9 @@ class Wire:
             self._enqueue(data)
         else:
             try:
-                self._tls.write(data)
+                left = memoryview(data)
+                while left:  # one call takes all with today's OpenSSL; its contract allows less
+                    left = left[self._tls.write(left) :]
             except ssl.SSLError:
                 self.close()
                 return

@@ -19,6 +19,7 @@ from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket import account as questions
 from pipeline.venues.polymarket.auth import L2Auth
+from pipeline.venues.polymarket.decode_common import Decoded
 from pipeline.venues.polymarket.identity import Refusal
 from pipeline.venues.polymarket.user_decode import UserDecoder
 
@@ -132,6 +133,7 @@ class AccountMachine:
         frame = bytes(data)
         if frame == _PONG:
             self._ponged_ns = now_ns
+            self._counts.add("user_pongs", 1)
             return True
         if not self.flush():
             return False
@@ -249,18 +251,23 @@ class AccountMachine:
                 matched_micro=-1, state=int(OrderState.UNKNOWN), origin=int(Origin.RECONCILE),
                 cause=int(Cause.UNKNOWN_ORDER_OPEN), account=self._settings.account))
         else:
-            for run in self._decoder.decode_order_row(row, now_ns).records:
-                self._owe(run)
+            work.is_ok = self._take_row(self._decoder.decode_order_row(row, now_ns)) and work.is_ok
+
+    def _take_row(self, decoded: Decoded) -> bool:
+        """Pass a row's records on; a row that we cannot read makes the whole pass no evidence."""
+        for run in decoded.records:
+            self._owe(run)
+        if decoded.reject is not None:
+            self._counts.add("user_rejects", 1)
+        return decoded.reject is None
 
     def _end_pass(self, now_ns: int, work: Pass) -> None:
         self._pass = None
-        is_whole = work.is_ok and work.orders.is_complete and work.trades.is_complete
         for row in work.trades.rows:
-            for run in self._decoder.decode_trade_row(row, now_ns).records:
-                self._owe(run)
+            work.is_ok = self._take_row(self._decoder.decode_trade_row(row, now_ns)) and work.is_ok
         for row in work.orders.rows:
-            for run in self._decoder.decode_order_row(row, now_ns).records:
-                self._owe(run)
+            work.is_ok = self._take_row(self._decoder.decode_order_row(row, now_ns)) and work.is_ok
+        is_whole = work.is_ok and work.orders.is_complete and work.trades.is_complete
         self._owe(_RECONCILED.pack(
             recv_ns=now_ns, account=self._settings.account, request_no=work.request_no,
             open_count=len(work.orders.rows), trade_count=len(work.trades.rows), ok=int(is_whole)))

@@ -10,6 +10,9 @@ from pipeline.native.flow import Sink
 from pipeline.native.log import LogReader
 from pipeline.native.stamps import Stamps
 from pipeline.stages.stage import Clock, Counts
+from pipeline.units import NS_PER_MS
+
+TELL_NS = 250 * NS_PER_MS
 
 
 class BookStage:
@@ -23,6 +26,7 @@ class BookStage:
         self._clock = clock
         self._counts = counts
         self._stamps = stamps
+        self._told_ns = 0
 
     def poll(self, budget: int) -> int:
         """Apply up to `budget` slots of the stream."""
@@ -31,7 +35,21 @@ class BookStage:
         if done:
             self._stamps.mark(first, self._source.position, self._clock())
             self._counts.put("book_position", self._source.position)
+            self._tell()
         return done
+
+    def _tell(self) -> None:
+        """Put the books' own counters on the status page, now and then."""
+        now_ns = self._clock()
+        if now_ns - self._told_ns < TELL_NS:
+            return
+        self._told_ns = now_ns
+        for name, count in self.books.stats().items():
+            if name == "stales_by_cause":
+                for cause, stales in count.items():
+                    self._counts.put(f"book_stale_{cause.lower()}", stales)
+            else:
+                self._counts.put(f"book_{name}", count)
 
     def close(self) -> None:
         """Nothing is held here."""

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from pipeline.core.detector import Detector
 from pipeline.native.relay import Relay
-from pipeline.records import SLOT_BYTES, Kind, kind_of
+from pipeline.records import SLOT_BYTES, Kind
 from pipeline.native.stamps import Stamps
 from pipeline.stages.stage import Clock, Counts
+from pipeline.units import NS_PER_MS
 
 #: What the strategies see; of TOP only the rows of a basket (`want_rows`).
 WANTED = (
     Kind.TOP, Kind.INSTRUMENT, Kind.CONFIG, Kind.FILL, Kind.REPORT, Kind.TICK, Kind.RESOLVED, Kind.STALE,
     Kind.GAP, Kind.HALT, Kind.RESUME,
 )
+TELL_NS = 250 * NS_PER_MS
 
 
 class DetectStage:
@@ -27,10 +29,11 @@ class DetectStage:
         self.detector = detector
         self._relay = relay
         self._rows_max = rows_max
-        self._rows: list[int] = []
+        self._rows_version = -1
         self._clock = clock
         self._counts = counts
         self._stamps = stamps
+        self._told_ns = 0
         relay.want_rows((), rows_max)
 
     def poll(self, budget: int) -> int:
@@ -43,8 +46,16 @@ class DetectStage:
                 break
             self._decide(record)
         if done:
-            self._counts.put("detect_passed", self._relay.passed_count)
+            self._tell()
         return done
+
+    def _tell(self) -> None:
+        """Put the detector's own counters on the status page, now and then: they say why nothing trades."""
+        now_ns = self._clock()
+        if now_ns - self._told_ns >= TELL_NS:
+            self._told_ns = now_ns
+            for name, count in self.detector.counts.items():
+                self._counts.put(f"detect_{name}", count)
 
     def _decide(self, record: bytes) -> None:
         for at in range(0, len(record), SLOT_BYTES):
@@ -53,15 +64,13 @@ class DetectStage:
                 seq = int.from_bytes(record[at : at + 8], "little")
                 self._stamps.mark(seq, seq + 1, self._clock())
                 self._counts.add("ideas", 1)
-            if kind_of(record, at) != Kind.TOP:
-                self._watch_rows()
+        if self.detector.rows_version != self._rows_version:
+            self._watch_rows()
 
     def _watch_rows(self) -> None:
         """When a basket was built or dropped, tell the native filter which rows matter now."""
-        rows = self.detector.watched_rows
-        if rows != self._rows:
-            self._rows = rows
-            self._relay.want_rows(rows, self._rows_max)
+        self._rows_version = self.detector.rows_version
+        self._relay.want_rows(self.detector.watched_rows(), self._rows_max)
 
     def close(self) -> None:
         """Nothing is held here."""

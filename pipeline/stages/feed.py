@@ -161,6 +161,7 @@ class FeedMachine:
             self._counts.add("frames_unknown_token", 1)
         elif bytes(data[:4]) == _PONG:
             shard.ponged_ns = now_ns
+            self._counts.add("pongs", 1)
         else:
             self._counts.add("frames_ignored", 1)
         return True

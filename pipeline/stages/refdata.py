@@ -74,8 +74,10 @@ class RefdataMachine:
             if not self._settings.event_slugs or event.slug in self._settings.event_slugs:
                 self._take_event(event, now_ns)
         if not is_events:
+            # Only a market's event knows its place and what the set proves: such rows are left alone here.
             for market in page.markets:
-                self._take_market(market, now_ns)
+                if market.condition not in self._rows or not self._written[self._rows[market.condition]].event_id:
+                    self._take_market(market, now_ns)
         self._counts.add("markets_refused", len(page.refused))
         base = target.partition("&after_cursor=")[0]
         if page.next_cursor:
@@ -114,7 +116,7 @@ class RefdataMachine:
 
     def _take_market(self, market: MarketInfo, now_ns: int) -> None:
         row = self._rows.get(market.condition)
-        if row is not None and (self._written[row] == market or not market.event_id):
+        if row is not None and self._written[row] == market:
             return
         if row is None:
             if len(self._rows) >= self._settings.rows_max:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.native.flow import Sink
+from pipeline.native.log import LogWriter
 from pipeline.native.sequence import Sequencer
 from pipeline.records import CODECS, HaltLevel, Kind
 from pipeline.shm.halt import HaltPage, owner_index
@@ -23,11 +24,12 @@ class SequencerStage:
     """`halt_sink` is a private ring among the sequencer's priority sources."""
 
     def __init__(
-        self, name: str, native: Sequencer, halt_page: HaltPage, halt_sink: Sink,
+        self, name: str, native: Sequencer, log: LogWriter, halt_page: HaltPage, halt_sink: Sink,
         book_position: Callable[[], int], clock: Clock, counts: Counts, stamps: Stamps,
     ) -> None:
         self.name = name
         self._native = native
+        self._log = log
         self._halt_page = halt_page
         self._halt_sink = halt_sink
         self._halt_level: HaltLevel | None = None
@@ -46,11 +48,14 @@ class SequencerStage:
         if done:
             self._ticked_ns = now_ns
             self._stamps.mark(first, self._native.position, self._clock())
+            self._counts.put("sequencer_position", self._native.position)
             return done
         if now_ns - self._ticked_ns >= IDLE_TICK_NS:
             self._ticked_ns = now_ns
-            return self._native.idle_tick(now_ns)
-        self._native.prepare_next()
+            ticked = int(self._native.idle_tick(now_ns))
+            self._counts.put("sequencer_position", self._native.position)
+            return ticked
+        self._log.prepare_next()
         return 0
 
     def _watch_halt(self) -> None:

@@ -36,7 +36,9 @@ class Exchange:
         path = directory / "exchange.json"
         path.write_text(json.dumps({"run_dir": str(self.run_dir), "quiet_ms": 200, **config}))
         command = [sys.executable, "-m", "pipeline.sim.process", "--config", str(path)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True
+        )
         self.events: list[dict[str, Any]] = []
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -96,7 +98,9 @@ async def all_markets(session: aiohttp.ClientSession, exchange: Exchange) -> lis
         cursor = f"&after_cursor={page['next_cursor']}"
 
 
-async def follow(socket_: aiohttp.ClientWebSocketResponse, follower: Follower, until: Any, limit_s: float = 30.0) -> int:
+async def follow(
+    socket_: aiohttp.ClientWebSocketResponse, follower: Follower, until: Any, limit_s: float = 30.0
+) -> int:
     """Read frames until the condition holds; return how many text frames came."""
     count = 0
     end = time.monotonic() + limit_s
@@ -104,7 +108,7 @@ async def follow(socket_: aiohttp.ClientWebSocketResponse, follower: Follower, u
         assert time.monotonic() < end, (follower.kinds, len(follower.books))
         try:
             message = await socket_.receive(timeout=0.2)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             continue
         assert aiohttp.WSMsgType.TEXT == message.type
         count += 1
@@ -121,9 +125,18 @@ def market_of(row: dict[str, Any]) -> Market:
     """Return the market that a Gamma row describes, for signing."""
     yes, no = json.loads(row["clobTokenIds"])
     return Market(
-        row["conditionId"], (yes, no), ("Yes", "No"), row["question"], row["slug"],
-        round(row["orderPriceMinTickSize"] * 10_000), str(row["orderMinSize"]), row["negRisk"], 0, 1, Source.GENERATED,
-    )  # fmt: skip
+        row["conditionId"],
+        (yes, no),
+        ("Yes", "No"),
+        row["question"],
+        row["slug"],
+        round(row["orderPriceMinTickSize"] * 10_000),
+        str(row["orderMinSize"]),
+        row["negRisk"],
+        0,
+        1,
+        Source.GENERATED,
+    )
 
 
 def demo_trader(exchange: Exchange) -> Trader:
@@ -136,7 +149,7 @@ def demo_trader(exchange: Exchange) -> Trader:
 
 
 def test_generated_markets_over_tls(start: Any) -> None:
-    """Frames over TLS prove their hashes, an order is matched, resolution comes, every frame is accounted for."""
+    """Frames prove their hashes, an order is matched, resolution comes, every frame is accounted for."""
     exchange = start(markets=3, planted_events=4, seed=11)
     for name in ("key.hex", "api.json", "control.token", "server.key"):
         assert 0o600 == stat.S_IMODE(os.stat(exchange.run_dir / name).st_mode)
@@ -204,7 +217,7 @@ def test_generated_markets_over_tls(start: Any) -> None:
 
 @needs_shared
 def test_recording_is_played_unaltered(start: Any) -> None:
-    """A subscriber gets the recorded texts byte for byte; a later one starts with a snapshot that verifies."""
+    """A subscriber gets the recorded bytes; a later one starts with a snapshot that verifies."""
     name = "pm_20260929_crossing_burst.jsonl.zst"
     exchange = start(feeds=[str(SHARED / "feeds" / "polymarket" / name)], planted_events=0, speed=20)
     texts = [line["raw"] for line in recording(f"polymarket/{name}")]
@@ -235,7 +248,10 @@ def test_foreign_flow_at_full_speed_drops_nothing(start: Any) -> None:
     """At speed max every rendered frame reaches a slow reader; an order on the way moves its market live."""
     name = "kx_gold15m_26AUG101815_denseseq.jsonl.zst"
     exchange = start(
-        feeds=[str(SHARED / "feeds" / "kalshi" / name)], planted_events=1, speed="max", render_frames_max=8_000
+        feeds=[str(SHARED / "feeds" / "kalshi" / name)],
+        planted_events=1,
+        speed="max",
+        render_frames_max=8_000,
     )
 
     async def run() -> tuple[int, Follower]:
@@ -250,7 +266,9 @@ def test_foreign_flow_at_full_speed_drops_nothing(start: Any) -> None:
                 body = trader.body(of, order_type="GTC", price="0.01", quantity="10")
                 data = json.dumps(body, separators=(",", ":")).encode()
                 headers = trader.headers("POST", "/order", data, time.time_ns())
-                async with session.post(exchange.urls["clob"] + "/order", data=data, headers=headers) as answer:
+                async with session.post(
+                    exchange.urls["clob"] + "/order", data=data, headers=headers
+                ) as answer:
                     assert 200 == answer.status, await answer.text()
                 frames += await follow(ws, follower, lambda: follower.kinds["price_change"] > 12_000)
                 await exchange.control(session, "POST", "/control/stop-flow")

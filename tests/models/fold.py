@@ -47,7 +47,10 @@ def split(data: bytes) -> list[bytes]:
 def words(run: bytes) -> tuple[Any, ...]:
     record = r.unpack(run)
     if record.kind == r.Kind.TOP:
-        sides = [list(zip(t, m, strict=True)) for t, m in ((record.bid_ticks, record.bid_micro), (record.ask_ticks, record.ask_micro))]
+        sides = [
+            list(zip(t, m, strict=True))
+            for t, m in ((record.bid_ticks, record.bid_micro), (record.ask_ticks, record.ask_micro))
+        ]
         bids, asks = ([level for level in side if level[1]] for side in sides)
         assert all(not any(level) for side in sides for level in side if not level[1])
         return "top", record.instrument, record.flags, bids, asks, record.venue_ns, record.proof_ns

@@ -94,18 +94,27 @@ def tokens_of(frames: Sequence[bytes]) -> dict[str, tuple[int, int, str]]:
 
 
 SPELLINGS = [
-    b"0", b"1", b"0.5", b"0.50", b"00.5", b"0.5000", b"0.12345", b"0.12340", b"0.0001", b"0.9999", b"0.00001", b"",
-    b"0.5000000000000000000000", b"1.0", b"10000", b"0.99990", b"-0.5", b"+0.5", b".5", b"5.", b"1e-1", b"1E2", b"NaN",
-    b"Infinity", b"0x1", b"0_5", b" 0.5", b"0.5 ", b"\xd9\xa0.5", b"1000000000", b"1000000000.000001", b"999999999.999999",
-    b"0.0000001", b"100000000000000000", b"9999999999999999999", b"9" * 5_000, b"0.25", b"0.001", b"0.333", b"146.37",
+    b"0", b"1", b"0.5", b"0.50", b"00.5", b"0.5000", b"0.12345", b"0.12340", b"0.0001", b"0.9999", b"0.00001",
+    b"",
+    b"0.5000000000000000000000", b"1.0", b"10000", b"0.99990", b"-0.5", b"+0.5", b".5", b"5.", b"1e-1",
+    b"1E2", b"NaN",
+    b"Infinity", b"0x1", b"0_5", b" 0.5", b"0.5 ", b"\xd9\xa0.5", b"1000000000", b"1000000000.000001",
+    b"999999999.999999",
+    b"0.0000001", b"100000000000000000", b"9999999999999999999", b"9" * 5_000, b"0.25", b"0.001", b"0.333",
+    b"146.37",
     b"1790766981628", b"BUY", b"SELL", b"buy", b"0.000", b"1.0000", b"0.6.1", b"5,5",
 ]
-VALUES = [b"null", b"true", b"false", b"1", b"0.5", b"-1", b"1e400", b"[]", b"{}", b'{"a":1}', b"01", b"-", b"1.", b'"x"',
-          b'"\\u0041"', b'"\\ud800"', b"12345678901234567890", b"123456789012345", b'"caf\xc3\xa9"', b'"\xff"']
-KEYS = [b"market", b"asset_id", b"timestamp", b"hash", b"bids", b"asks", b"tick_size", b"event_type", b"price", b"size",
-        b"side", b"best_bid", b"best_ask", b"price_changes", b"last_trade_price", b"changes", b"spread", b"extra", b"",
+VALUES = [b"null", b"true", b"false", b"1", b"0.5", b"-1", b"1e400", b"[]", b"{}", b'{"a":1}', b"01", b"-",
+          b"1.", b'"x"',
+          b'"\\u0041"', b'"\\ud800"', b"12345678901234567890", b"123456789012345", b'"caf\xc3\xa9"',
+          b'"\xff"']
+KEYS = [b"market", b"asset_id", b"timestamp", b"hash", b"bids", b"asks", b"tick_size", b"event_type",
+        b"price", b"size",
+        b"side", b"best_bid", b"best_ask", b"price_changes", b"last_trade_price", b"changes", b"spread",
+        b"extra", b"",
         b"old_tick_size", b"new_tick_size", b"hash ", b"\\u0068ash"]
-KINDS = [b"book", b"price_change", b"best_bid_ask", b"last_trade_price", b"tick_size_change", b"new_market", b"other"]
+KINDS = [b"book", b"price_change", b"best_bid_ask", b"last_trade_price", b"tick_size_change", b"new_market",
+         b"other"]
 BYTES = b'{}[]",:\\ \n\r\t0123456789.eE+-tfn_\x00\x1f\x7f\x80\xc3\xff'
 BLANKS = [b" ", b"\n", b"\t", b"\r\n", b"  ", b"\x0b", b"\xa0", b"\xef\xbb\xbf"]
 
@@ -118,7 +127,8 @@ class Mutator:
         self._frames = frames
         self._tokens = [token.encode() for token in tokens] + [b"1", b"9" * 77, b"9" * 80, b"0123"]
         self._ways = (
-            self._byte, self._byte, self._delete, self._repeat, self._truncate, self._splice, self._key, self._key,
+            self._byte, self._byte, self._delete, self._repeat, self._truncate, self._splice, self._key,
+            self._key,
             self._spelling, self._spelling, self._value, self._blank, self._blank, self._token, self._array,
             self._pair, self._kind,
         )
@@ -182,14 +192,15 @@ class Mutator:
         return self._replace(frame, self._random.choice(VALUES))
 
     def _kind(self, frame: bytes) -> bytes:
-        start = frame.find(b'"event_type"')
-        end = frame.find(b'"', start + 14)
-        if start < 0 or end < 0:
-            return frame
-        return frame[:start] + b'"event_type":"' + self._random.choice(KINDS) + frame[end + 1:].partition(b'"')[2]
+        key = frame.find(b'"event_type"')
+        start = frame.find(b'"', key + 12)
+        end = frame.find(b'"', start + 1)
+        is_found = 0 <= key < start < end
+        return frame[:start + 1] + self._random.choice(KINDS) + frame[end:] if is_found else frame
 
     def _blank(self, frame: bytes) -> bytes:
-        at = self._around(frame, self._random.choice((b",", b":", b"{", b"[", b"]", b"}"))) + self._random.getrandbits(1)
+        near = self._random.choice((b",", b":", b"{", b"[", b"]", b"}"))
+        at = self._around(frame, near) + self._random.getrandbits(1)
         blank = self._random.choice(BLANKS if self._random.random() < 0.2 else BLANKS[:5])
         return frame[:at] + blank + frame[at:] if at >= 0 else blank + frame
 
@@ -203,7 +214,8 @@ class Mutator:
 
     def _array(self, frame: bytes) -> bytes:
         body = frame.strip()
-        other = self._random.choice((b"", b"," + body, b"," + self._random.choice(self._frames), b",{}", b","))
+        other = self._random.choice((b"", b"," + body, b"," + self._random.choice(self._frames), b",{}",
+                                     b","))
         return b"[" + body + other + b"]" if not body.startswith(b"[") else body[1:-1]
 
     def _pair(self, frame: bytes) -> bytes:
@@ -225,4 +237,5 @@ def spelled(frame: bytes, seed: int) -> bytes:
         return [shuffled(item) for item in value] if isinstance(value, list) else value
 
     comma, colon = pick.choice(((",", ":"), (", ", ":"), (" ,\n", " : "), (",\t", ":\r\n")))
-    return json.dumps(shuffled(json.loads(frame)), separators=(comma, colon)).encode() + pick.choice((b"", b"\n", b" \n"))
+    return json.dumps(shuffled(json.loads(frame)), separators=(comma, colon)).encode() + pick.choice((b"",
+        b"\n", b" \n"))

@@ -12,19 +12,33 @@ from decimal import Decimal
 from typing import Any
 
 
-def venue_hash(  # noqa: PLR0913
-    market: str, asset: str, timestamp: str, bids: dict[str, str], asks: dict[str, str],
-    min_order_size: str, tick: str, neg_risk: bool, last_trade: str,
-) -> str:  # fmt: skip
+def venue_hash(
+    market: str,
+    asset: str,
+    timestamp: str,
+    bids: dict[str, str],
+    asks: dict[str, str],
+    min_order_size: str,
+    tick: str,
+    neg_risk: bool,
+    last_trade: str,
+) -> str:
     """Return SHA-1 of the compact JSON (venue sheet 5)."""
     text = venue_text(market, asset, timestamp, bids, asks, min_order_size, tick, neg_risk, last_trade)
     return hashlib.sha1(text.encode()).hexdigest()
 
 
-def venue_text(  # noqa: PLR0913
-    market: str, asset: str, timestamp: str, bids: dict[str, str], asks: dict[str, str],
-    min_order_size: str, tick: str, neg_risk: bool, last_trade: str,
-) -> str:  # fmt: skip
+def venue_text(
+    market: str,
+    asset: str,
+    timestamp: str,
+    bids: dict[str, str],
+    asks: dict[str, str],
+    min_order_size: str,
+    tick: str,
+    neg_risk: bool,
+    last_trade: str,
+) -> str:
     """Return what is hashed: bids ascending, asks descending, the best level last."""
     book = {
         "market": market,
@@ -139,7 +153,7 @@ class Follower:
             self.check(asset)
 
     def check(self, asset: str) -> None:
-        """Compare one token's book with its announced hash; learn the last trade price as the venue's clients must."""
+        """Compare one token's book with its announced hash; learn the last trade price as clients must."""
         del self.dirty[asset]
         book = self.books[asset]
         neg_risk = self.neg_risk[book.market]

@@ -1,4 +1,5 @@
-"""`Books` against its slow model and against the truth of a simulated venue, on random streams with faults."""
+"""`Books` against its slow model and against the truth of a simulated venue, on random streams with
+faults."""
 
 from __future__ import annotations
 
@@ -14,15 +15,21 @@ from tests.models.venue_model import Market, runs_of, stamped
 from tests.shared import scaled, seeds
 
 MIRRORED = r.Rule.MIRRORED | r.Rule.TRADABLE
-RULES = [MIRRORED | r.Rule.HASHED | r.Rule.WATCH, MIRRORED | r.Rule.HASHED, MIRRORED | r.Rule.HASHED | r.Rule.NEG_RISK | r.Rule.V2,
-         MIRRORED]
+RULES = [
+    MIRRORED | r.Rule.HASHED | r.Rule.WATCH,
+    MIRRORED | r.Rule.HASHED,
+    MIRRORED | r.Rule.HASHED | r.Rule.NEG_RISK | r.Rule.V2,
+    MIRRORED,
+]
 BLOCKS = (4, 3, 1)
 
 
 def markets(rng: random.Random) -> list[Market]:
     found = []
     for row in rng.sample(range(1, 40), rng.randrange(1, 6)):
-        found.append(Market(row, rng, rng.choice((100, 100, 10, 50)), rng.choice(RULES), shard=rng.randrange(2)))
+        found.append(
+            Market(row, rng, rng.choice((100, 100, 10, 50)), rng.choice(RULES), shard=rng.randrange(2))
+        )
     return found
 
 
@@ -50,7 +57,11 @@ def mutant(rng: random.Random, frame: bytes) -> bytes:
     """A frame with one field of its payload overwritten."""
     data = bytearray(frame)
     record = r.unpack(frame)
-    names = [field[0] for field in r.payload_fields(r.Kind(record.kind)) if field[0] not in ("reserved", "reserved0")]
+    names = [
+        field[0]
+        for field in r.payload_fields(r.Kind(record.kind))
+        if field[0] not in ("reserved", "reserved0")
+    ]
     dtype = r.DTYPES[r.Kind(record.kind)]
     assert dtype.fields is not None
     kind, offset = dtype.fields[rng.choice(names)][:2]
@@ -70,8 +81,11 @@ def step(rng: random.Random, market: Market, history: list[bytes]) -> list[bytes
     if draw < 0.80:
         return [market.bbo(rng.randrange(2))]
     if draw < 0.82:
-        return [r.CODECS[r.Kind.GAP].pack(shard=market.shard, cause=r.Cause.DISCONNECT),
-                *runs_of(market.snapshot(0)), *runs_of(market.snapshot(1))]
+        return [
+            r.CODECS[r.Kind.GAP].pack(shard=market.shard, cause=r.Cause.DISCONNECT),
+            *runs_of(market.snapshot(0)),
+            *runs_of(market.snapshot(1)),
+        ]
     if draw < 0.84:
         return [r.CODECS[r.Kind.GAP].pack(instrument=market.row, cause=r.Cause.OVERRUN)]
     if draw < 0.87:
@@ -80,13 +94,21 @@ def step(rng: random.Random, market: Market, history: list[bytes]) -> list[bytes
     if draw < 0.90:
         return [stamped(market.instrument, flags=r.Flag.REPEAT if rng.random() < 0.7 else 0)]
     if draw < 0.92:
-        return [r.CODECS[r.Kind.CONFIG].pack(batch_ns_max=rng.choice((0, 5_000_000)), hash_rows_max=rng.choice((0, 1, 2)),
-                                             desync_ns_max=rng.choice((0, 30_000_000)))]
+        return [
+            r.CODECS[r.Kind.CONFIG].pack(
+                batch_ns_max=rng.choice((0, 5_000_000)),
+                hash_rows_max=rng.choice((0, 1, 2)),
+                desync_ns_max=rng.choice((0, 30_000_000)),
+            )
+        ]
     if draw < 0.925:
         return [r.CODECS[r.Kind.RESOLVED].pack(instrument=market.row)]
     if draw < 0.97 and history:
         return [mutant(rng, rng.choice(history[-10:]))]
-    return [r.CODECS[r.Kind.FILL].pack(instrument=market.row), stamped(market.snapshot(0)[:256], instrument=999)]
+    return [
+        r.CODECS[r.Kind.FILL].pack(instrument=market.row),
+        stamped(market.snapshot(0)[:256], instrument=999),
+    ]
 
 
 def timed(rng: random.Random, now_ns: int, runs: list[bytes]) -> tuple[int, list[bytes]]:
@@ -121,8 +143,9 @@ def test_every_output_equals_the_models(seed: int) -> None:
         if not book.stale:
             assert sorted(book.sides[0].items(), reverse=True) == found["bids"]
             assert sorted(book.sides[1].items()) == found["asks"]
-    assert {size: count - model.free[size] for size, count in zip((128, 1024, 16384), BLOCKS, strict=True)} == {
-        size: use[0] for size, use in fold.books.usage().items()}
+    assert {
+        size: count - model.free[size] for size, count in zip((128, 1024, 16384), BLOCKS, strict=True)
+    } == {size: use[0] for size, use in fold.books.usage().items()}
 
 
 class Subscriber:
@@ -146,27 +169,35 @@ class Subscriber:
             if out[0] == "top" and not out[2] & (r.Flag.OPEN | r.Flag.STALE):
                 self.proven += 1
                 assert not out[2] & r.Flag.CROSSED
-                assert (tuple(out[3]), tuple(out[4])) in self.states[out[1]], f"seed {self.seed}: a state the venue never had"
+                assert (tuple(out[3]), tuple(out[4])) in self.states[out[1]], (
+                    f"seed {self.seed}: a state the venue never had"
+                )
 
 
 @pytest.mark.parametrize("seed", seeds(scaled(200, 10_000)))
 def test_a_proven_book_is_a_state_of_the_venue(seed: int) -> None:
-    """Lost, doubled and swapped frames never yield a proven Top that the venue did not have; resync heals all."""
+    """Lost, doubled and swapped frames never yield a proven Top that the venue did not have; resync heals
+    all."""
     rng = random.Random(seed)
     rows = [Market(row, rng, rng.choice((100, 10)), rng.choice(RULES[:3])) for row in (1, 7)]
     watch = Subscriber(rows, seed)
     now_ns, history = 1_790_000_000 * 10**9, []
     for number in range(60):
         market = rng.choice(rows)
-        frames = faulty(rng, market.commit(), history) if number else [
-            run for m in rows for run in (m.instrument, m.snapshot(0), m.snapshot(1))]
+        frames = (
+            faulty(rng, market.commit(), history)
+            if number
+            else [run for m in rows for run in (m.instrument, m.snapshot(0), m.snapshot(1))]
+        )
         watch.states[market.row].add(watch.state(market))
         while watch.wanted:
             frames.append(watch.rows[watch.wanted.pop()].snapshot(0))
         now_ns, runs = timed(rng, now_ns, frames)
         for run in runs:
             watch.take(run)
-    for market in rows:  # the last commit may have been lost: one more frame shows it, and one resync heals it
+    for (
+        market
+    ) in rows:  # the last commit may have been lost: one more frame shows it, and one resync heals it
         market.venue_ns += 10**6
         change = next(filter(None, (market.place(*market.quiet_order()) for _ in range(1_000))))
         watch.states[market.row].add(watch.state(market))

@@ -15,8 +15,13 @@ from tests.shared import SHARED, needs_shared, recording
 
 FULL = 10_000
 RULES = r.Rule.MIRRORED | r.Rule.HASHED | r.Rule.TRADABLE
-FILES = ["pm_btc5m_20260612_session", "pm_20260911_batch_ask_cancel", "pm_20260911_batch_bid_cancel",
-         "pm_20260911_batch_crossed_fill", "pm_20260929_crossing_burst"]
+FILES = [
+    "pm_btc5m_20260612_session",
+    "pm_20260911_batch_ask_cancel",
+    "pm_20260911_batch_bid_cancel",
+    "pm_20260911_batch_crossed_fill",
+    "pm_20260929_crossing_burst",
+]
 
 
 def ticks(text: str) -> int:
@@ -44,35 +49,64 @@ class Decoder:
         if kind == "last_trade_price":
             return r.CODECS[r.Kind.TRADE_PRINT].pack(**head, price_ticks=ticks(message["price"]))
         assert kind == "best_bid_ask"
-        return r.CODECS[r.Kind.BBO].pack(**head, bid_ticks=best(message["best_bid"]), ask_ticks=best(message["best_ask"]),
-                                         outcome=self.tokens.index(message["asset_id"]))
+        return r.CODECS[r.Kind.BBO].pack(
+            **head,
+            bid_ticks=best(message["best_bid"]),
+            ask_ticks=best(message["best_ask"]),
+            outcome=self.tokens.index(message["asset_id"]),
+        )
 
     def book(self, message: dict[str, Any], head: dict[str, int]) -> bytes:
-        levels = [(ticks(x["price"]), decimal_to_int(x["size"], 6), side) for side, name in ((0, "bids"), (1, "asks"))
-                  for x in message[name]]
+        levels = [
+            (ticks(x["price"]), decimal_to_int(x["size"], 6), side)
+            for side, name in ((0, "bids"), (1, "asks"))
+            for x in message[name]
+        ]
         trade = message.get("last_trade_price")
-        parts = [levels[at:at + 14] for at in range(0, len(levels), 14)] or [[]]
-        return b"".join(r.CODECS[r.Kind.SNAPSHOT].pack(
-            **head, part=at, parts=len(parts), hash=bytes.fromhex(message["hash"]),
-            outcome=self.tokens.index(message["asset_id"]), tick_step=ticks(message.get("tick_size", "0")),
-            last_trade_state=0 if trade is None else 1 if trade == "" else 2, last_trade_ticks=ticks(trade) if trade else 0,
-            bid_count=sum(s == 0 for *_, s in part), ask_count=sum(s == 1 for *_, s in part),
-            price_ticks=tuple(p for p, _, _ in part), size_micro=tuple(s for _, s, _ in part))
-            for at, part in enumerate(parts))
+        parts = [levels[at : at + 14] for at in range(0, len(levels), 14)] or [[]]
+        return b"".join(
+            r.CODECS[r.Kind.SNAPSHOT].pack(
+                **head,
+                part=at,
+                parts=len(parts),
+                hash=bytes.fromhex(message["hash"]),
+                outcome=self.tokens.index(message["asset_id"]),
+                tick_step=ticks(message.get("tick_size", "0")),
+                last_trade_state=0 if trade is None else 1 if trade == "" else 2,
+                last_trade_ticks=ticks(trade) if trade else 0,
+                bid_count=sum(s == 0 for *_, s in part),
+                ask_count=sum(s == 1 for *_, s in part),
+                price_ticks=tuple(p for p, _, _ in part),
+                size_micro=tuple(s for _, s, _ in part),
+            )
+            for at, part in enumerate(parts)
+        )
 
     def delta(self, message: dict[str, Any], head: dict[str, int]) -> bytes:
         changes = message["price_changes"]
         assert len(changes) <= 8
-        fields: dict[str, Any] = {"best_bid_yes": r.NOT_ANNOUNCED, "best_ask_yes": r.NOT_ANNOUNCED,
-                                  "best_bid_no": r.NOT_ANNOUNCED, "best_ask_no": r.NOT_ANNOUNCED}
+        fields: dict[str, Any] = {
+            "best_bid_yes": r.NOT_ANNOUNCED,
+            "best_ask_yes": r.NOT_ANNOUNCED,
+            "best_bid_no": r.NOT_ANNOUNCED,
+            "best_ask_no": r.NOT_ANNOUNCED,
+        }
         for change in changes:
             token = ("yes", "no")[self.tokens.index(change["asset_id"])]
-            fields |= {f"hash_{token}": bytes.fromhex(change["hash"]), f"best_bid_{token}": best(change["best_bid"]),
-                       f"best_ask_{token}": best(change["best_ask"])}
+            fields |= {
+                f"hash_{token}": bytes.fromhex(change["hash"]),
+                f"best_bid_{token}": best(change["best_bid"]),
+                f"best_ask_{token}": best(change["best_ask"]),
+            }
         return r.CODECS[r.Kind.DELTA].pack(
-            **head, **fields, change_count=len(changes), price_ticks=tuple(ticks(c["price"]) for c in changes),
+            **head,
+            **fields,
+            change_count=len(changes),
+            price_ticks=tuple(ticks(c["price"]) for c in changes),
             size_micro=tuple(decimal_to_int(c["size"], 6) for c in changes),
-            side=bytes(c["side"] == "SELL" for c in changes), outcome=bytes(self.tokens.index(c["asset_id"]) for c in changes))
+            side=bytes(c["side"] == "SELL" for c in changes),
+            outcome=bytes(self.tokens.index(c["asset_id"]) for c in changes),
+        )
 
 
 def messages_of(path: str) -> list[dict[str, Any]]:
@@ -90,7 +124,9 @@ def tokens_of(messages: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def plain_books(messages: list[dict[str, Any]], tokens: list[str]) -> list[tuple[dict[int, int], dict[int, int]]]:
+def plain_books(
+    messages: list[dict[str, Any]], tokens: list[str]
+) -> list[tuple[dict[int, int], dict[int, int]]]:
     """YES book after each message by the simplest rules: replace, set, remove; old changes dropped."""
     bids: dict[int, int] = {}
     asks: dict[int, int] = {}
@@ -114,8 +150,15 @@ def plain_books(messages: list[dict[str, Any]], tokens: list[str]) -> list[tuple
 def instrument(market: str, tokens: list[str], tick_step: int, rules: int) -> bytes:
     ids = [int(t).to_bytes(32, "big") for t in [*tokens, "0"][:2]]
     return r.CODECS[r.Kind.INSTRUMENT].pack(
-        instrument=1, condition=bytes.fromhex(market[2:]), token_yes=ids[0], token_no=ids[1], rules=rules,
-        tick_step=tick_step, tick_step_finest=tick_step, size_micro_min=5_000_000)
+        instrument=1,
+        condition=bytes.fromhex(market[2:]),
+        token_yes=ids[0],
+        token_no=ids[1],
+        rules=rules,
+        tick_step=tick_step,
+        tick_step_finest=tick_step,
+        size_micro_min=5_000_000,
+    )
 
 
 class Replay:
@@ -140,14 +183,19 @@ def is_batch_end(messages: list[dict[str, Any]], at: int) -> bool:
 
     if messages[at]["event_type"] != "price_change":
         return False
-    return at + 1 == len(messages) or messages[at + 1]["event_type"] != "price_change" or pair(messages[at]) != pair(messages[at + 1])
+    return (
+        at + 1 == len(messages)
+        or messages[at + 1]["event_type"] != "price_change"
+        or pair(messages[at]) != pair(messages[at + 1])
+    )
 
 
 @needs_shared
 @pytest.mark.parametrize("watched", [True, False])
 @pytest.mark.parametrize("path", FILES)
 def test_each_complete_batch_is_proven(path: str, watched: bool) -> None:
-    """After a batch's last frame our SHA-1 equals the venue's, the book the plain one; before it, never trusted."""
+    """After a batch's last frame our SHA-1 equals the venue's, the book the plain one; before it, never
+    trusted."""
     messages = messages_of(path)
     tokens = tokens_of(messages)
     decoder, truth = Decoder(tokens), plain_books(messages, tokens)
@@ -201,7 +249,8 @@ def test_phantom_windows_happen_and_are_open() -> None:
 
 @needs_shared
 def test_recorded_books_of_twelve_assets_verify() -> None:
-    """Each whole book of 2026-02-12 verifies, its last trade price found by search (neg_risk is not on the wire)."""
+    """Each whole book of 2026-02-12 verifies, its last trade price found by search (neg_risk is not on the
+    wire)."""
     books = [m for m in messages_of("pm_20260212_books_trades") if m["event_type"] == "book"]
     assert 10 == len(books)
     for message in books:

@@ -1,4 +1,4 @@
-"""The orjson decoder of the market channel: records by hand-made truth, refusals, caps (faults IN01, IN03, MD11)."""
+"""The orjson decoder of the market channel: hand-made truth, refusals, caps (faults IN01, IN03, MD11)."""
 
 import json
 import resource
@@ -20,7 +20,8 @@ BOOK = {
 CHANGE = {"asset_id": "11", "price": "0.46", "size": "918.34", "side": "BUY", "hash": HASH,
           "best_bid": "0.5", "best_ask": "0.51"}
 DELTA = {"market": MARKET, "price_changes": [CHANGE], "timestamp": str(MS), "event_type": "price_change"}
-TRADE = {"market": MARKET, "asset_id": "12", "price": "0.51", "size": "20", "fee_rate_bps": "", "side": "SELL",
+TRADE = {"market": MARKET, "asset_id": "12", "price": "0.51", "size": "20", "fee_rate_bps": "",
+         "side": "SELL",
          "timestamp": str(MS), "event_type": "last_trade_price"}
 STEP = {"event_type": "tick_size_change", "market": MARKET, "asset_id": "11", "old_tick_size": "0.01",
         "new_tick_size": "0.001", "timestamp": str(MS)}
@@ -60,7 +61,8 @@ def test_book():
 
 
 @pytest.mark.parametrize(("extra", "state", "ticks", "step"), [
-    ({}, 0, 0, 0), ({"last_trade_price": ""}, 1, 0, 0), ({"tick_size": "", "last_trade_price": "1"}, 2, 10_000, 0),
+    ({}, 0, 0, 0), ({"last_trade_price": ""}, 1, 0, 0), ({"tick_size": "", "last_trade_price": "1"}, 2,
+        10_000, 0),
     ({"tick_size": "0.0025"}, 0, 0, 25)])
 def test_optional_fields_of_a_book(extra, state, ticks, step):
     """Absent, empty and given values of the optional fields stay three different things."""
@@ -105,7 +107,8 @@ def test_changes_of_several_instruments_become_several_records():
 
 def test_changes_with_two_hashes_of_one_token_become_two_records():
     """One record never says two hashes or two best prices of a token."""
-    items = [CHANGE, CHANGE | {"price": "0.45"}, CHANGE | {"hash": "0b" * 20}, CHANGE | {"hash": "0b" * 20, "best_bid": "0"}]
+    items = [CHANGE, CHANGE | {"price": "0.45"}, CHANGE | {"hash": "0b" * 20}, CHANGE | {"hash": "0b" * 20,
+        "best_bid": "0"}]
     found = slots(decoded(DELTA | {"price_changes": items}).records)
     assert [(2, "0a" * 20, 5_000), (1, "0b" * 20, 5_000), (1, "0b" * 20, 0)] == [
         (s.change_count, s.hash_yes.hex(), s.best_bid_yes) for s in found]
@@ -133,15 +136,18 @@ def test_unknown_tokens_are_counted_beside_known_ones():
 
 def test_what_is_none_of_our_business_is_ignored():
     """PONG, blanks, unknown events, the 2025 schema and new markets give no record and no reject."""
-    legacy = {"asset_id": "11", "changes": [{"price": "0.23", "side": "SELL", "size": "300"}], "market": MARKET,
+    legacy = {"asset_id": "11", "changes": [{"price": "0.23", "side": "SELL", "size": "300"}],
+              "market": MARKET,
               "event_type": "price_change", "hash": HASH, "timestamp": str(MS)}
-    new = {"event_type": "new_market", "market": MARKET, "assets_ids": ["1", "2"], "fee_schedule": {"rate": "0.04"}}
+    new = {"event_type": "new_market", "market": MARKET, "assets_ids": ["1", "2"],
+           "fee_schedule": {"rate": "0.04"}}
     subject = decoder()
     for data in (b"PONG", b" \n", b"[]", json.dumps({"event_type": "tennis", "x": [None]}).encode(),
                  json.dumps(legacy).encode(), json.dumps(new).encode()):
         said = subject.decode(data, 0)
         assert ([], None, "", 0, 1) == said[:5], data
-    assert (6, 6, 1, 0) == (subject.frame_count, subject.ignored_count, subject.legacy_count, subject.reject_count)
+    assert (6, 6, 1, 0) == (subject.frame_count, subject.ignored_count, subject.legacy_count,
+                            subject.reject_count)
     assert [new] == said.announced
 
 
@@ -195,8 +201,10 @@ def schema_mutants() -> list[dict]:
             without = {k: v for k, v in ALL[kind].items() if k != key}
             mutants += [without, without | {f"{key}_": ALL[kind][key]}]
             mutants += [ALL[kind] | {key: value} for value in WRONG if not (
-                (value == "" and key in ("best_bid", "best_ask")) or (key == "market" and value in ("x", "-1"))
-                or (key == "event_type" and isinstance(value, str)) or (value == [] and isinstance(ALL[kind][key], list)))]
+                (value == "" and key in ("best_bid", "best_ask")) or (key == "market" and value in ("x",
+                    "-1"))
+                or (key == "event_type" and isinstance(value,
+                    str)) or (value == [] and isinstance(ALL[kind][key], list)))]
     for key in ("asset_id", "price", "size", "side", "hash"):
         without = {k: v for k, v in CHANGE.items() if k != key}
         mutants += [DELTA | {"price_changes": [CHANGE, item]} for item in (
@@ -215,14 +223,17 @@ def test_schema_drift_is_refused_and_nothing_is_defaulted():
 
 
 HOSTILE = {
-    "html": b"<html><body>502</body></html>", "bad utf-8": b'{"event_type":"\xff\xfe"}', "bom": b"\xef\xbb\xbf{}",
+    "html": b"<html><body>502</body></html>", "bad utf-8": b'{"event_type":"\xff\xfe"}',
+    "bom": b"\xef\xbb\xbf{}",
     "lone surrogate": b'{"event_type":"book","market":"\\ud800"}', "nan": b'{"event_type":NaN}',
-    "trailing": b'{"event_type":"x"} 1', "half": b'{"event_type":"boo', "empty object": b"{}", "array of numbers": b"[1]",
+    "trailing": b'{"event_type":"x"} 1', "half": b'{"event_type":"boo', "empty object": b"{}",
+    "array of numbers": b"[1]",
     "repeated key": json.dumps(BOOK).encode()[:-1] + b', "hash": ""}', "nul": b"\x00", "PING": b"PING",
     "deep array": b"[" * 100_000, "deep object": b'{"a":' * 100_000, "1e400": b'{"event_type":1e400}',
     "5,000 digits": b'{"event_type":' + b"9" * 5_000 + b"}",
     "huge text": b'{"event_type":"' + b"x" * (1 << 20) + b'"}', "huge array": b"[" + b" " * (16 << 20) + b"]",
-    "endless numbers": b"[" + b"1," * 8_000_000 + b"1]", "endless objects": b"[" + b'{"a":1},' * 1_900_000 + b"{}]",
+    "endless numbers": b"[" + b"1," * 8_000_000 + b"1]",
+    "endless objects": b"[" + b'{"a":1},' * 1_900_000 + b"{}]",
     "endless keys": b"{" + b",".join(b'"%d":1' % n for n in range(60_000)) + b"}",
     "endless levels": json.dumps(BOOK | {"bids": [{"price": "0.5", "size": "1"}] * 10_000}).encode(),
     "endless changes": json.dumps(DELTA | {"price_changes": [{}] * 20_000}).encode(),
@@ -231,7 +242,7 @@ HOSTILE = {
 
 
 def test_hostile_frames_are_rejects_in_bounded_memory():
-    """Huge, deep and endless frames, broken text and foreign answers: a reject each, RSS + at most 32 MiB (IN01)."""
+    """Huge, deep, endless and broken frames: a reject each, resident memory + at most 32 MiB (IN01)."""
     subject = decoder()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, data in HOSTILE.items():
@@ -250,7 +261,7 @@ def test_memoryviews_are_read_without_a_copy_by_the_caller():
 
 @needs_shared
 def test_payload_shapes_of_other_people():
-    """The fixtures of the market channel decode to the kinds they are; placeholders for hashes are refused."""
+    """The fixtures of the market channel decode to their kinds; a placeholder for a hash is refused."""
     market = "0xdd22472e552920b8438158ea7238bfadfa4f736aa4cee91a6b86c39ead110917"
     token = "71321045679252212594626385532706912750332728571942532289631379312455583992563"
     subject = MarketDecoder({token: (1, 0, market)}, 1)
@@ -258,7 +269,8 @@ def test_payload_shapes_of_other_people():
     kinds = {}
     for name in ("book", "last_trade", "tick_size", "price_change", "best_bid_ask", "resolved", "new_market"):
         said = subject.decode((folder / f"nautilus_ws_market_{name}_msg.json").read_bytes(), 0)
-        kinds[name] = [s.kind for s in slots(said.records)] or said.unknown_count or said.ignored_count or said.reject
+        kinds[name] = (
+            [s.kind for s in slots(said.records)] or said.unknown_count or said.ignored_count or said.reject)
     new = json.loads((folder / "20260728_ws_new_market_elided.json").read_bytes())["frame"]
     assert {"book": [Kind.SNAPSHOT], "last_trade": [Kind.TRADE_PRINT], "tick_size": [Kind.TICK_STEP],
             "price_change": Cause.DECODE, "best_bid_ask": 1, "resolved": 1, "new_market": 1} == kinds

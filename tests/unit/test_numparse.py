@@ -1,7 +1,6 @@
 """The strict decimal parser accepts exactly its grammar (fault IN02)."""
 
 import itertools
-import os
 import random
 import re
 from fractions import Fraction
@@ -10,14 +9,17 @@ import pytest
 
 from pipeline.native.numparse import DIGITS_MAX, SCALE_MAX, parse
 from pipeline.units import decimal_to_int
+from tests.shared import scaled
 
-RANDOM_COUNT = 1_000_000 if os.environ.get("PM_TIER") == "gate" else 50_000
+RANDOM_COUNT = scaled(50_000, 1_000_000)
 GRAMMAR = re.compile(rb"([0-9]+)(?:\.([0-9]+))?")
 
-WHOLE = [b"", b"0", b"00", b"7", b"12", b"999999999", b"123456789012345678", b"1234567890123456789", b"-1", b"+1",
+WHOLE = [b"", b"0", b"00", b"7", b"12", b"999999999", b"123456789012345678", b"1234567890123456789", b"-1",
+         b"+1",
          b"1e3", b"0x1", b"\xd9\xa3", b"1_0", b" 1", b"NaN", b"inf"]
 DOTS = [b"", b".", b"..", b",", b". "]
-FRACTION = [b"", b"0", b"5", b"50", b"1234", b"12345", b"1234567", b"0000", b"00000000000000000", b"1e-2", b"5 ", b"\x00",
+FRACTION = [b"", b"0", b"5", b"50", b"1234", b"12345", b"1234567", b"0000", b"00000000000000000", b"1e-2",
+            b"5 ", b"\x00",
             b"-5", b"5f"]
 SPELLINGS = sorted({b"".join(parts) for parts in itertools.product(WHOLE, DOTS, FRACTION)})
 
@@ -52,8 +54,10 @@ def test_table_of_spellings():
 
 
 @pytest.mark.parametrize("text", [
-    b"", b".", b"5.", b".5", b"-0", b"+1", b"0_5", b"1e400", b"NaN", b"Infinity", b" 1", b"1 ", b"1\n", b"\xef\xbb\xbf1",
-    "٣".encode(), "０".encode(), b"1" * 19, b"9" * 5_000, b"0.00001", b"1.2.3", b"0x10", b"1,5", b"\x00", b"1\x00",
+    b"", b".", b"5.", b".5", b"-0", b"+1", b"0_5", b"1e400", b"NaN", b"Infinity", b" 1", b"1 ", b"1\n",
+    b"\xef\xbb\xbf1",
+    "\u0663".encode(), "\uff10".encode(), b"1" * 19, b"9" * 5_000, b"0.00001", b"1.2.3", b"0x10", b"1,5",
+    b"\x00", b"1\x00",
 ])
 def test_named_refusals(text):
     """Each spelling that IN02 names is refused at the price scale."""
@@ -68,9 +72,9 @@ def test_limits():
     assert None is found(b"922337203685477581", 1)
     assert 10**18 == parse(b"1", 18)
     assert None is found(b"10", 18)
-    with pytest.raises(ValueError, match="scale must be 0..18"):
+    with pytest.raises(ValueError, match=r"scale must be 0\.\.18"):
         parse(b"1", SCALE_MAX + 1)
-    with pytest.raises(ValueError, match="scale must be 0..18"):
+    with pytest.raises(ValueError, match=r"scale must be 0\.\.18"):
         parse(b"1", -1)
 
 

@@ -34,9 +34,13 @@ def record(rng: random.Random, source: int, number: int) -> bytes:
     draw = rng.random()
     head = {"source": source, "source_seq": 0 if draw > 0.95 else number, "recv_ns": number}
     if draw < 0.15:
-        return r.CODECS[r.Kind.INSTRUMENT].pack(**head, instrument=rng.randrange(1, 20), tick_step=rng.choice((1, 10, 100)))
+        return r.CODECS[r.Kind.INSTRUMENT].pack(
+            **head, instrument=rng.randrange(1, 20), tick_step=rng.choice((1, 10, 100))
+        )
     parts = rng.choice((1, 1, 1, 2, 5, 40))
-    return b"".join(r.CODECS[r.Kind.DELTA].pack(**head, part=p, parts=parts, instrument=number & 7) for p in range(parts))
+    return b"".join(
+        r.CODECS[r.Kind.DELTA].pack(**head, part=p, parts=parts, instrument=number & 7) for p in range(parts)
+    )
 
 
 @pytest.mark.parametrize("seed", seeds(scaled(60, 1_000)))
@@ -44,7 +48,9 @@ def test_the_log_equals_the_models(tmp_path: Path, seed: int) -> None:
     """Any arrival order, budget, lag and restart gives exactly the model's log, each record once."""
     rng = random.Random(seed)
     feeds = rng.randrange(1, 4)
-    model = SequenceModel(2, feeds, SEGMENT, lag_max := rng.choice((40, 10_000)), quantum := rng.choice((1, 3, 16)))
+    model = SequenceModel(
+        2, feeds, SEGMENT, lag_max := rng.choice((40, 10_000)), quantum := rng.choice((1, 3, 16))
+    )
     channels = [channel(256) for _ in range(2 + feeds)]
     numbers = [0] * len(channels)
     clock_ns = START_NS + rng.randrange(MS)
@@ -52,7 +58,14 @@ def test_the_log_equals_the_models(tmp_path: Path, seed: int) -> None:
     def start() -> tuple[LogWriter, Sequencer]:
         log = LogWriter(tmp_path, "stream", SEGMENT)
         sources = [reader for _, reader in channels]
-        return log, Sequencer(sources[:2], sources[2:], log, instruments_max=20, stream_lag_records_max=lag_max, feed_quantum=quantum)
+        return log, Sequencer(
+            sources[:2],
+            sources[2:],
+            log,
+            instruments_max=20,
+            stream_lag_records_max=lag_max,
+            feed_quantum=quantum,
+        )
 
     log, sequencer = start()
     for _ in range(60):
@@ -60,7 +73,9 @@ def test_the_log_equals_the_models(tmp_path: Path, seed: int) -> None:
             for _ in range(rng.randrange(4) if rng.random() < 0.5 else 0):
                 numbers[at] += 1
                 run = record(rng, at + 5, numbers[at])
-                sent = [run] if rng.random() > 0.1 else [run, run]  # a copy, as after a crash between append and advance
+                sent = (
+                    [run] if rng.random() > 0.1 else [run, run]
+                )  # a copy, as after a crash between append and advance
                 for copy in sent:
                     if writer.push(copy):
                         (model.priority + model.feeds)[at].append(copy)
@@ -108,7 +123,9 @@ def test_priority_sources_come_first(tmp_path: Path) -> None:
     assert urgent.push(r.CODECS[r.Kind.REPORT].pack(source=2, source_seq=1))
     assert 101 == sequencer.turn(START_NS, 0, 1000)
     log.close()
-    assert [r.Kind.TICK, r.Kind.REPORT, r.Kind.DELTA] == [r.unpack(run).kind for run in whole_log(tmp_path)[:3]]
+    assert [r.Kind.TICK, r.Kind.REPORT, r.Kind.DELTA] == [
+        r.unpack(run).kind for run in whole_log(tmp_path)[:3]
+    ]
 
 
 def test_feeds_wait_for_the_book_and_reports_do_not(tmp_path: Path) -> None:
@@ -127,10 +144,12 @@ def test_feeds_wait_for_the_book_and_reports_do_not(tmp_path: Path) -> None:
 def test_a_segment_begins_with_every_row(tmp_path: Path) -> None:
     """Each segment but the first starts with all instrument rows, flagged, before any other record."""
     sequencer, (_, feed), log = make(tmp_path)
-    for row in (3, 1, 2):
-        assert feed.push(r.CODECS[r.Kind.INSTRUMENT].pack(instrument=row, source=1, source_seq=10 - row if row == 3 else 20 - row))
+    for number, row in enumerate((3, 1, 2), 1):
+        assert feed.push(r.CODECS[r.Kind.INSTRUMENT].pack(instrument=row, source=1, source_seq=number))
     for number in range(100, 300):
-        assert feed.push(delta(1, number)) or sequencer.turn(START_NS, 10**9, 1000) and feed.push(delta(1, number))
+        assert feed.push(delta(1, number)) or (
+            sequencer.turn(START_NS, 10**9, 1000) and feed.push(delta(1, number))
+        )
     sequencer.turn(START_NS, 10**9, 1000)
     log.close()
     reader = LogReader(tmp_path, "stream")
@@ -145,10 +164,13 @@ def test_a_segment_begins_with_every_row(tmp_path: Path) -> None:
         assert not any(x.flags & r.Flag.REPEAT for x in records[3:])
 
 
-@pytest.mark.parametrize(("bad", "words"), [
-    (r.CODECS[r.Kind.DELTA].pack(source=1024, source_seq=1), "source below 1024, found 1024"),
-    (r.CODECS[r.Kind.INSTRUMENT].pack(source=1, source_seq=2, instrument=20), "row below 20, found 20"),
-])
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (r.CODECS[r.Kind.DELTA].pack(source=1024, source_seq=1), "source below 1024, found 1024"),
+        (r.CODECS[r.Kind.INSTRUMENT].pack(source=1, source_seq=2, instrument=20), "row below 20, found 20"),
+    ],
+)
 def test_what_cannot_be_kept_stops_the_stream(tmp_path: Path, bad: bytes, words: str) -> None:
     """A source or row beyond its table is refused with its number; what came before it is logged once."""
     sequencer, (_, feed), log = make(tmp_path)

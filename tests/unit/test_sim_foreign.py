@@ -46,11 +46,16 @@ def test_books_equal_a_plain_replay() -> None:
             book[key] = round(book.get(key, 0.0) + float(message["delta_fp"]), 2)
         counts[name] += 1
         if counts[name] % 500 == 0:
-            states.setdefault(name, []).append({
-                (side == "yes", round(float(p) * 10_000) if side == "yes" else 10_000 - round(float(p) * 10_000)):
-                round(size * 1_000_000)
-                for (side, p), size in book.items() if size
-            })  # fmt: skip
+            states.setdefault(name, []).append(
+                {
+                    (
+                        side == "yes",
+                        round(float(p) * 10_000) if side == "yes" else 10_000 - round(float(p) * 10_000),
+                    ): round(size * 1_000_000)
+                    for (side, p), size in book.items()
+                    if size
+                }
+            )
     flows = foreign.load([GOLD])
     assert 3 == len(flows)
     compared = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction as F
+from fractions import Fraction
 
 import pytest
 
@@ -29,21 +29,22 @@ def test_edges_equal_fractions(seed: int) -> None:
     """Each plant's net per share and best total equal a recomputation with Fractions from the fee rule."""
     checked = clearing = below = 0
     for event, plant in plants_of(seed, scaled(commit=40, gate=400)):
-        rate = F(event.markets[0].fee_rate_ppm, 10**6)
+        rate = Fraction(event.markets[0].fee_rate_ppm, 10**6)
         buys_no = plant.kind is PlantKind.NO_SET
         payout = len(plant.legs) - 1 if buys_no else 1
         books = [
-            [(1 - F(p, 10**4) if buys_no else F(p, 10**4), size) for p, size in leg.levels] for leg in plant.legs
+            [(1 - Fraction(p, 10**4) if buys_no else Fraction(p, 10**4), size) for p, size in leg.levels]
+            for leg in plant.legs
         ]
         net = payout - sum(levels[0][0] + rate * levels[0][0] * (1 - levels[0][0]) for levels in books)
         assert net == plant.net_per_share
-        steps = net / F(plant.tick_step, 10**4)
+        steps = net / Fraction(plant.tick_step, 10**4)
         assert steps // 1 == plant.clears_fees_by_ticks
         best = None
         reach = min(sum(size for _, size in levels) for levels in books)
         ends = {sum(s for _, s in levels[:n]) for levels in books for n in range(1, len(levels) + 1)}
         for shares in (end for end in ends if end <= reach):
-            total = F(payout * shares)
+            total = Fraction(payout * shares)
             for levels in books:
                 left = shares
                 for price, size in levels:
@@ -53,7 +54,7 @@ def test_edges_equal_fractions(seed: int) -> None:
             best = total if best is None else max(best, total)
         assert best is not None
         assert best // 1 == plant.edge_usd_micro
-        gross = sum(F(leg.levels[0][0], 10**4) for leg in plant.legs)
+        gross = sum(Fraction(leg.levels[0][0], 10**4) for leg in plant.legs)
         assert gross > 1 if buys_no else gross < 1
         for levels in books:
             assert levels[0][0] * levels[0][1] >= 10**6  # a marketable BUY of at least 1 USD
@@ -117,7 +118,7 @@ def run_until_planted(exchange: Exchange, planting: Planting, now_ns: int) -> in
 
 @pytest.mark.parametrize("seed,shape", [(1, Shape.TRIO), (2, Shape.DUO), (3, Shape.FIELD)])
 def test_journal_follows_what_is_taken(seed: int, shape: Shape) -> None:
-    """Taking a plant's legs ends it as taken with the sizes consumed; an untouched one is withdrawn in full."""
+    """Taking a plant's legs ends it as taken, sizes counted; an untouched one is withdrawn in full."""
     exchange, planting, trader = planted_exchange(seed, shape)
     planting.start(NOW_NS)
     now_ns = run_until_planted(exchange, planting, NOW_NS)
@@ -130,7 +131,12 @@ def test_journal_follows_what_is_taken(seed: int, shape: Shape) -> None:
         ticks = 10_000 - worst if leg.is_bid else worst
         size = sum(size for _, size in leg.levels)
         answer = trader.place(
-            exchange, of, now_ns, price=f"{ticks / 10_000:g}", quantity=f"{size / 10**6:.2f}", outcome=int(leg.is_bid)
+            exchange,
+            of,
+            now_ns,
+            price=f"{ticks / 10_000:g}",
+            quantity=f"{size / 10**6:.2f}",
+            outcome=int(leg.is_bid),
         )
         assert (200, "matched") == (answer.status, json.loads(answer.body)["status"])
     assert "taken" == plant.end

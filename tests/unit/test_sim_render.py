@@ -28,8 +28,11 @@ def levels_of(item: dict[str, Any], outcome: int) -> list[LevelChange]:
         for level in item[name]:
             ticks = round(float(level["price"]) * 10_000)
             out.append(
-                LevelChange(is_bid == (outcome == 0), ticks if outcome == 0 else 10_000 - ticks,
-                            round(float(level["size"]) * 1_000_000))  # fmt: skip
+                LevelChange(
+                    is_bid == (outcome == 0),
+                    ticks if outcome == 0 else 10_000 - ticks,
+                    round(float(level["size"]) * 1_000_000),
+                )
             )
     return out
 
@@ -41,19 +44,26 @@ def recorded_book(name: str) -> tuple[BookText, list[str]]:
     changes = next(json.loads(t)["price_changes"] for t in texts[1:] if "price_changes" in t)
     other = next(c["asset_id"] for c in changes if c["asset_id"] != first["asset_id"])
     of = market(
-        condition=first["market"], tokens=(first["asset_id"], other), tick_step=round(float(first["tick_size"]) * 10_000),
+        condition=first["market"],
+        tokens=(first["asset_id"], other),
+        tick_step=round(float(first["tick_size"]) * 10_000),
         last_trade=first["last_trade_price"],
-    )  # fmt: skip
+    )
     return BookText(of, levels_of(first, 0), int(first["timestamp"])), texts
 
 
 @needs_shared
-@pytest.mark.parametrize("name,expected", [("pm_20260929_crossing_burst", 46), ("pm_btc5m_20260612_session", 40)])
+@pytest.mark.parametrize(
+    "name,expected", [("pm_20260929_crossing_burst", 46), ("pm_btc5m_20260612_session", 40)]
+)
 def test_frames_equal_recorded_bytes(name: str, expected: int) -> None:
     """A recorded batch rendered from its level changes gives the recorded frames, byte for byte."""
     book, texts = recorded_book(name)
     frames = [json.loads(text) for text in texts[1:] if '"price_changes"' in text]
-    raw = {id(frame): text for frame, text in zip(frames, (t for t in texts[1:] if '"price_changes"' in t), strict=True)}
+    raw = {
+        id(frame): text
+        for frame, text in zip(frames, (t for t in texts[1:] if '"price_changes"' in t), strict=True)
+    }
     equal = 0
     hash_of = {}
     for frame in frames:
@@ -65,8 +75,13 @@ def test_frames_equal_recorded_bytes(name: str, expected: int) -> None:
         changes = []
         for frame in group:
             yes = next(c for c in frame["price_changes"] if c["asset_id"] == book.market.tokens[0])
-            changes.append(LevelChange(yes["side"] == "BUY", round(float(yes["price"]) * 10_000),
-                                       round(float(yes["size"]) * 1_000_000)))  # fmt: skip
+            changes.append(
+                LevelChange(
+                    yes["side"] == "BUY",
+                    round(float(yes["price"]) * 10_000),
+                    round(float(yes["size"]) * 1_000_000),
+                )
+            )
         if name == "pm_20260929_crossing_burst" and stamp == "1790658827000":
             book.last_trade = "0.301"  # the fill's print (venue sheet 5)
         for change in changes:
@@ -103,7 +118,9 @@ def test_best_bid_ask_equals_recorded_bytes() -> None:
     texts = [line["raw"] for line in recording("polymarket/pm_20260911_batch_crossed_fill.jsonl.zst")]
     yes = json.loads(texts[5])
     first = json.loads(texts[1])
-    of = market(condition=yes["market"], tokens=(yes["asset_id"], json.loads(texts[6])["asset_id"]), tick_step=10)
+    of = market(
+        condition=yes["market"], tokens=(yes["asset_id"], json.loads(texts[6])["asset_id"]), tick_step=10
+    )
     book = BookText(of, levels_of(yes, 0), int(yes["timestamp"]))
     expected = (texts[1].encode(), texts[2].encode())
     assert expected == render.best_bid_ask_frames(book, int(first["timestamp"]))
@@ -134,7 +151,7 @@ def subscribe(channel: MarketChannel, socket: int, of: Market, **more: Any) -> N
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_commits_verify(seed: int) -> None:
-    """400 random commits (batches, trades, tick change): every finished batch proves its hash for both tokens."""
+    """400 random commits (batches, trades, tick change): every finished batch proves both hashes."""
     draw = random.Random(seed)
     of = market(tick_step=100, neg_risk=bool(seed % 2))
     channel, out, timers = channel_with(of)
@@ -150,8 +167,17 @@ def test_random_commits_verify(seed: int) -> None:
             changes.append(LevelChange(is_bid, price, draw.choice((0, draw.randint(1, 10**7) * 10_000))))
         traded = draw.random() < 0.1
         channel.on_commit(
-            Commit(of, (1_000 + number * 10) * MS, tuple(changes), traded, "0.510" if traded else None, 4_900,
-                   20_000_000 * traded, True, 0)  # fmt: skip
+            Commit(
+                of,
+                (1_000 + number * 10) * MS,
+                tuple(changes),
+                traded,
+                "0.510" if traded else None,
+                4_900,
+                20_000_000 * traded,
+                True,
+                0,
+            )
         )
         commits += 1
     timers.run(10**12)
@@ -170,7 +196,9 @@ def test_random_commits_verify(seed: int) -> None:
 def test_batch_frames_share_time_hash_and_best() -> None:
     """Every frame of one commit carries the same timestamp, final hash and final best prices."""
     of = market()
-    book = BookText(of, [LevelChange(True, 4_000 + 100 * n, 10**7) for n in range(5)] + [LevelChange(False, 5_000, 10**7)])
+    book = BookText(
+        of, [LevelChange(True, 4_000 + 100 * n, 10**7) for n in range(5)] + [LevelChange(False, 5_000, 10**7)]
+    )
     commit = Commit(of, 5 * MS, tuple(LevelChange(True, 4_000 + 100 * n, 0) for n in (2, 3, 4)))
     frames = [json.loads(frame) for frame in render_commit(book, commit, random.Random(1)).changes]
     assert 3 == len(frames)
@@ -187,8 +215,13 @@ def test_wrong_subscriptions_get_nothing() -> None:
     """A wrong key, a wrong type, unknown assets and non-JSON are accepted in silence."""
     of = market()
     channel, out, _ = channel_with(of)
-    for text in (b'{"asset_ids":["11"],"type":"market"}', b'{"assets_ids":["11"],"type":"book"}',
-                 b'{"assets_ids":["999"],"type":"market"}', b"nonsense", b"[]"):  # fmt: skip
+    for text in (
+        b'{"asset_ids":["11"],"type":"market"}',
+        b'{"assets_ids":["11"],"type":"book"}',
+        b'{"assets_ids":["999"],"type":"market"}',
+        b"nonsense",
+        b"[]",
+    ):
         channel.on_text(0, 1, text)
     channel.on_commit(Commit(of, MS, (LevelChange(True, 4_000, 10**7),)))
     assert {} == out.frames
@@ -220,7 +253,9 @@ def test_custom_frames_only_for_those_who_asked() -> None:
     channel.on_commit(Commit(of, MS, (LevelChange(True, 4_000, 10**7),)))
     of.payout_micro = (0, 1_000_000)
     channel.on_resolved(2 * MS, of)
-    kinds = {socket: [json.loads(f).get("event_type") for f in frames[1:]] for socket, frames in out.frames.items()}
+    kinds = {
+        socket: [json.loads(f).get("event_type") for f in frames[1:]] for socket, frames in out.frames.items()
+    }
     assert ["best_bid_ask", "best_bid_ask", "price_change", "market_resolved"] == kinds[1]
     assert ["price_change"] == kinds[2]
     assert of.tokens[1] == json.loads(out.frames[1][-1])["winning_asset_id"]
@@ -229,12 +264,32 @@ def test_custom_frames_only_for_those_who_asked() -> None:
 def test_book_hash_equals_the_sheet() -> None:
     """The plain hash and the incremental one equal the sheet's definition, V2 markets included."""
     of = market(neg_risk=True)
-    book = BookText(of, [LevelChange(True, 4_900, 634_490_000), LevelChange(False, 5_000, 45_200_000)], 1_790_766_966_313)
+    book = BookText(
+        of, [LevelChange(True, 4_900, 634_490_000), LevelChange(False, 5_000, 45_200_000)], 1_790_766_966_313
+    )
     book.last_trade = "0.490"
-    expected = venue_hash(of.condition, of.tokens[0], "1790766966313", {"0.49": "634.49"}, {"0.5": "45.2"}, "5",
-                          "0.01", True, "0.490")  # fmt: skip
+    expected = venue_hash(
+        of.condition,
+        of.tokens[0],
+        "1790766966313",
+        {"0.49": "634.49"},
+        {"0.5": "45.2"},
+        "5",
+        "0.01",
+        True,
+        "0.490",
+    )
     assert expected == book.hash(0)
-    plain = (of.condition, of.tokens[0], "1790766966313", [("0.49", "634.49")], [("0.5", "45.2")], "5", "0.01", True)
+    plain = (
+        of.condition,
+        of.tokens[0],
+        "1790766966313",
+        [("0.49", "634.49")],
+        [("0.5", "45.2")],
+        "5",
+        "0.01",
+        True,
+    )
     assert expected == bookhash.book_hash(*plain, "0.490")
     v2 = market(neg_risk=True, version="v2")
     second = BookText(v2, book.levels(), 1_790_766_966_313)

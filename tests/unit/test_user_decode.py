@@ -17,14 +17,18 @@ TOKENS = {"11": (3, 0), "12": (3, 1), "21": (4, 0)}
 FEES = {3: (70_000, 1), 4: (0, 1)}
 ID = "0x" + "1a" * 32
 ORDER = {
-    "event_type": "order", "type": "PLACEMENT", "id": ID, "owner": OWNER, "order_owner": OWNER, "market": "0x5f",
-    "asset_id": "11", "side": "BUY", "outcome": "Yes", "original_size": "100", "size_matched": "0", "price": "0.5",
+    "event_type": "order", "type": "PLACEMENT", "id": ID, "owner": OWNER, "order_owner": OWNER,
+    "market": "0x5f",
+    "asset_id": "11", "side": "BUY", "outcome": "Yes", "original_size": "100", "size_matched": "0",
+    "price": "0.5",
     "order_type": "GTC", "status": "LIVE", "maker_address": WALLET, "associate_trades": None,
     "created_at": "1790000000", "expiration": "0", "timestamp": "1790000000123"}
-MAKER = {"order_id": "0x" + "2b" * 32, "owner": OTHER, "maker_address": "0x70", "matched_amount": "25", "price": "0.5",
+MAKER = {"order_id": "0x" + "2b" * 32, "owner": OTHER, "maker_address": "0x70", "matched_amount": "25",
+         "price": "0.5",
          "fee_rate_bps": "0", "asset_id": "11", "side": "SELL", "outcome": "Yes", "outcome_index": 0}
 TRADE = {
-    "event_type": "trade", "type": "TRADE", "id": "12345678-9abc-def0-1234-56789abcdef0", "taker_order_id": ID,
+    "event_type": "trade", "type": "TRADE", "id": "12345678-9abc-def0-1234-56789abcdef0",
+    "taker_order_id": ID,
     "market": "0x5f", "asset_id": "11", "side": "BUY", "outcome": "Yes", "size": "25", "price": "0.5",
     "fee_rate_bps": "0", "status": "MATCHED", "match_time": "1790000000", "last_update": "1790000001",
     "timestamp": "1790000000123", "owner": OWNER, "trade_owner": OWNER, "maker_address": WALLET,
@@ -33,7 +37,8 @@ TRADE = {
 
 def decoder() -> UserDecoder:
     return UserDecoder(
-        owner=OWNER, maker_addresses=[WALLET], token_lookup=TOKENS, fee_of=FEES.__getitem__, account=2, source=5)
+        owner=OWNER, maker_addresses=[WALLET], token_lookup=TOKENS, fee_of=FEES.__getitem__, account=2,
+        source=5)
 
 
 def slots(said) -> list:
@@ -57,7 +62,8 @@ def test_a_placement_is_a_live_report():
     slot = one(ORDER)
     assert (Kind.REPORT, 3, 5, 1, 88, 2) == (
         slot.kind, slot.instrument, slot.source, slot.source_seq, slot.recv_ns, slot.account)
-    assert (0, bytes.fromhex(ID[2:]), 1_790_000_000_123_000_000) == (slot.order_no, slot.order_hash, slot.venue_ns)
+    assert (0, bytes.fromhex(ID[2:]), 1_790_000_000_123_000_000) == (slot.order_no, slot.order_hash,
+        slot.venue_ns)
     assert (-1, -1, 0) == (slot.making_micro, slot.taking_micro, slot.matched_micro)
     assert (OrderState.LIVE, Origin.USER_CHANNEL, Cause.NONE, b"LIVE") == (
         slot.state, slot.origin, slot.cause, slot.text)
@@ -66,9 +72,11 @@ def test_a_placement_is_a_live_report():
 FOK = "CANCELED_order couldn't be fully filled. FOK orders are fully filled or killed."
 STATES = [
     ({"type": "UPDATE", "size_matched": "40.5"}, OrderState.LIVE, 40_500_000, Cause.NONE),
-    ({"type": "UPDATE", "size_matched": "100", "status": "MATCHED"}, OrderState.MATCHED, 100_000_000, Cause.NONE),
+    ({"type": "UPDATE", "size_matched": "100", "status": "MATCHED"}, OrderState.MATCHED, 100_000_000,
+     Cause.NONE),
     ({"type": "UPDATE", "size_matched": "99", "status": "MATCHED"}, OrderState.LIVE, 99_000_000, Cause.NONE),
-    ({"order_type": "FAK", "size_matched": "99", "status": "MATCHED"}, OrderState.MATCHED, 99_000_000, Cause.NONE),
+    ({"order_type": "FAK", "size_matched": "99", "status": "MATCHED"}, OrderState.MATCHED, 99_000_000,
+     Cause.NONE),
     ({"order_type": "FOK", "size_matched": "", "status": FOK}, OrderState.CANCELED, -1, Cause.NO_MATCH),
     ({"type": "CANCELLATION", "status": "CANCELED"}, OrderState.CANCELED, 0, Cause.NONE),
     ({"type": "CANCELLATION", "status": "LIVE"}, OrderState.CANCELED, 0, Cause.NONE),
@@ -120,7 +128,8 @@ def test_money_and_fees_equal_exact_arithmetic(seed):
     """Cost up, proceeds down, fee floored to 10 uUSD, against rationals."""
     pick = random.Random(seed)
     ticks, size, side = pick.randrange(1, 10_000), pick.randrange(1, 10**10), pick.choice(("BUY", "SELL"))
-    slot = one(TRADE | {"price": f"0.{ticks:04d}", "size": f"{size // 10**6}.{size % 10**6:06d}", "side": side})
+    slot = one(TRADE | {"price": f"0.{ticks:04d}", "size": f"{size // 10**6}.{size % 10**6:06d}",
+                        "side": side})
     price = Fraction(ticks, 10_000)
     usd = size * price
     fee = size * Fraction(7, 100) * price * (1 - price)
@@ -144,7 +153,8 @@ def test_maker_fills_are_ours_by_owner_or_wallet():
 
 def test_a_trade_with_ourselves_gives_both_fills():
     """Taker and maker of one trade both ours: two fills with different order hashes."""
-    found = slots(decoder().decode(json.dumps(TRADE | {"maker_orders": [MAKER | {"owner": OWNER}]}).encode(), 0))
+    found = slots(decoder().decode(json.dumps(TRADE | {"maker_orders": [MAKER | {"owner": OWNER}]}).encode(),
+                                   0))
     assert [0, 1] == [slot.is_maker for slot in found]
 
 
@@ -156,8 +166,10 @@ def test_a_silent_maker_side_follows_from_the_match(asset, side):
 
 
 @pytest.mark.parametrize(("status", "want", "unknown"), [
-    ("MATCHED", TradeStatus.MATCHED, 0), ("MINED", TradeStatus.MINED, 0), ("CONFIRMED", TradeStatus.CONFIRMED, 0),
-    ("RETRYING", TradeStatus.RETRYING, 0), ("FAILED", TradeStatus.FAILED, 0), ("TRADE_STATUS_MINED", TradeStatus.MINED, 0),
+    ("MATCHED", TradeStatus.MATCHED, 0), ("MINED", TradeStatus.MINED, 0), ("CONFIRMED", TradeStatus.CONFIRMED,
+        0),
+    ("RETRYING", TradeStatus.RETRYING, 0), ("FAILED", TradeStatus.FAILED, 0), ("TRADE_STATUS_MINED",
+        TradeStatus.MINED, 0),
     ("TRADE_STATUS_MATCHED_NOT_BROADCASTED", TradeStatus.MATCHED, 0), ("SHIPPED", TradeStatus.MATCHED, 1)])
 def test_settlement_status(status, want, unknown):
     """Known words, with and without the prefix; an unknown one stays provisional and is counted."""
@@ -172,8 +184,10 @@ def test_trade_ids_that_are_no_uuid_are_hashed():
 
 
 @pytest.mark.parametrize(("times", "want"), [
-    ({"timestamp": "1790000000"}, 1_790_000_000 * 10**9), ({"timestamp": 1790000000123}, 1_790_000_000_123 * 10**6),
-    ({"timestamp": None, "x": 1}, None), ({"timestamp": "17900000001"}, None), ({"timestamp": "9790000000"}, None)])
+    ({"timestamp": "1790000000"}, 1_790_000_000 * 10**9), ({"timestamp": 1790000000123},
+        1_790_000_000_123 * 10**6),
+    ({"timestamp": None, "x": 1}, None), ({"timestamp": "17900000001"}, None), ({"timestamp": "9790000000"},
+        None)])
 def test_times_are_seconds_or_milliseconds_by_length(times, want):
     """Ten digits are seconds, thirteen milliseconds, anything else is refused."""
     if want is None:
@@ -198,7 +212,7 @@ def test_rest_rows_use_the_same_rules():
 
 
 def test_a_fill_on_an_unknown_token_is_never_lost_quietly():
-    """Without the instrument neither outcome nor fee is known: refused with its cause, so that a reconcile follows."""
+    """Without the instrument neither outcome nor fee is known: refused with its cause, then reconciled."""
     said = refused(TRADE | {"asset_id": "99"})
     assert Cause.UNKNOWN_INSTRUMENT is said.reject
     assert "reconcile needed" in said.text
@@ -206,10 +220,13 @@ def test_a_fill_on_an_unknown_token_is_never_lost_quietly():
 
 @pytest.mark.parametrize("frame", [
     TRADE | {"owner": OTHER, "trade_owner": OTHER, "maker_address": "0x70"}, TRADE | {"trader_side": "MAKER"},
-    TRADE | {"maker_orders": "x"}, TRADE | {"maker_orders": [1]}, TRADE | {"size": "-1"}, TRADE | {"price": "1"},
+    TRADE | {"maker_orders": "x"}, TRADE | {"maker_orders": [1]}, TRADE | {"size": "-1"},
+    TRADE | {"price": "1"},
     TRADE | {"side": "buy"}, TRADE | {"id": ""}, TRADE | {"taker_order_id": "0x12"}, TRADE | {"status": 1},
-    TRADE | {"price": 0.5}, ORDER | {"id": "0x" + "zz" * 32}, ORDER | {"size_matched": 5}, ORDER | {"status": None},
-    ORDER | {"asset_id": 11}, {"event_type": 5}, {}, [1], "x", ORDER | {"status": "MATCHED", "original_size": None},
+    TRADE | {"price": 0.5}, ORDER | {"id": "0x" + "zz" * 32}, ORDER | {"size_matched": 5},
+    ORDER | {"status": None},
+    ORDER | {"asset_id": 11}, {"event_type": 5}, {}, [1], "x", ORDER | {"status": "MATCHED",
+        "original_size": None},
 ])
 def test_bad_rows_are_refused(frame):
     """Whatever is missing, ill-typed or not ours gives a reject and no record."""
@@ -217,8 +234,10 @@ def test_bad_rows_are_refused(frame):
 
 
 @pytest.mark.parametrize("data", [
-    json.dumps(ORDER).encode()[:-1] + b',"status":"CANCELED"}', json.dumps(TRADE).encode()[:-1] + b',"size":"1"}',
-    json.dumps(TRADE).encode()[:-1] + b',"siz\\u0065":"1"}', b"\xff", b'{"event_type":"order"', b"[" * 5_000, b"<html>"])
+    json.dumps(ORDER).encode()[:-1] + b',"status":"CANCELED"}',
+    json.dumps(TRADE).encode()[:-1] + b',"size":"1"}',
+    json.dumps(TRADE).encode()[:-1] + b',"siz\\u0065":"1"}', b"\xff", b'{"event_type":"order"', b"[" * 5_000,
+    b"<html>"])
 def test_broken_and_doubled_frames_are_refused(data):
     """Repeated keys (also hidden by an escape), broken text and foreign answers are rejects (IN03)."""
     subject = decoder()
@@ -232,7 +251,8 @@ def test_one_bad_object_drops_the_whole_frame():
     subject = decoder()
     said = subject.decode(json.dumps([ORDER, TRADE, TRADE | {"size": "x"}]).encode(), 0)
     assert ([], 0, (3,)) == (said.records, subject.source_seq, said.rows)
-    assert [1, 2] == [slot.source_seq for slot in slots(subject.decode(json.dumps([ORDER, TRADE]).encode(), 0))]
+    assert [1, 2] == [slot.source_seq for slot in slots(subject.decode(json.dumps([ORDER, TRADE]).encode(),
+        0))]
 
 
 @pytest.mark.parametrize("data", [b"PONG", b"", b'{"event_type":"notice"}'])
@@ -281,4 +301,5 @@ def test_payload_shapes_of_other_people():
     reports = [slots(subject.decode_order_row(row, 0))[0] for row in rows]
     assert (OrderState.LIVE, 0) == (order.state, order.matched_micro)
     assert (TradeStatus.CONFIRMED, 12_500_000, 0) == (fill.status, fill.usd_micro, fill.is_maker)
-    assert [(OrderState.LIVE, 0), (OrderState.LIVE, 50_000_000)] == [(r.state, r.matched_micro) for r in reports]
+    assert [(OrderState.LIVE, 0), (OrderState.LIVE, 50_000_000)] == [(r.state,
+        r.matched_micro) for r in reports]

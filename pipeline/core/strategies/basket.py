@@ -87,7 +87,7 @@ def pair(instruments: Instruments, instrument: Instrument) -> list[Basket]:
     """
     rows = instruments.condition_rows(instrument.condition)
     members = [instruments.rows[row] for row in rows]
-    if len(members) != 2 or any(member.has(Rule.MIRRORED) for member in members):  # noqa: PLR2004 - a pair
+    if len(members) != 2 or any(member.has(Rule.MIRRORED) for member in members):
         return []
     legs = tuple((row, int(Outcome.YES)) for row in rows)
     if proven_payout(instruments, [(*leg, MICRO) for leg in legs]) != MICRO:
@@ -139,6 +139,7 @@ class BasketStrategy:
         self._wake_ns = _NEVER_NS
         self._limits, self._bounds = NO_LIMITS, NO_LIMITS.bounds
         self._is_ready = False
+        self.version = 0  # grows whenever the rows in a basket change
         self.counts: dict[Cause, int] = {}  # why a profitable sum became no idea
 
     @property
@@ -185,9 +186,10 @@ class BasketStrategy:
 
     def _drop(self, number: int) -> None:
         watch = self._watches.pop(number)
+        self.version += 1
         self._waiting.pop(number, None)
         for book in watch.books:
-            book.watches = [pair for pair in book.watches if pair[0] is not watch]
+            book.watches = [entry for entry in book.watches if entry[0] is not watch]
 
     def _watch(self, basket: Basket) -> None:
         books = []
@@ -196,18 +198,19 @@ class BasketStrategy:
                 self.books[row] = Book(self._instruments.rows[row])
             books.append(self.books[row])
         watch = self._watches[basket.number] = Watch(basket, books)
+        self.version += 1
         for leg_no, book in enumerate(books):
-            book.watches.append((watch, leg_no))
+            book.watches.append((watch, leg_no, 1 if basket.legs[leg_no][1] == Outcome.YES else 2))
 
-    def on_top(self, book: Book, now_ns: int, *, is_priced: bool) -> Sequence[Idea]:
+    def on_top(self, book: Book, now_ns: int, changed: int) -> Sequence[Idea]:
         """Update the sums of the book's baskets; size and return those that became profitable."""
         ideas: list[Idea] | None = None
-        for watch, leg_no in book.watches:
-            if is_priced:
+        for watch, leg_no, side in book.watches:
+            if changed & side:
                 gain = watch.gain(leg_no)
                 watch.total += gain - watch.gains[leg_no]
                 watch.gains[leg_no] = gain
-                if watch.total > watch.best:
+                if watch.total > watch.best:  # noqa: PLR1730 - a comparison costs a third of a call
                     watch.best = watch.total
             if watch.total > 0:
                 idea = self._consider(watch, now_ns)

@@ -36,7 +36,7 @@ class Shape(enum.Enum):
     IGNORED = 3  # PONG or blank
 
 
-class Refused(ValueError):  # noqa: N818 - it is a verdict
+class Refused(ValueError):
     """A frame or a row is not what the venue's description says; the text says where and what."""
 
     def __init__(self, text: str, cause: Cause = Cause.DECODE) -> None:
@@ -72,7 +72,7 @@ def lookup_of(table: TokenLookup) -> Callable[[str], KnownToken | None]:
         found = find(text)
         if found is None:
             return None
-        return KnownToken(found[0], found[1], found[2] if len(found) == 3 else "")  # noqa: PLR2004
+        return KnownToken(found[0], found[1], found[2] if len(found) == 3 else "")
 
     return token
 
@@ -93,7 +93,7 @@ def shape_of(data: bytes | memoryview) -> Shape:
 
 
 def parse(data: bytes | memoryview, shape: Shape) -> list[Any]:
-    """Return the frame's objects as a list; raises Refused for a breach of any cap and ValueError for no JSON."""
+    """Return the frame's objects; raises Refused for a breach of a cap and ValueError for what is no JSON."""
     bytes_max = ARRAY_BYTES_MAX if shape is Shape.ARRAY else FRAME_BYTES_MAX
     if len(data) > bytes_max:
         raise Refused(f"frame has {len(data)} bytes, at most {bytes_max} are read")
@@ -126,7 +126,7 @@ def short_id(text: object) -> str:
     """Return a long id as people write it: 0x5f…a1."""
     if not isinstance(text, str) or not text.isascii() or not text.isalnum():
         return "?"
-    return text if len(text) <= 8 else f"{text[:4]}…{text[-2:]}"  # noqa: PLR2004
+    return text if len(text) <= 8 else f"{text[:4]}…{text[-2:]}"
 
 
 def text_field(obj: dict[str, Any], key: str, path: str) -> str:
@@ -174,7 +174,7 @@ def side_field(obj: dict[str, Any], path: str) -> Side:
 def token_field(obj: dict[str, Any], key: str, path: str) -> str:
     """Return a required token id: 1..78 ASCII digits, kept as text."""
     text = text_field(obj, key, path)
-    if not (text.isascii() and text.isdigit() and len(text) <= 78):  # noqa: PLR2004
+    if not (text.isascii() and text.isdigit() and len(text) <= 78):
         raise Refused(f"{key} {shown(text)} at {path}.{key} is not a token id")
     return text
 
@@ -182,7 +182,7 @@ def token_field(obj: dict[str, Any], key: str, path: str) -> str:
 def ms_field(obj: dict[str, Any], key: str, path: str) -> int:
     """Return a required time in nanoseconds from milliseconds since the epoch as 13 digits."""
     text = text_field(obj, key, path)
-    if not (text.isascii() and text.isdigit() and len(text) == 13 and _MS_MIN <= int(text) < _MS_MAX):  # noqa: PLR2004
+    if not (text.isascii() and text.isdigit() and len(text) == 13 and _MS_MIN <= int(text) < _MS_MAX):
         raise Refused(f"{key} {shown(text)} at {path}.{key} is not milliseconds since the epoch")
     return int(text) * 1_000_000
 
@@ -191,7 +191,8 @@ def list_field(obj: dict[str, Any], key: str, path: str, count_max: int) -> list
     """Return a required array of at most `count_max` items."""
     value = obj.get(key)
     if not isinstance(value, list):
-        raise Refused(f"{key} at {path}.{key} must be an array, was {shown(value) if key in obj else 'absent'}")
+        found = shown(value) if key in obj else "absent"
+        raise Refused(f"{key} at {path}.{key} must be an array, was {found}")
     if len(value) > count_max:
         raise Refused(f"{key} at {path}.{key} has {len(value)} items, at most {count_max} are read")
     return value

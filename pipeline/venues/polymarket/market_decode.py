@@ -22,9 +22,9 @@ from pipeline.records import (
 from pipeline.units import MICRO, TICKS_PER_USD
 from pipeline.venues.polymarket.decode_common import (
     Decoded,
+    KnownToken,
     Refused,
     Shape,
-    KnownToken,
     TokenLookup,
     decimal_field,
     list_field,
@@ -137,7 +137,8 @@ class MarketDecoder:
     def _token(self, obj: dict[str, Any], key: str, path: str, market: str) -> KnownToken | None:
         found = self._find(token_field(obj, key, path))
         if found is not None and found.market and found.market != market:
-            raise Refused(f"token {short_id(obj[key])} at {path}.{key} belongs to market {short_id(found.market)}")
+            raise Refused(
+                f"token {short_id(obj[key])} at {path}.{key} belongs to market {short_id(found.market)}")
         return found
 
     def _head(self, obj: dict[str, Any], path: str) -> tuple[KnownToken | None, int]:
@@ -145,7 +146,8 @@ class MarketDecoder:
         token = self._token(obj, "asset_id", path, _market(obj, path))
         return token, ms_field(obj, "timestamp", path)
 
-    def _emit(self, kind: Kind, token: KnownToken | None, slots: list[dict[str, Any]], flags: int = 0) -> None:
+    def _emit(self, kind: Kind, token: KnownToken | None, slots: list[dict[str, Any]],
+              flags: int = 0) -> None:
         """Append one run; an unknown token is counted instead."""
         if token is None:
             self._unknown += 1
@@ -180,7 +182,8 @@ class MarketDecoder:
                 slots.append({
                     **shared, "bid_count": bid_count, "ask_count": len(part) - bid_count,
                     "price_ticks": tuple(p for p, _ in part), "size_micro": tuple(s for _, s in part)})
-            self._emit(Kind.SNAPSHOT, token, slots, int(Flag.MORE) if first + _RUN_LEVELS < len(levels) else 0)
+            self._emit(Kind.SNAPSHOT, token, slots,
+                       int(Flag.MORE) if first + _RUN_LEVELS < len(levels) else 0)
 
     def _price_change(self, obj: dict[str, Any], path: str) -> None:
         if "price_changes" not in obj and isinstance(obj.get("changes"), list):
@@ -197,9 +200,11 @@ class MarketDecoder:
             item_path = f"{path}.price_changes[{index}]"
             item = object_item(value, item_path)
             token = self._token(item, "asset_id", item_path, market)
-            price_ticks, size_micro = price_field(item, "price", item_path), size_field(item, "size", item_path)
+            price_ticks, size_micro = price_field(item, "price", item_path), size_field(item, "size",
+                item_path)
             side = side_field(item, item_path)
-            fact = (_hash(item, item_path), _best(item, "best_bid", item_path), _best(item, "best_ask", item_path))
+            fact = (_hash(item, item_path), _best(item, "best_bid", item_path), _best(item, "best_ask",
+                item_path))
             if token is None:
                 is_unknown = True
                 continue
@@ -215,7 +220,8 @@ class MarketDecoder:
         self._unknown += is_unknown
         self._ignored += not items
 
-    def _delta(self, token: KnownToken, venue_ns: int, changes: list[_Change], facts: dict[int, _Facts]) -> None:
+    def _delta(self, token: KnownToken, venue_ns: int, changes: list[_Change], facts: dict[int,
+        _Facts]) -> None:
         absent = (_NO_HASH, NOT_ANNOUNCED, NOT_ANNOUNCED)
         hash_yes, bid_yes, ask_yes = facts.get(Outcome.YES, absent)
         hash_no, bid_no, ask_no = facts.get(Outcome.NO, absent)
@@ -261,7 +267,8 @@ class MarketDecoder:
         assets = list_field(obj, "assets_ids", path, 2)
         token = self._token(obj, "winning_asset_id", path, market)
         if obj["winning_asset_id"] not in assets:
-            raise Refused(f"winning_asset_id {short_id(obj['winning_asset_id'])} at {path} is not in assets_ids")
+            winner = short_id(obj["winning_asset_id"])
+            raise Refused(f"winning_asset_id {winner} at {path}.winning_asset_id is not in assets_ids")
         is_yes = token is not None and token.outcome == Outcome.YES
         self._emit(Kind.RESOLVED, token, [{
             "venue_ns": venue_ns, "payout_micro_yes": MICRO if is_yes else 0,
@@ -290,7 +297,7 @@ def _levels(obj: dict[str, Any], key: str, path: str) -> list[_Level]:
 
 def _hash(obj: dict[str, Any], path: str) -> bytes:
     text = text_field(obj, "hash", path)
-    if len(text) != 40 or not _HEX.issuperset(text):  # noqa: PLR2004 - a SHA-1 in hex
+    if len(text) != 40 or not _HEX.issuperset(text):
         raise Refused(f"hash {shown(text)} at {path}.hash is not 40 hex digits")
     return bytes.fromhex(text)
 

@@ -2,7 +2,8 @@
 
 Reads: frames of the user channel, rows of `GET /data/orders` and `GET /data/trades`. Writes: Report and
 Fill records for the report ring. Reports change order state only, fills change positions; a frame that is
-refused must be followed by a reconcile. Source: venue sheet "User WebSocket", "Account reads", read 2026-11-20.
+refused must be followed by a reconcile. Source: venue sheet "User WebSocket" and "Account reads", read
+2026-11-20.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pipeline.records import CODECS, Cause, Kind, OrderState, Origin, Side, Trad
 from pipeline.units import NS_PER_MS, NS_PER_S, cost_micro, proceeds_micro
 from pipeline.venues.polymarket.decode_common import (
     Decoded,
+    KnownToken,
     Refused,
     Shape,
-    KnownToken,
     TokenLookup,
     list_field,
     lookup_of,
@@ -163,7 +164,8 @@ class UserDecoder:
         order_hash = _order_hash(obj, "id", path)
         token = self._find(token_field(obj, "asset_id", path))
         status = text_field(obj, "status", path)
-        matched_micro = size_field(obj, "size_matched", path) if obj.get("size_matched") not in ("", None) else -1
+        matched_micro = size_field(obj, "size_matched", path) if obj.get("size_matched") not in ("",
+            None) else -1
         self._unknown += token is None
         self._emit(
             Kind.REPORT, token, order_hash=order_hash, making_micro=-1, taking_micro=-1,
@@ -175,7 +177,8 @@ class UserDecoder:
         """What a status means for exposure; anything not known to be final keeps it."""
         known = _STATES.get(status)
         if known is not None:
-            return OrderState.CANCELED if obj.get("type") == "CANCELLATION" and known is OrderState.LIVE else known
+            is_cancel = obj.get("type") == "CANCELLATION" and known is OrderState.LIVE
+            return OrderState.CANCELED if is_cancel else known
         if status.startswith("CANCELED") or obj.get("type") == "CANCELLATION":
             return OrderState.CANCELED
         if status == "MATCHED":
@@ -213,23 +216,27 @@ class UserDecoder:
         for entry_path, entry in makers:
             self._fill(
                 self._own_token(entry, entry_path), _maker_side(obj, path, entry, entry_path),
-                price_field(entry, "price", entry_path), size_field(entry, "matched_amount", entry_path), shared,
+                price_field(entry, "price", entry_path), size_field(entry, "matched_amount", entry_path),
+                shared,
                 is_maker=1, order_hash=_order_hash(entry, "order_id", entry_path), fee_usd_micro=0)
 
     def _fill(
-        self, token: KnownToken, side: Side, price_ticks: int, size_micro: int, shared: dict[str, Any], **fields: Any,
+        self, token: KnownToken, side: Side, price_ticks: int, size_micro: int, shared: dict[str, Any],
+        **fields: Any,
     ) -> None:
         money = cost_micro if side is Side.BUY else proceeds_micro
         self._emit(
-            Kind.FILL, token, outcome=token.outcome, side=side, price_ticks=price_ticks, size_micro=size_micro,
+            Kind.FILL, token, outcome=token.outcome, side=side, price_ticks=price_ticks,
+            size_micro=size_micro,
             usd_micro=money(price_ticks, size_micro), **shared, **fields)
 
     def _own_token(self, obj: dict[str, Any], path: str) -> KnownToken:
         """Return the token of a fill; without its row neither outcome nor fee is known, so it is refused."""
         token = self._find(token_field(obj, "asset_id", path))
         if token is None:
-            raise Refused(f"token {short_id(obj['asset_id'])} at {path}.asset_id is not in the instrument table",
-                          Cause.UNKNOWN_INSTRUMENT)
+            raise Refused(
+                f"token {short_id(obj['asset_id'])} at {path}.asset_id is not in the instrument table",
+                Cause.UNKNOWN_INSTRUMENT)
         return token
 
     def _is_ours(self, obj: dict[str, Any], owner_keys: tuple[str, ...]) -> bool:
@@ -238,7 +245,7 @@ class UserDecoder:
             isinstance(address, str) and address.lower() in self._addresses)
 
     def _is_taker(self, obj: dict[str, Any], is_maker: bool) -> bool:
-        """`trader_side` decides; without it the owner does (`owner` may name the event's, not the order's)."""
+        """`trader_side` decides; without it the owner does (`owner` may be the event's, not the order's)."""
         role = obj.get("trader_side")
         if role == "MAKER":
             return False

@@ -1,0 +1,219 @@
+"""`pm demo`: exchange and pipeline as real processes on this machine, then a verdict.
+
+Writes a state directory (temporary unless kept), live progress and a report. The pipeline trades until
+the time is up; then the flow stops, orders settle, events are resolved by seed, the exchange ends, the
+pipeline ends, and the two logs alone must tell the same money as the exchange's ledger.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline.config.load import Config, load
+from pipeline.errors import EnvironmentProblem, UsageError
+from pipeline.run.demo_facts import collect_facts, sums
+from pipeline.run.exchange import ExchangeProcess, cpu_of_exchange
+from pipeline.run.judge import judge
+from pipeline.run.progress import Progress
+from pipeline.run.supervisor import Supervisor
+
+CONFIG_FILE = Path(__file__).resolve().parent.parent.parent / "config" / "demo.toml"
+SETTLE_S_MAX = 20.0
+POLL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the command line says."""
+
+    seconds: int = 60
+    feeds: tuple[Path, ...] = ()
+    speed: str = "1"
+    topology: str = "2core"
+    cpus: str = "auto"
+    seed: int = 1
+    json_file: Path | None = None
+    keep: Path | None = None
+    config_files: tuple[Path, ...] = ()
+
+    def checked(self) -> DemoOptions:
+        """Return the options with absolute paths; raises UsageError in one line."""
+        for feed in self.feeds:
+            if not feed.is_file():
+                raise UsageError(f"demo: recording {feed} does not exist; give a *.jsonl.zst file or leave --feed away")
+        if self.speed != "max":
+            try:
+                is_good = 0 < float(self.speed) <= 1_000
+            except ValueError:
+                is_good = False
+            if not is_good:
+                raise UsageError(f"demo: --speed is a number above 0 up to 1000, or max; was {self.speed!r}")
+        if self.cpus not in ("auto", "virtual"):
+            raise UsageError(f"demo: --cpus is auto or virtual, was {self.cpus!r}")
+        if self.keep is not None and self.keep.exists() and any(self.keep.iterdir()):
+            raise UsageError(f"demo: --keep {self.keep} exists and is not empty; name a new directory")
+        if self.json_file is not None and not self.json_file.resolve().parent.is_dir():
+            raise UsageError(f"demo: the directory of --json {self.json_file} does not exist")
+        return replace(self, feeds=tuple(feed.resolve() for feed in self.feeds))
+
+
+def run_demo(options: DemoOptions) -> int:
+    """Run the demo to its verdict; return the exit code."""
+    options = options.checked()
+    directory = options.keep or Path(tempfile.mkdtemp(prefix="pm-demo-"))
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        return _Demo(options, directory.resolve()).run()
+    finally:
+        if options.keep is None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+class _Demo:
+    """One demo: the exchange, the pipeline, and what is asked of them."""
+
+    def __init__(self, options: DemoOptions, directory: Path) -> None:
+        self._options = options
+        self._directory = directory
+        self._progress = Progress(sys.stdout)
+        self._exchange: ExchangeProcess | None = None
+        self._supervisor: Supervisor | None = None
+
+    def run(self) -> int:
+        options = self._options
+        try:
+            self._start()
+            facts_started = time.monotonic()
+            self._trade()
+            seconds = time.monotonic() - facts_started
+            self._settle()
+            facts = collect_facts(self._need_supervisor(), options, seconds)
+            report = self._need_exchange().stop()
+        finally:
+            if self._supervisor is not None:
+                self._supervisor.stop()
+            if self._exchange is not None:
+                self._exchange.stop()
+            self._progress.end()
+        if report is None:
+            raise EnvironmentProblem(
+                f"demo: the exchange left no report; see {self._directory / 'exchange' / 'exchange.err'}")
+        verdict = judge(self._directory / "state", report, facts, is_max_speed=options.speed == "max")
+        print("\n".join(verdict.lines()))
+        if options.json_file is not None:
+            options.json_file.write_bytes(orjson.dumps(verdict.figures, option=orjson.OPT_INDENT_2) + b"\n")
+            print(f"figures: {options.json_file}")
+        if options.keep is not None:
+            print(f"logs and state: {self._directory}")
+        return verdict.exit_code
+
+    def _need_exchange(self) -> ExchangeProcess:
+        if self._exchange is None:
+            raise EnvironmentProblem("demo: the exchange is not running")
+        return self._exchange
+
+    def _need_supervisor(self) -> Supervisor:
+        if self._supervisor is None:
+            raise EnvironmentProblem("demo: the pipeline is not running")
+        return self._supervisor
+
+    # ------------------------------------------------------------------ the phases of a demo
+
+    def _start(self) -> None:
+        options = self._options
+        config = self._config({})
+        plan = Supervisor(config, (), {}, "local", is_virtual=options.cpus == "virtual")
+        cpus = [lane.cpu for lane in plan.lanes if lane.cpu is not None]
+        settings: dict[str, Any] = {
+            "seed": options.seed, "feeds": [str(feed) for feed in options.feeds],
+            "speed": "max" if options.speed == "max" else float(options.speed), "seconds": float(options.seconds),
+            "cpu": cpu_of_exchange(cpus),
+        }
+        self._progress.say("starting the local exchange (TLS, signatures checked)")
+        self._exchange = ExchangeProcess(self._directory / "exchange", settings)
+        self._exchange.start(self._progress.step)
+        overrides = self._overrides(self._exchange)
+        self._progress.say(f"starting the pipeline: topology {options.topology}, mode local")
+        self._supervisor = Supervisor(
+            self._config(overrides), (CONFIG_FILE, *options.config_files), overrides, "local",
+            is_virtual=options.cpus == "virtual")
+        self._supervisor.start()
+
+    def _config(self, overrides: dict[str, object]) -> Config:
+        overrides = {"topology": self._options.topology, **overrides}
+        return load((CONFIG_FILE, *self._options.config_files), overrides)
+
+    def _overrides(self, exchange: ExchangeProcess) -> dict[str, object]:
+        account = exchange.account()
+        return {
+            "topology": self._options.topology,
+            "state_dir": str(self._directory / "state"),
+            "venues.polymarket.clob_url": exchange.urls["clob_tls"],
+            "venues.polymarket.gamma_url": exchange.urls["gamma_tls"],
+            "venues.polymarket.market_ws_url": exchange.urls["ws_market_tls"],
+            "venues.polymarket.user_ws_url": exchange.urls["ws_user_tls"],
+            "venues.polymarket.tls_ca_file": str(exchange.ca_file),
+            "accounts.main.address": account["address"],
+            "accounts.main.maker": account["wallet"],
+            "accounts.main.signature_type": account["signature_type"],
+            "accounts.main.key_file": str(exchange.key_file),
+            "accounts.main.api_file": str(exchange.api_file),
+        }
+
+    def _trade(self) -> None:
+        """Let it run for the time asked, or until a recording at full speed is over."""
+        deadline = time.monotonic() + self._options.seconds
+        is_endless = not (self._options.feeds and self._options.speed == "max")
+        while True:
+            time.sleep(POLL_S)
+            self._watch()
+            status = self._need_exchange().control("GET", "/control/status")
+            self._progress.live(sums(self._need_supervisor()), status, deadline - time.monotonic())
+            if time.monotonic() > deadline and (is_endless or status["flow_done"]):
+                return
+            if not is_endless and status["flow_done"]:
+                return
+
+    def _settle(self) -> None:
+        """Stop the flow, wait for the last order, resolve, and wait for the last frame."""
+        exchange = self._need_exchange()
+        exchange.control("POST", "/control/stop-flow")
+        self._await("the last order to end", self._orders_at_rest)
+        exchange.control("POST", "/control/resolve", {"seed": self._options.seed})
+        self._await("the last frame to be folded", self._frames_folded)
+
+    def _await(self, what: str, is_done: Any) -> None:
+        deadline = time.monotonic() + SETTLE_S_MAX
+        while not is_done():
+            self._watch()
+            if time.monotonic() > deadline:
+                self._progress.say(f"waited {SETTLE_S_MAX:.0f} s in vain for {what}; judging what is there")
+                return
+            time.sleep(POLL_S)
+
+    def _watch(self) -> None:
+        self._need_supervisor().watch()
+        if not self._need_exchange().is_alive():
+            raise EnvironmentProblem(
+                f"demo: the exchange ended; see {self._directory / 'exchange' / 'exchange.err'}")
+
+    def _orders_at_rest(self) -> bool:
+        numbers = sums(self._need_supervisor())
+        states = numbers["summary"].get("orders_by_state", {})
+        open_states = ("intended", "sent", "live", "delayed", "unknown")
+        return not any(states.get(state) for state in open_states) and self._frames_folded()
+
+    def _frames_folded(self) -> bool:
+        """Everything that the exchange wrote was taken in, and the core has read it all."""
+        status = self._need_exchange().control("GET", "/control/status")
+        numbers = sums(self._need_supervisor())
+        return bool(
+            status["frames_queued"] == status["frames_accepted"] == numbers["frames_taken"] and numbers["is_idle"])

@@ -1,0 +1,151 @@
+"""The demo's exchange: started as a process of its own, asked over its control port, ended before judging.
+
+Writes its configuration file; reads `ready.json` and `report.json` of its run directory.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.errors import EnvironmentProblem, VenueError
+
+READY_S_MAX = 600.0  # rendering a whole recording ahead takes minutes
+STOP_S_MAX = 30.0
+Progress = Callable[[str, int, int], None]
+
+
+class ExchangeProcess:
+    """One exchange; `start`, use, `stop` in any case."""
+
+    def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
+        self.directory = directory
+        self._settings = {"run_dir": str(directory), **settings}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.urls: dict[str, str] = {}
+        self._token = ""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    @property
+    def ca_file(self) -> Path:
+        return self.directory / "ca.pem"
+
+    @property
+    def api_file(self) -> Path:
+        """The API key in the form that the pipeline reads; made by `start`."""
+        return self.directory / "api-key.json"
+
+    @property
+    def key_file(self) -> Path:
+        return self.directory / "key.hex"
+
+    def start(self, progress: Progress) -> None:
+        """Start it and wait until it listens; raises its own words and exit code when it cannot."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        config = self.directory / "exchange.json"
+        config.write_text(json.dumps(self._settings))
+        with open(self.directory / "exchange.err", "wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.sim.process", "--config", str(config)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+        deadline = time.monotonic() + READY_S_MAX
+        while True:
+            event = self._next_event(deadline)
+            if event.get("event") == "progress":
+                progress(str(event["what"]), int(event["done"]), int(event["total"]))
+            elif event.get("event") == "ready":
+                self.urls = event["urls"]
+                self._token = (self.directory / "control.token").read_text()
+                self._write_api_file()
+                return
+
+    def account(self) -> dict[str, Any]:
+        """Return address, wallet and signature type of the demo account."""
+        found = self._account_file()
+        return {name: found[name] for name in ("address", "wallet", "signature_type")}
+
+    def _account_file(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.directory / "api.json").read_text())
+        return found
+
+    def _write_api_file(self) -> None:
+        found = self._account_file()
+        descriptor = os.open(self.api_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w") as file:
+            json.dump({
+                "api_key": found["apiKey"], "secret": found["secret"], "passphrase": found["passphrase"]}, file)
+
+    def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask the control port; raises VenueError when the exchange does not answer."""
+        parts = urlsplit(self.urls["control"])
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0, timeout=30)
+        try:
+            connection.request(
+                method, path, json.dumps(body or {}), {"authorization": f"Bearer {self._token}"})
+            answer = connection.getresponse()
+            found: dict[str, Any] = json.loads(answer.read())
+        except (OSError, ValueError) as error:
+            raise VenueError(f"run.exchange: the exchange does not answer {path}: {error}; see "
+                             f"{self.directory / 'exchange.err'}") from error
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise VenueError(f"run.exchange: {path} answered {answer.status}: {found}")
+        return found
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> dict[str, Any] | None:
+        """End it and return its final report, None when it left none; safe to call twice."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        if process.stdout is not None:
+            process.stdout.close()
+        try:
+            process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        report = self.directory / "report.json"
+        return json.loads(report.read_bytes()) if report.exists() else None
+
+    def _next_event(self, deadline: float) -> dict[str, Any]:
+        process = self._process
+        if process is None or process.stdout is None:
+            raise EnvironmentProblem("run.exchange: the exchange is not running")
+        ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        line = process.stdout.readline() if ready else b""
+        if line:
+            found: dict[str, Any] = json.loads(line)
+            return found
+        code = process.poll() if ready else None
+        if ready:
+            code = process.wait(STOP_S_MAX)
+        words = (self.directory / "exchange.err").read_text().strip().splitlines()
+        problem = EnvironmentProblem(
+            f"run.exchange: {words[-1] if words else 'the exchange did not become ready in time'}")
+        if code:
+            problem.exit_code = code
+        raise problem
+
+
+def cpu_of_exchange(lane_cpus: list[int]) -> int:
+    """Return the CPU that the exchange shares: the last one of the run, away from the chain."""
+    return max(lane_cpus, default=max(os.sched_getaffinity(0)))
