@@ -284,9 +284,7 @@ def test_beats_every_half_second_of_stream_time() -> None:
         rig.feed(tick(T0_NS + number * NS_PER_MS))
     beats = rig.of(Kind.BEAT)
     assert [1, 2, 3, 4, 5] == [beat.beat_no for beat in beats]
-    gaps = [
-        (after.now_ns - before.now_ns) // NS_PER_MS for before, after in itertools.pairwise(beats)
-    ]
+    gaps = [(after.now_ns - before.now_ns) // NS_PER_MS for before, after in itertools.pairwise(beats)]
     assert all(500 <= gap <= 510 for gap in gaps)
 
 
@@ -395,3 +393,21 @@ def test_what_trade_does_not_know_passes() -> None:
         slot = CODECS[kind].pack() if kind in CODECS else bytes(256)
         assert not trader.on_record(slot)
     assert not trader.on_record(config())
+
+
+def test_a_verdict_that_was_told_is_not_told_again() -> None:
+    """Repeats that the next verdict counted are gone: a later tick adds nothing."""
+    rig, _ = bought(cooldown_ns=10 * NS_PER_S)
+    for milliseconds in (1, 2, 1_500):
+        rig.feed(
+            *(
+                top(row, [(2_900, 50)], [(3_000, 20 + milliseconds % 7)], T0_NS + milliseconds * NS_PER_MS)
+                for row in (1, 2, 3)
+            )
+        )
+    told = [verdict.count for verdict in rig.of(Kind.VERDICT)]
+    refused = rig.trader.counts[Cause.GROUP_BUSY]
+    rig.feed(tick(T0_NS + 3 * NS_PER_S - NS_PER_MS))
+    rig.feed(tick(T0_NS + 3 * NS_PER_S + NS_PER_S))
+    assert refused == sum(verdict.count for verdict in rig.of(Kind.VERDICT))
+    assert told[0] == 1
