@@ -22,8 +22,8 @@ CHECKPOINTS_KEPT = 4
 
 #: What trade folds; market data and ideas are no part of its state.
 STREAM_KINDS = (
-    Kind.INSTRUMENT, Kind.CONFIG, Kind.HALT, Kind.TICK, Kind.LANE_UP, Kind.RESUME, Kind.CLOCK_STEP, Kind.REPORT,
-    Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.RESOLVED,
+    Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.HALT, Kind.TICK, Kind.LANE_UP, Kind.RESUME,
+    Kind.CLOCK_STEP, Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.RESOLVED,
 )
 
 
