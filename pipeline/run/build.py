@@ -146,7 +146,9 @@ def _sequencer(name: str, ident: str, env: Env) -> Built:
     del ident
     rings = wiring.reads(name, env.stages)
     feeds = [ring for ring in rings if ring.startswith(("feed.", "refdata."))]
-    control = [ring for ring in rings if ring not in feeds]
+    # Reports before the user channel: "sent" stands in the stream before what the venue makes of the order,
+    # else that report is a stranger's and lost.
+    control = sorted((ring for ring in rings if ring not in feeds), key=lambda ring: ring.startswith("account."))
     private = bytearray(Ring.bytes_for(128))
     Ring.format(private, 128)
     halt_page = HaltPage(env.state_dir)
