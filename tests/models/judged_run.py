@@ -166,7 +166,8 @@ class JudgedRun:
         self.commit(row, arrival, [[False, ASK, 0]])
         self.report["trades"].append({
             "trade_id": str(trade), "condition": shared["condition"], "now_ns": arrival, "price_ticks": ASK,
-            "size_micro": SHARES, "outcome": 0, "is_buy": True, "taker_order_id": shared["order_id"],
+            "updated_ns": arrival + 2_000 * MS, "size_micro": SHARES, "outcome": 0, "is_buy": True,
+            "taker_order_id": shared["order_id"],
             "maker_order_id": None, "fee_micro": charged, "status": "CONFIRMED"})
         for status in (TradeStatus.MATCHED, TradeStatus.MINED, TradeStatus.CONFIRMED):
             self.stream.append((Kind.FILL, {
