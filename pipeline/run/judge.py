@@ -145,8 +145,9 @@ def _false_positive(item: Judged) -> str:
         "was never for sale in full" if item.net_usd_micro is None
         else f"lost at least {usd_text(-item.net_usd_micro)} USD in its worst world")
     return (
-        f"package {item.package.group_no} ({len(item.legs)} legs): {found} at every state of the exchange's book "
-        f"between its cause and its arrival; a payout of {usd_text(item.package.payout_usd_micro)} USD was told")
+        f"package {item.package.group_no} ({len(item.legs)} legs): {found} at every state of the exchange's "
+        f"book between its cause and its arrival; it told a payout of "
+        f"{usd_text(item.package.payout_usd_micro)} USD")
 
 
 def _check_taking(taking: Taking, facts: RunFacts, is_max_speed: bool, findings: Findings) -> None:
@@ -158,8 +159,8 @@ def _check_taking(taking: Taking, facts: RunFacts, is_max_speed: bool, findings:
             plant = item.plant
             lived_ms = (plant["t_end_ns"] - plant["t_start_ns"]) // NS_PER_MS
             findings.short("plants", (
-                f"plant {plant['id']} ({plant['kind']}, lived {lived_ms} ms): not taken, and nothing in the logs "
-                "says why"))
+                f"plant {plant['id']} ({plant['kind']}, lived {lived_ms} ms): not taken, and nothing in the "
+                "logs says why"))
     if not is_max_speed and not taking.is_enough:
         share = 100 * taking.taken / taking.required
         findings.short("taken", (

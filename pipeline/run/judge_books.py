@@ -134,7 +134,8 @@ def _realised(
     filled: dict[int, Filled],
 ) -> int:
     """Return the worst-world result of a whole package at the prices it was really filled at."""
-    paid = sum(filled[intent.order_no].usd_micro + filled[intent.order_no].fee_usd_micro for intent in intents)
+    fills = [filled[intent.order_no] for intent in intents]
+    paid = sum(fill.usd_micro + fill.fee_usd_micro for fill in fills)
     return worst_payout(logs, venue, legs) - paid
 
 

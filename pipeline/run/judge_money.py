@@ -68,8 +68,8 @@ def check_money(logs: Logs, venue: Venue, filled: dict[int, Filled], findings: F
         for role in ("taker_order_id", "maker_order_id"):
             if trade[role] in venue.orders and (trade_id, trade[role]) not in seen:
                 findings.broken("fills", (
-                    f"{_order(logs, trade[role])}: trade {trade_id[:8]}… of {trade['size_micro']} micro shares "
-                    "at the exchange, no fill of it in our log"))
+                    f"{_order(logs, trade[role])}: trade {trade_id[:8]}… of {trade['size_micro']} micro "
+                    "shares at the exchange, no fill of it in our log"))
     _check_walks(logs, venue, seen, findings)
     for name, row in venue.orders.items():
         order_no = logs.order_of.get(name)
@@ -167,7 +167,8 @@ def _check_fill(logs: Logs, venue: Venue, fill: Any, trade: Any, name: str, find
         "money": money_usd_micro(price, trade["size_micro"], is_buy=is_buy)}
     found = {
         "token": logs.token(fill.instrument, fill.outcome), "side": Side(fill.side),
-        "price": fill.price_ticks, "shares": fill.size_micro, "fee": fill.fee_usd_micro, "money": fill.usd_micro}
+        "price": fill.price_ticks, "shares": fill.size_micro, "fee": fill.fee_usd_micro,
+        "money": fill.usd_micro}
     for what, value in expected.items():
         if found[what] != value:
             findings.broken("fills", (

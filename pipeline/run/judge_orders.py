@@ -88,8 +88,8 @@ def check_orders(logs: Logs, venue: Venue, filled: dict[int, Filled], findings: 
         endings.sent_count += ending.state not in (*_NEVER_LEFT, OrderState.INTENDED)
         if ending.state not in _OVER:
             findings.broken("open orders", (
-                f"{logs.name(order_no)}: an end was expected (matched, canceled, rejected or provably unsent), "
-                f"was {ending.state.name} with {Cause(ending.cause).name}"))
+                f"{logs.name(order_no)}: an end was expected (matched, canceled, rejected or provably unsent)"
+                f", was {ending.state.name} with {Cause(ending.cause).name}"))
         _meet(logs, venue, order_no, ending, unseen, endings, findings)
     _check_strangers(logs, venue, unseen, findings)
     return endings
@@ -131,7 +131,8 @@ def _meet(
     if row is None:
         if ending.state not in (OrderState.REJECTED, OrderState.CANCELED):
             findings.broken("orders", (
-                f"{logs.name(order_no)}: refused by the exchange ({ending.error}), {ending.state.name} in our log"))
+                f"{logs.name(order_no)}: refused by the exchange ({ending.error}), "
+                f"{ending.state.name} in our log"))
         return
     ours = "MATCHED" if ending.state == OrderState.MATCHED else "CANCELED"
     if row["status"] != ours and ending.state in _OVER:
@@ -186,11 +187,13 @@ def _check_strangers(logs: Logs, venue: Venue, unseen: list[Any], findings: Find
     for name, rows in venue.arrivals.items():
         if name not in logs.order_of and name not in venue.orders:
             findings.broken("orders", (
-                f"refused exchange order {name[:10]}… ({rows[0]['error']}): no intent of our log asked for it"))
+                f"refused exchange order {name[:10]}… ({rows[0]['error']}): "
+                "no intent of our log asked for it"))
     for row in unseen:
         findings.broken("orders", (
             f"an order of {row['maker_micro']} for {row['taker_micro']} was refused ({row['error']}): "
             "no rejected intent of our log carries these amounts"))
     for record in logs.strangers:
         findings.broken("orders", (
-            f"report seq {record.seq} names order hash 0x{record.order_hash.hex()[:8]}…, which no intent has"))
+            f"report seq {record.seq} names order hash 0x{record.order_hash.hex()[:8]}…, "
+            "which no intent has"))

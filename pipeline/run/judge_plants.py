@@ -127,7 +127,8 @@ def _of_packages(
             late_ns = ending.arrival_ns - plant["t_end_ns"]
             if plant["end"] != "taken" and ending.arrival_ns and late_ns >= 0:
                 late_us = late_ns // NS_PER_US
-                return f"missed race: withdrawn before arrival ({late_us} us, package {item.package.group_no})"
+                return (
+                    f"missed race: withdrawn before arrival ({late_us} us, package {item.package.group_no})")
             if ending.error or ending.state == OrderState.REJECTED:
                 return f"refused: {ending.error or ending.text or 'no reason told'} {name}"
             return f"filled in part {name}"

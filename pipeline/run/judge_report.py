@@ -53,15 +53,16 @@ def report_lines(figures: Mapping[str, Any], why_nothing: Sequence[str], is_max_
     flow = ", ".join(figures["feeds"]) or "the built-in generator"
     mode = ", dry: nothing was sent" if figures["dry"] else ""
     lines += _wrapped(
-        f"{figures['seconds']:.0f} s of {flow} at speed {figures['speed']}, topology {figures['topology']}{mode}; "
-        f"steal {figures['steal_ticks'] / 100:.2f} s")
+        f"{figures['seconds']:.0f} s of {flow} at speed {figures['speed']}, "
+        f"topology {figures['topology']}{mode}; steal {figures['steal_ticks'] / 100:.2f} s")
     lines += _wrapped(
         f"{figures['frames']:,} frames ({figures['frames_per_s']:,.0f}/s), {figures['books']} books; "
         f"{figures['fallbacks']} by the slow decoder ({figures['fallback_ppm'] / 10_000:.3f} %), "
         f"{figures['frames_rejected']} rejected with a cause, {figures['dropped']} dropped")
     lines += _wrapped(
         f"{figures['ideas']} ideas, {figures.get('packages', 0)} packages"
-        f"{_by_legs(figures.get('packages_by_legs', {}))}, {figures['orders']} orders, {figures['fills']} fills")
+        f"{_by_legs(figures.get('packages_by_legs', {}))}, "
+        f"{figures['orders']} orders, {figures['fills']} fills")
     if not figures["orders"]:
         lines += _wrapped("nothing traded: " + ("; ".join(why_nothing) or "no reason told"))
     lines += ["", "Does it add up"]
@@ -78,9 +79,11 @@ def _agreements(figures: Mapping[str, Any]) -> list[str]:
     ours, theirs = figures["pnl_usd_micro"], figures["exchange_pnl_usd_micro"]
     rows = [
         ("frames", "frames" not in counts,
-         f"{figures['frames_accepted']:,} accepted by the exchange's kernel, {figures['dropped']} unaccounted for"),
+         (f"{figures['frames_accepted']:,} accepted by the exchange's kernel, "
+          f"{figures['dropped']} unaccounted for")),
         ("orders", not {"orders", "open orders", "duplicates"} & counts.keys(),
-         f"{figures['orders']} in our log, {figures.get('orders_sent', 0)} sent, each looked up at the exchange"),
+         (f"{figures['orders']} in our log, {figures.get('orders_sent', 0)} sent, "
+          "each looked up at the exchange")),
         ("fills", "fills" not in counts,
          f"{figures['fills']} compared with the exchange's trades, fees recomputed"),
         ("money", not {"money", "resolution", "logs"} & counts.keys(),
@@ -110,8 +113,8 @@ def latency_lines(figures: Mapping[str, Any]) -> list[str]:
     """Return the table of latencies in microseconds, and the gap when the stages do not add up."""
     lines = [f"{'Latency, us':<18}{'p50':>10}{'p99':>10}{'p99.9':>10}{'max':>12}{'count':>10}"]
     rows = [(name, figures[name]) for name in LATENCIES]
-    rows += [
-        (f"  of {legs} leg{'' if legs == '1' else 's'}", row) for legs, row in figures[WHOLE]["by_legs"].items()]
+    for legs, row in figures[WHOLE]["by_legs"].items():
+        rows.append((f"  of {legs} leg{'' if legs == '1' else 's'}", row))
     for name, row in rows:
         numbers = [row[key] / 1_000 for key in ("p50", "p99", "p999")]
         lines.append(f"{name:<18}" + "".join(f"{number:>10.1f}" for number in numbers)
