@@ -37,7 +37,7 @@ T0_NS = 1_790_000_000 * NS_PER_S
 TIMER_NS = 2 * NS_PER_MS  # how often a lane looks at its machines' timers
 IDLE_NS = 20 * NS_PER_MS  # longest sleep of a lane
 LONG_IDLE_NS = 250 * NS_PER_MS  # while only time decides
-CHECKPOINT_RECORDS = 150
+CHECKPOINT_RECORDS = 60
 STAGES = (
     "feed.polymarket.0", "refdata.polymarket", "account.main", "sequencer", "book", "detect", "trade",
     "signer.main", "gateway.main", "archive", "observe")
