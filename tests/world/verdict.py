@@ -311,7 +311,7 @@ def _differences(found: Trader, live: Trader) -> list[str]:
 def check_reasons(world: World) -> list[str]:
     """Nothing was refused for a reason that only a bug has."""
     counts = world.trader.counts
-    never = (Cause.NOT_PROVEN, Cause.OFF_GRID, Cause.MISSING_VALUE, Cause.NO_INSTRUMENT, Cause.BELOW_MINIMUM)
+    never = (Cause.NOT_PROVEN, Cause.OFF_GRID, Cause.NO_INSTRUMENT, Cause.BELOW_MINIMUM)
     bad = [f"refused {counts[cause]} ideas for {cause.name}" for cause in never if counts.get(cause)]
     if world.trader.facts.orders.stranger_count:
         bad.append(f"{world.trader.facts.orders.stranger_count} reports of strangers")

@@ -19,7 +19,7 @@ import orjson
 
 from pipeline.config.load import Config, config_record, load
 from pipeline.core.trader import Trader
-from pipeline.native.log import LogReader, LogWriter
+from pipeline.native.log import LogWriter
 from pipeline.native.ring import Observer, Writer
 from pipeline.records import CODECS, SLOT_BYTES, Kind
 from pipeline.run import wiring
@@ -32,12 +32,13 @@ from pipeline.stages.archive import ArchiveStage
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.shared import ROOT
 from tests.world.network import CLOB_URL, GAMMA_URL, Network, Weather, draw_weather
+from tests.world.refold import read_log
 
 T0_NS = 1_790_000_000 * NS_PER_S
 TIMER_NS = 2 * NS_PER_MS  # how often a lane looks at its machines' timers
 IDLE_NS = 20 * NS_PER_MS  # longest sleep of a lane
 LONG_IDLE_NS = 250 * NS_PER_MS  # while only time decides
-CHECKPOINT_RECORDS = 150
+CHECKPOINT_RECORDS = 60
 STAGES = (
     "feed.polymarket.0", "refdata.polymarket", "account.main", "sequencer", "book", "detect", "trade",
     "signer.main", "gateway.main", "archive", "observe")
@@ -161,6 +162,10 @@ class World:
         return Built(ArchiveStage(  # as the builder does, with checkpoints that a short run reaches
             name, self.channels.log_reader(wiring.STREAM), self.channels.log_reader(wiring.DECISIONS),
             self.checkpoints, self.env.counts, CHECKPOINT_RECORDS))
+
+    @property
+    def logs(self) -> Path:
+        return self.directory / "state" / "logs"
 
     @property
     def checkpoints(self) -> Path:
@@ -311,12 +316,7 @@ class World:
 
     def log(self, name: str) -> bytes:
         """Return a whole log, slot by slot."""
-        reader = LogReader(self.directory / "state" / "logs" / name, name)
-        parts = []
-        while data := reader.read(1 << 16):
-            parts.append(data)
-        reader.close()
-        return b"".join(parts)
+        return read_log(self.logs / name, name)
 
     def close(self) -> None:
         for built in self.built.values():
