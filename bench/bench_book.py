@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench import harness
-from bench.frames import Feed, make, tokens_of
+from bench.frames import Feed, instruments_of, make, tokens_of
 from bench.rigs import BookRig, ring
 from pipeline.native import gauge
 from pipeline.native.framescan import Result, Scanner
@@ -48,9 +48,10 @@ def _records(feed: Feed, frames: list[bytes]) -> bytes:
 
 def _fold(feed: Feed, opening: bytes, records: bytes, runs: int, is_watched: bool) -> dict[str, Any]:
     elapsed, digests, stats, count = [], [], {}, 0
+    rows = instruments_of(feed.markets, is_watched)
     times = harness.samples(len(records) // 256)
     for number in range(runs + 1):
-        rig = BookRig(feed.markets, is_watched)
+        rig = BookRig(rows)
         ends = (rig.feed, rig.feed_end, rig.tops, rig.tops_end)
         gauge.fold_records(rig.books, opening, *ends)
         done = gauge.fold_records(rig.books, records, *ends, times=times if number == runs else None)
@@ -68,6 +69,6 @@ def _fold(feed: Feed, opening: bytes, records: bytes, runs: int, is_watched: boo
 
 
 def _memory(feed: Feed) -> dict[str, Any]:
-    rig = BookRig(feed.markets, is_watched=False)
+    rig = BookRig(instruments_of(feed.markets, is_watched=False))
     return {"blocks": list(rig.blocks), **rig.bytes_used, "bytes_per_book": sum(rig.bytes_used.values()) // len(
         feed.markets)}

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from bench import harness
-from bench.frames import Feed, kind_of_frame, make, packed, tokens_of
+from bench.frames import Feed, instruments_of, kind_of_frame, make, packed, tokens_of
 from bench.rigs import BookRig, ring
 from pipeline.native import gauge
 from pipeline.native.framescan import Result, Scanner
@@ -162,9 +162,10 @@ def _scan_books(feed: Feed, runs: int, is_watched: bool, batch: int) -> dict[str
     text, ends = packed(feed.frames)
     opening, opening_ends = packed(feed.opening)
     elapsed, digests, stats = [], [], {}
+    rows = instruments_of(feed.markets, is_watched)
     times = harness.samples(-(-len(ends) // batch))
     for number in range(runs + 1):
-        scanner, rig = Scanner(tokens_of(feed.markets), SOURCE), BookRig(feed.markets, is_watched)
+        scanner, rig = Scanner(tokens_of(feed.markets), SOURCE), BookRig(rows)
         ends_of = (scanner, rig.feed, rig.feed_end, rig.books, rig.tops, rig.tops_end)
         gauge.scan_and_fold(ends_of[0], opening, opening_ends, *ends_of[1:], RECV_NS)
         is_last = number == runs
