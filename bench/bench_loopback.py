@@ -1,4 +1,4 @@
-"""A feed through real sockets: the local exchange as a process of its own, the feed lane's driver and machine here.
+"""A feed through real sockets: the local exchange as a process of its own, the feed lane's parts here.
 
 At 1x, 10x and as fast as it goes, over TLS; the last also without. Every frame is scanned into the ring and
 folded into the books behind the last frame of each read, as in a lane. Nothing may be dropped: what the
@@ -33,8 +33,10 @@ from pipeline.venues.polymarket.universe import instrument_record, parse_markets
 SEED, SOURCE = 19, 3
 SHARD_MARKETS = 100
 START_S_MAX = 60.0
-COUNTED = ("frames", "frames_unknown_token", "frames_ignored", "frames_rejected", "frames_lost", "fallbacks", "gaps",
-           "pauses", "disconnects", "pongs")
+COUNTED = (
+    "frames", "frames_unknown_token", "frames_ignored", "frames_rejected", "frames_lost", "fallbacks", "gaps",
+    "pauses", "disconnects", "pongs",
+)
 
 
 def run(is_smoke: bool) -> dict[str, Any]:
@@ -101,13 +103,15 @@ class Client:
         format_page(page, "feed")
         self._page = StatusPage(page)
         self._rows = [
-            instrument_record(info, row, 0, (row - 1) // SHARD_MARKETS) for row, info in enumerate(self._markets(), 1)]
+            instrument_record(info, row, 0, (row - 1) // SHARD_MARKETS)
+            for row, info in enumerate(self._markets(), 1)]
         self._rig = BookRig(b"".join(self._rows))
         table = TokenTable()
         url = exchange.urls["ws_market_tls" if has_tls else "ws_market"]
         self.machine = TimedMachine(
-            FeedSettings(ws_url=url, source=SOURCE), table, Scanner(table, SOURCE), MarketDecoder(table.get, SOURCE),
-            self._rig.feed, Counts(self._page), Stamps(bytearray(1_024 * ENTRY_BYTES)), time.time_ns)
+            FeedSettings(ws_url=url, source=SOURCE), table, Scanner(table, SOURCE),
+            MarketDecoder(table.get, SOURCE), self._rig.feed, Counts(self._page),
+            Stamps(bytearray(1_024 * ENTRY_BYTES)), time.time_ns)
         self.machine.prepare()
         self._turns = 0
         self._accepted = 0
@@ -118,7 +122,7 @@ class Client:
         while True:
             query = f"?limit=100&after_cursor={cursor}" if cursor else "?limit=100"
             url = f"{self._exchange.urls['gamma']}/markets/keyset{query}"
-            with urllib.request.urlopen(url, timeout=30) as answer:
+            with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - our own exchange, http
                 page = parse_markets(answer.read())
             found += page.markets
             if not page.next_cursor:
@@ -138,9 +142,9 @@ class Client:
         driver = SocketDriver(self.machine, time.time_ns, self._turn, self._tls)
         for row in self._rows:
             record = CODECS[Kind.INSTRUMENT].unpack(row)
-            tokens = (str(int.from_bytes(record.token_yes, "big")), str(int.from_bytes(record.token_no, "big")))
+            yes, no = (str(int.from_bytes(token, "big")) for token in (record.token_yes, record.token_no))
             market = "0x" + record.condition.hex()
-            self.machine.on_instrument(time.time_ns(), record.instrument, record.shard, tokens, market)
+            self.machine.on_instrument(time.time_ns(), record.instrument, record.shard, (yes, no), market)
         with harness.quiet_heap():
             await self._until_done(driver, seconds)
         found = self.figures()  # before our own goodbye counts as a disconnect
@@ -161,7 +165,8 @@ class Client:
             if is_played and not is_stopped:
                 is_stopped = True
                 status = await asyncio.to_thread(self._exchange.control, "POST", "/control/stop-flow")
-            if is_stopped and len(self.machine.times_ns) >= status["frames_accepted"] == status["frames_queued"]:
+            is_sent = status["frames_accepted"] == status["frames_queued"]
+            if is_stopped and is_sent and len(self.machine.times_ns) >= status["frames_accepted"]:
                 self._accepted, self._flow_ns = status["frames_accepted"], status["flow_ns"]
                 return
         self._accepted, self._flow_ns = status["frames_accepted"], status["flow_ns"]
@@ -174,7 +179,8 @@ class Client:
         stats = self._rig.books.stats()
         return {
             "frames_delivered": count, "frames_accepted": self._accepted, "dropped": self._accepted - count,
-            "frames_per_s": round(harness.rate_of(count, elapsed_ns)), "megabytes": round(machine.bytes_count / 1e6, 2),
+            "frames_per_s": round(harness.rate_of(count, elapsed_ns)),
+            "megabytes": round(machine.bytes_count / 1e6, 2),
             "flow_s": round(self._flow_ns / 1e9, 2), "reads": self._turns,
             "decode_latency_ns": harness.percentiles(machine.times_ns), **counts, "tops": stats["tops"],
             "stales": stats["stales_by_cause"],

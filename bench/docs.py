@@ -1,12 +1,12 @@
 """Numbers in the documents are read from `bench/results/*.json`: check them, or write them anew.
 
 A number that a document quotes stands in a marker, `<!-- bench:KEY -->TEXT<!-- /bench -->`. KEY is
-`<bench>.<path>`: a path into the result's `figures`, or `date`, `command`, `machine.…`, `conditions.…`. TEXT of a
-number is digits with thousands commas and as many decimals as one wants to show, then a unit that scales it:
-`k`, `M`, `G` for rates and counts, `ns`, `µs`, `ms`, `s` for what is stored in ns, `KiB`, `MiB` for bytes, `%` for
-shares; a unit may go on with `/s`. The stored value, rounded to the shown decimals, must give TEXT. TEXT of a
-date, command, name or checksum must be equal. `python -m bench.docs --write` puts the newest results into the
-documents and keeps units and decimals; without it, it says what differs and exits 1.
+`<bench>.<path>`: a path into the result's `figures`, or `date`, `command`, `machine.…`, `conditions.…`.
+TEXT of a number is digits with thousands commas and as many decimals as one wants to show, then a unit that
+scales it: `k`, `M`, `G` for rates and counts, `ns`, `µs`, `ms`, `s` for what is stored in ns, `KiB`, `MiB`
+for bytes, `%` for shares; a unit may go on with `/s`. The stored value, rounded to the shown decimals, must
+give TEXT. TEXT of a date, command, name or checksum must be equal. `python -m bench.docs --write` puts the
+newest results into the documents and keeps units and decimals; without it, it says what differs, exit 1.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ OPENING = "<!-- bench:"
 NUMBER = re.compile(r"(-?[0-9][0-9,]*)(?:\.([0-9]+))?( ?)([a-zA-Zµ%]*)(/s)?")
 SCALES = {
     "": Decimal(1), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "ns": Decimal(1),
-    "µs": Decimal(10**3), "ms": Decimal(10**6), "s": Decimal(10**9), "KiB": Decimal(1 << 10), "MiB": Decimal(1 << 20),
-    "%": Decimal("0.01"),
+    "µs": Decimal(10**3), "ms": Decimal(10**6), "s": Decimal(10**9),
+    "KiB": Decimal(1 << 10), "MiB": Decimal(1 << 20), "%": Decimal("0.01"),
 }
 TOP_KEYS = ("date", "command", "machine", "conditions")
 
@@ -52,7 +52,7 @@ def value_of(key: str, results: dict[str, Any]) -> Any:
 
 
 def rendered(value: Any, text: str) -> str:
-    """Return `value` in the form of `text`: same unit, same decimals. Raises ValueError for an unknown form."""
+    """Return `value` in the form of `text`: same unit, same decimals. ValueError for an unknown form."""
     if isinstance(value, str):
         return value
     form = NUMBER.fullmatch(text)
@@ -75,7 +75,8 @@ def problems(text: str, results: dict[str, Any]) -> list[str]:
         if expected != shown:
             found.append(f"{key}: {expected!r} expected, was {shown!r}; run python -m bench.docs --write")
     if text.count(OPENING) != len(MARKER.findall(text)):
-        found.append(f"{text.count(OPENING)} markers begin, {len(MARKER.findall(text))} are whole; close each")
+        whole = len(MARKER.findall(text))
+        found.append(f"{text.count(OPENING)} markers begin, {whole} are whole; close each")
     return found
 
 

@@ -11,7 +11,8 @@ from tests.shared import ROOT
 MARKERS_MIN = {"README.md": 6, "bench/README.md": 40, "pipeline/README.md": 1}
 RESULTS = {"ring": {
     "date": "2026-11-21", "command": "python -m bench ring", "machine": {"cpu": "Somebody's CPU"},
-    "figures": {"rate": {"median": 17_052_913}, "p50": 1_481, "share": 0.075, "sum": "98c4e42c", "bytes": 3 << 20}}}
+    "figures": {
+        "rate": {"median": 17_052_913}, "p50": 1_481, "share": 0.075, "sum": "98c4e42c", "bytes": 3 << 20}}}
 
 
 @pytest.mark.parametrize("name", docs.DOCUMENTS)
@@ -38,11 +39,13 @@ def test_every_benchmark_has_a_result_with_its_method():
 
 
 @pytest.mark.parametrize("text", [
-    "<!-- bench:ring.rate.median -->17.1 M<!-- /bench -->", "<!-- bench:ring.rate.median -->17,052,913<!-- /bench -->",
+    "<!-- bench:ring.rate.median -->17.1 M<!-- /bench -->",
+    "<!-- bench:ring.rate.median -->17,052,913<!-- /bench -->",
     "<!-- bench:ring.rate.median -->17 M/s<!-- /bench -->", "<!-- bench:ring.p50 -->1.5 µs<!-- /bench -->",
     "<!-- bench:ring.p50 -->1,481 ns<!-- /bench -->", "<!-- bench:ring.share -->7.5 %<!-- /bench -->",
     "<!-- bench:ring.sum -->98c4e42c<!-- /bench -->", "<!-- bench:ring.bytes -->3 MiB<!-- /bench -->",
-    "<!-- bench:ring.date -->2026-11-21<!-- /bench -->", "<!-- bench:ring.machine.cpu -->Somebody's CPU<!-- /bench -->",
+    "<!-- bench:ring.date -->2026-11-21<!-- /bench -->",
+    "<!-- bench:ring.machine.cpu -->Somebody's CPU<!-- /bench -->",
     "plain text 12 M",
 ])
 def test_right_numbers_pass(text):
@@ -71,7 +74,8 @@ def test_wrong_numbers_are_found(text, wrong):
 
 def test_writing_keeps_the_form():
     """`python -m bench.docs --write` changes digits alone: unit, decimals and all other text stay."""
-    old = "a <!-- bench:ring.rate.median -->9.00 M/s<!-- /bench --> b <!-- bench:ring.p50 -->9 ns<!-- /bench -->"
+    old = ("a <!-- bench:ring.rate.median -->9.00 M/s<!-- /bench --> b "
+           "<!-- bench:ring.p50 -->9 ns<!-- /bench -->")
 
     new = docs.rewritten(old, RESULTS)
 

@@ -57,13 +57,13 @@ def test_log():
 
 
 def test_framescan():
-    """Scanner and decoder agree on every frame, none falls back, and books behind the scanner give the same Tops
+    """Scanner and decoder agree on every frame, none falls back; books behind the scanner give the same Tops
     whatever the batch."""
     found = twice("framescan", "checksum", "scan_books.digest", "scan_books_hash.hash_checks")
 
     check_input(found["input"], 2_000)
     assert (found["input"]["frames"], 0, 0) == (found["frames_ok"], found["fallbacks"], found["unknown"])
-    assert found["scan_books"]["digest"] == found["scan_books_by_32"]["digest"] == found["scan_books_hash"]["digest"]
+    assert 1 == len({found[name]["digest"] for name in ("scan_books", "scan_books_by_32", "scan_books_hash")})
     assert 0 == found["scan_books"]["hash_checks"] < found["scan_books_hash"]["hash_checks"]
     assert {} == found["scan_books"]["stales"] == found["scan_books_hash"]["stales"]
 
@@ -89,8 +89,10 @@ def test_sign():
 
 
 def test_chain():
-    """Twelve plants make twelve packages and no package comes from a plant below fees; the logs are the same again."""
-    found = twice("chain", "package.stream_crc", "package.decisions_crc", "quiet_by_1.stream_crc", "quiet_by_32.stream_crc")
+    """A plant makes one package, none below fees (checked inside); both logs are the same in every run."""
+    found = twice(
+        "chain", "package.stream_crc", "package.decisions_crc", "quiet_by_1.stream_crc",
+        "quiet_by_32.stream_crc")
 
     check_input(found["input"], 600)
     package = found["package"]
