@@ -532,7 +532,8 @@ class Codec:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.at: dict[str, int] = {}
-        self._defaults: dict[str, object] = {}
+        self._places: dict[str, tuple[int, int]] = {}  # field -> first place in the struct, places
+        self._template: list[Any] = []
         code, parts, names, place = "<", [], [], 0
         for field in HEADER + _PAYLOADS[kind.name.lower()]:
             name, form = field[0], field[1]
@@ -541,22 +542,24 @@ class Codec:
             if form.startswith("S"):
                 code, width = code + f"{form[1:]}s", 1
                 parts.append(f"t[{place}].rstrip(b'\\0')")
-                self._defaults[name] = b""
+                self._template.append(b"")
             elif form == "u1" and count > 1:
                 code, width = code + f"{count}s", 1
                 parts.append(f"t[{place}]")
-                self._defaults[name] = bytes(count)
+                self._template.append(bytes(count))
             else:
                 code, width = code + f"{count}{_CODES[form]}", count
                 parts.append(f"t[{place}]" if count == 1 else f"t[{place}:{place + count}]")
-                self._defaults[name] = 0 if count == 1 else (0,) * count
+                self._template += [0] * count
             names.append(name)
+            self._places[name] = (place, width)
             place += width
+        self._template[self.at["kind"]] = int(kind)
+        self._template[self.at["parts"]] = 1
         self.struct = struct.Struct(code)
         self.names = tuple(names)
         self.tuple_type: Any = collections.namedtuple(kind.name.title().replace("_", ""), names)  # type: ignore[misc]
         self._build = eval(f"lambda t, new: new(({', '.join(parts)}))")  # noqa: S307 - built from the tables above
-        self._pack = self._packer()
         if self.struct.size != SLOT_BYTES:
             raise InvariantError(f"records: {kind.name} packs {self.struct.size} bytes, not {SLOT_BYTES}")
 
@@ -566,23 +569,20 @@ class Codec:
 
     def pack(self, **fields: Any) -> bytes:
         """Return the 256 bytes of a record; `kind` is set, `parts` defaults to 1, all else to zero."""
-        if not fields.keys() <= self._defaults.keys():
-            unknown = sorted(fields.keys() - self._defaults.keys())
-            raise InvariantError(f"records: {self.kind.name} has no field {unknown}")
-        return self._pack(**fields)  # type: ignore[no-any-return]
-
-    def _packer(self) -> Any:
-        """Return a function of all fields that packs them: one call, no loop over what stays zero."""
-        heads, values = [], []
-        for name, default in self._defaults.items():
-            heads.append(f"{name}={1 if name == 'parts' else f'd[{name!r}]'}")
-            if isinstance(default, tuple):
-                filled = f"(*{name}, *d[{name!r}][len({name}):])"
-                values.append(f"*({name} if len({name}) == {len(default)} else {filled})")
-            else:
-                values.append(str(int(self.kind)) if name == "kind" else name)
-        source = f"lambda *, {', '.join(heads)}: pack({', '.join(values)})"
-        return eval(source, {"d": self._defaults, "pack": self.struct.pack})  # noqa: S307 - from the tables above
+        values = self._template.copy()
+        try:
+            for name, value in fields.items():
+                place, width = self._places[name]
+                if width == 1:
+                    values[place] = value
+                elif len(value) > width:
+                    raise InvariantError(f"records: {self.kind.name}.{name} holds {width} values, was {len(value)}")
+                else:
+                    values[place : place + len(value)] = value
+        except KeyError:
+            unknown = sorted(fields.keys() - self._places.keys())
+            raise InvariantError(f"records: {self.kind.name} has no field {unknown}") from None
+        return self.struct.pack(*values)
 
 
 CODECS: dict[Kind, Codec] = {kind: Codec(kind) for kind in DTYPES}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.core.limits import NO_LIMITS, limits_of
-from pipeline.core.packing import run_of
+from pipeline.core.packing import Packer, run_of
 from pipeline.core.strategies.basket import BasketStrategy, Watch
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
@@ -180,24 +180,27 @@ class Detector:
         return lines
 
 
+_IDEA = Packer(
+    Kind.IDEA, "seq", "now_ns", "recv_ns", "source_seq", "idea_no", "basket", "event", "payout_usd_micro",
+    "cost_usd_micro", "fee_usd_micro", "size_micro", "strategy", "leg_count", "order_count", "in_part",
+    "leg_instrument", "leg_price_ticks", "leg_size_micro", "leg_no", "leg_outcome", "leg_type",
+    "partial_loss_usd_micro")
+
+
 def idea_run(idea: Idea, idea_no: int, seq: int, now_ns: int, recv_ns: int) -> bytes:
-    """Return the IDEA run: six orders a slot, every slot repeats the head."""
+    """Return the IDEA run: six orders a slot, every slot repeats the head; `leg_side` 0 is BUY."""
     orders, package = idea.package.orders, idea.package
     slots = []
     for start in range(0, len(orders), IDEA_LEGS):
         part = orders[start:start + IDEA_LEGS]
-        slots.append(CODECS[Kind.IDEA].pack(
-            seq=seq, now_ns=now_ns, recv_ns=recv_ns, source_seq=max(0, idea.venue_ns), idea_no=idea_no,
-            basket=idea.basket, event=idea.event, payout_usd_micro=package.payout_usd_micro,
-            cost_usd_micro=package.cost_usd_micro, fee_usd_micro=package.fee_usd_micro,
-            size_micro=package.size_micro, strategy=idea.strategy, leg_count=idea.leg_count,
-            order_count=len(orders), in_part=len(part),
-            leg_instrument=[order.row for order in part],
-            leg_price_ticks=[order.price_ticks for order in part],
-            leg_size_micro=[order.size_micro for order in part],
-            leg_no=bytes(order.leg_no for order in part).ljust(IDEA_LEGS, b"\0"),
-            leg_outcome=bytes(order.outcome for order in part).ljust(IDEA_LEGS, b"\0"),
-            leg_side=bytes(IDEA_LEGS),  # Side.BUY
-            leg_type=bytes(order.order_type for order in part).ljust(IDEA_LEGS, b"\0"),
-            partial_loss_usd_micro=package.partial_loss_usd_micro))
+        slots.append(_IDEA(
+            seq, now_ns, recv_ns, max(0, idea.venue_ns), idea_no, idea.basket, idea.event,
+            package.payout_usd_micro, package.cost_usd_micro, package.fee_usd_micro, package.size_micro,
+            idea.strategy, idea.leg_count, len(orders), len(part),
+            [order.row for order in part], [order.price_ticks for order in part],
+            [order.size_micro for order in part],
+            bytes([order.leg_no for order in part]).ljust(IDEA_LEGS, b"\0"),
+            bytes([order.outcome for order in part]).ljust(IDEA_LEGS, b"\0"),
+            bytes([order.order_type for order in part]).ljust(IDEA_LEGS, b"\0"),
+            package.partial_loss_usd_micro))
     return run_of(slots)

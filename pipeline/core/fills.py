@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-from pipeline.records import TradeStatus
+from pipeline.records import HEADER_BYTES, TradeStatus
 
 FILLS_MAX = 4_000_000  # fills of one run; the gate refuses new risk at the limit
 QUARANTINE_MAX = 4_096  # fills that name an order we do not know (yet)
@@ -109,8 +109,8 @@ class Quarantine:
     def keep(self, order_hash: bytes, row: int, slot: bytes) -> bool:
         """Keep one fill; False when there is no room (the caller halts)."""
         held = self._slots.setdefault(order_hash, [])
-        if slot in held:
-            return True
+        if any(slot[HEADER_BYTES:] == known[HEADER_BYTES:] for known in held):
+            return True  # told again: only its place in the stream differs
         if self.count >= QUARANTINE_MAX:
             self.lost_count += 1
             return False

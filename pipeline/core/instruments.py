@@ -6,7 +6,7 @@ Reads INSTRUMENT and TICK_STEP; writes nothing. Used by detect and trade, each w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pipeline.core.fees import FEE_EXPONENT_MAX, FEE_RATE_PPM_MAX
@@ -45,6 +45,11 @@ class Instrument:
     token_yes: bytes
     token_no: bytes
     label: str
+    #: Orders are accepted and nothing that an order needs is missing (fail closed).
+    is_tradable: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_tradable", self._is_complete())
 
     def has(self, rule: int) -> bool:
         """Tell whether every bit of `rule` is set."""
@@ -54,9 +59,7 @@ class Instrument:
         """Return the 32-byte id of the outcome's token."""
         return self.token_yes if outcome == Outcome.YES else self.token_no
 
-    @property
-    def is_tradable(self) -> bool:
-        """Tell whether orders are accepted and nothing that an order needs is missing (fail closed)."""
+    def _is_complete(self) -> bool:
         return (
             self.has(Rule.TRADABLE)
             and 1 <= self.tick_step < TICKS_PER_USD
@@ -69,7 +72,7 @@ class Instrument:
         )
 
 
-_FIELDS = tuple(field.name for field in fields(Instrument))
+_FIELDS = tuple(item.name for item in fields(Instrument) if item.init)
 
 
 def instrument_of(record: Any) -> Instrument:

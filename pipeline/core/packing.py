@@ -16,18 +16,30 @@ _PARTS = struct.Struct("<BB")
 
 
 class Packer:
-    """Packs one kind from the named scalar fields, in the order given; all else is zero."""
+    """Packs one kind from the named fields, in the order given; all else is zero.
+
+    A tuple or list sets the first elements of an array field.
+    """
 
     def __init__(self, kind: Kind, *names: str) -> None:
         codec = CODECS[kind]
         self._template = list(codec.struct.unpack(codec.pack()))
         self._places = [codec.at[name] for name in names]
+        empty = codec.unpack(codec.pack())
+        self._has_arrays = any(isinstance(getattr(empty, name), tuple) for name in names)
         self._pack = codec.struct.pack
 
     def __call__(self, *values: Any) -> bytes:
         row = self._template.copy()
+        if not self._has_arrays:
+            for place, value in zip(self._places, values, strict=True):
+                row[place] = value
+            return self._pack(*row)
         for place, value in zip(self._places, values, strict=True):
-            row[place] = value
+            if isinstance(value, (tuple, list)):
+                row[place:place + len(value)] = value
+            else:
+                row[place] = value
         return self._pack(*row)
 
 

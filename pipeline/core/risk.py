@@ -105,11 +105,16 @@ class RiskGate:
         self._instruments, self._orders, self._positions = instruments, orders, positions
         self._fills, self._quarantine = fills, quarantine
         self.limits = Limits()
+        self._is_limited = False  # no limit is missing
         self.halt_level = int(HaltLevel.H0)
         self.collateral = Collateral()
         self.is_reconciled = True  # False from a restart until the venue's truth was read
         self.day = 0  # UTC day of stream time
         self.day_spent_usd_micro = 0
+
+    def limit(self, limits: Limits) -> None:
+        """Take new limits; while one is missing everything is refused."""
+        self.limits, self._is_limited = limits, not limits.missing
 
     def spend(self, usd_micro: int, now_ns: int) -> None:
         """Count what fills took today; negative when a fill is taken back."""
@@ -142,7 +147,7 @@ class RiskGate:
     def _ready(self, proposal: Proposal) -> Verdict | None:
         """Is anything allowed at all, and is nothing of the numbers impossible."""
         limits = self.limits
-        if limits.missing or not self.collateral.is_known:
+        if not (self._is_limited and self.collateral.is_known):
             return Verdict(Cause.MISSING_VALUE, 0, 0)
         if not (self.halt_level <= HaltLevel.H0):
             return Verdict(Cause.HALTED, self.halt_level, int(HaltLevel.H0))

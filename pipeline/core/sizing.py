@@ -181,7 +181,8 @@ def _walk(
             if left[number] == 0:
                 place[number] += 1
                 if place[number] == len(ladder):
-                    return sizes, [min(at + 1, len(levels)) for at, levels in zip(place, ladders, strict=True)]
+                    return sizes, [
+                        min(at + 1, len(levels)) for at, levels in zip(place, ladders, strict=True)]
                 left[number] = ladder[place[number]][1]
     return sizes, [at + 1 for at in place]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.core.fills import Change, FillIndex, Quarantine
 from pipeline.core.instruments import Instruments
-from pipeline.core.limits import NO_LIMITS, Limits, limits_of
+from pipeline.core.limits import Limits, limits_of
 from pipeline.core.order import NO_HASH, Group, Order
 from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
@@ -38,7 +38,6 @@ class TraderState:
         self.fills = FillIndex()
         self.quarantine = Quarantine()
         self.gate = RiskGate(self.instruments, self.orders, self.positions, self.fills, self.quarantine)
-        self.limits = NO_LIMITS
         self.stream_halt = int(HaltLevel.H0)
         self.own_halt = int(HaltLevel.H0)  # the stage writes it to trade's word of the halt page
         self.order_no = self.group_no = self.cancel_no = self.request_no = self.beat_no = 0
@@ -61,6 +60,11 @@ class TraderState:
             int(Kind.VERDICT): self._verdict, int(Kind.SUBSCRIBE): self._subscribe,
             int(Kind.RESYNC): self._resync, int(Kind.RECONCILE): self._reconcile, int(Kind.BEAT): self._beat,
         }
+
+    @property
+    def limits(self) -> Limits:
+        """Return the limits in force."""
+        return self.gate.limits
 
     @property
     def halt_level(self) -> int:
@@ -102,7 +106,7 @@ class TraderState:
             self.orders.want_cancel_all(cause or int(Cause.HALTED))
 
     def _on_config(self, slot: Slot, offset: int) -> None:
-        self.limits = self.gate.limits = limits_of(slot, offset)
+        self.gate.limit(limits_of(slot, offset))
 
     def _on_lane_up(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.LANE_UP].unpack(slot, offset)
@@ -266,7 +270,7 @@ class TraderState:
         ):
             for name, value in zip(names, state[key], strict=True):
                 setattr(target, name, value)
-        self.limits = self.gate.limits = Limits(*state["limits"])
+        self.gate.limit(Limits(*state["limits"]))
         self.instruments.load(state["instruments"])
         self.orders.load(state["orders"])
         self.positions.load(state["positions"])

@@ -25,13 +25,25 @@ def pack(kind: Kind, **fields: Any) -> bytes:
 def config(**changes: int) -> bytes:
     """Return limits that allow ordinary packages; every value above zero."""
     values = {
-        "order_usd_micro_max": 1_000 * MICRO, "market_usd_micro_max": 10_000 * MICRO,
-        "event_usd_micro_max": 20_000 * MICRO, "day_usd_micro_max": 1_000_000 * MICRO,
-        "open_orders_max": 100, "partial_loss_usd_micro_max": 1_000 * MICRO,
-        "residue_usd_micro_max": 1_000 * MICRO, "edge_usd_micro_min": 1, "edge_ppm_min": 1,
-        "proof_age_ns_max": 2 * NS_PER_S, "intent_ttl_ns": 250 * NS_PER_MS, "cooldown_ns": 100 * NS_PER_MS,
-        "submit_timeout_ns": 3 * NS_PER_S, "package_usd_micro_max": 2_000 * MICRO, "package_orders_max": 15,
-        "levels_max": 8, "salt_epoch": 7, "batch_ns_max": NS_PER_MS, "hash_rows_max": 8,
+        "order_usd_micro_max": 1_000 * MICRO,
+        "market_usd_micro_max": 10_000 * MICRO,
+        "event_usd_micro_max": 20_000 * MICRO,
+        "day_usd_micro_max": 1_000_000 * MICRO,
+        "open_orders_max": 100,
+        "partial_loss_usd_micro_max": 1_000 * MICRO,
+        "residue_usd_micro_max": 1_000 * MICRO,
+        "edge_usd_micro_min": 1,
+        "edge_ppm_min": 1,
+        "proof_age_ns_max": 2 * NS_PER_S,
+        "intent_ttl_ns": 250 * NS_PER_MS,
+        "cooldown_ns": 100 * NS_PER_MS,
+        "submit_timeout_ns": 3 * NS_PER_S,
+        "package_usd_micro_max": 2_000 * MICRO,
+        "package_orders_max": 15,
+        "levels_max": 8,
+        "salt_epoch": 7,
+        "batch_ns_max": NS_PER_MS,
+        "hash_rows_max": 8,
         "desync_ns_max": NS_PER_S,
     }
     return pack(Kind.CONFIG, **{**values, **changes})
@@ -40,11 +52,22 @@ def config(**changes: int) -> bytes:
 def instrument(row: int, index: int = 0, count: int = 1, event: int = 1, **changes: Any) -> bytes:
     """Return a tradable market: one outcome of a complete neg-risk event unless changed."""
     values: dict[str, Any] = {
-        "condition": row.to_bytes(32, "big"), "token_yes": (row * 2 + 1_000_000).to_bytes(32, "big"),
-        "token_no": (row * 2 + 1_000_001).to_bytes(32, "big"), "rules": FULL, "event": event,
-        "outcome_index": index, "outcome_count": count, "condition_bytes": 32, "tick_step": 100,
-        "tick_step_finest": 100, "shard": 0, "fee_rate_ppm": 0, "fee_exponent": 1,
-        "size_micro_min": 5 * MICRO, "usd_micro_min": MICRO, "label": f"row {row}".encode(),
+        "condition": row.to_bytes(32, "big"),
+        "token_yes": (row * 2 + 1_000_000).to_bytes(32, "big"),
+        "token_no": (row * 2 + 1_000_001).to_bytes(32, "big"),
+        "rules": FULL,
+        "event": event,
+        "outcome_index": index,
+        "outcome_count": count,
+        "condition_bytes": 32,
+        "tick_step": 100,
+        "tick_step_finest": 100,
+        "shard": 0,
+        "fee_rate_ppm": 0,
+        "fee_exponent": 1,
+        "size_micro_min": 5 * MICRO,
+        "usd_micro_min": MICRO,
+        "label": f"row {row}".encode(),
     }
     return pack(Kind.INSTRUMENT, instrument=row, **{**values, **changes})
 
@@ -55,14 +78,22 @@ def event(rows: Sequence[int], number: int = 1, **changes: Any) -> list[bytes]:
 
 
 def top(
-    row: int, bids: Iterable[tuple[int, int]], asks: Iterable[tuple[int, int]], now_ns: int = T0_NS, **changes: Any,
+    row: int,
+    bids: Iterable[tuple[int, int]],
+    asks: Iterable[tuple[int, int]],
+    now_ns: int = T0_NS,
+    **changes: Any,
 ) -> bytes:
     """Return a TOP: levels as (ticks, whole shares), best first; proven now unless changed."""
     bids, asks = list(bids), list(asks)
     values: dict[str, Any] = {
-        "bid_ticks": [price for price, _ in bids], "ask_ticks": [price for price, _ in asks],
-        "bid_micro": [int(size * MICRO) for _, size in bids], "ask_micro": [int(size * MICRO) for _, size in asks],
-        "venue_ns": now_ns, "proof_ns": now_ns, "seq": now_ns - T0_NS + 1,
+        "bid_ticks": [price for price, _ in bids],
+        "ask_ticks": [price for price, _ in asks],
+        "bid_micro": [int(size * MICRO) for _, size in bids],
+        "ask_micro": [int(size * MICRO) for _, size in asks],
+        "venue_ns": now_ns,
+        "proof_ns": now_ns,
+        "seq": now_ns - T0_NS + 1,
     }
     return pack(Kind.TOP, instrument=row, now_ns=now_ns, **{**values, **changes})
 
@@ -79,22 +110,45 @@ def hash_of(order_no: int) -> bytes:
     return order_no.to_bytes(4, "big") * 8
 
 
-def report(order_no: int, state: OrderState, origin: Origin = Origin.HTTP, now_ns: int = T0_NS, **changes: Any) -> bytes:
+def report(
+    order_no: int, state: OrderState, origin: Origin = Origin.HTTP, now_ns: int = T0_NS, **changes: Any
+) -> bytes:
     values: dict[str, Any] = {
-        "order_hash": hash_of(order_no), "making_micro": -1, "taking_micro": -1, "matched_micro": -1}
+        "order_hash": hash_of(order_no),
+        "making_micro": -1,
+        "taking_micro": -1,
+        "matched_micro": -1,
+    }
     return pack(
-        Kind.REPORT, order_no=order_no, state=int(state), origin=int(origin), now_ns=now_ns, **{**values, **changes})
+        Kind.REPORT,
+        order_no=order_no,
+        state=int(state),
+        origin=int(origin),
+        now_ns=now_ns,
+        **{**values, **changes},
+    )
 
 
 def fill(
-    order: Any, size_micro: int, trade: int, now_ns: int = T0_NS, status: TradeStatus = TradeStatus.MATCHED,
+    order: Any,
+    size_micro: int,
+    trade: int,
+    now_ns: int = T0_NS,
+    status: TradeStatus = TradeStatus.MATCHED,
     **changes: Any,
 ) -> bytes:
     """Return a fill of an unpacked INTENT at its limit price."""
     values: dict[str, Any] = {
-        "order_no": order.order_no, "order_hash": hash_of(order.order_no), "trade_id": trade.to_bytes(16, "big"),
-        "venue_ns": now_ns, "size_micro": size_micro, "usd_micro": order.price_ticks * size_micro // 10_000,
-        "price_ticks": order.price_ticks, "outcome": order.outcome, "side": order.side, "status": int(status),
+        "order_no": order.order_no,
+        "order_hash": hash_of(order.order_no),
+        "trade_id": trade.to_bytes(16, "big"),
+        "venue_ns": now_ns,
+        "size_micro": size_micro,
+        "usd_micro": order.price_ticks * size_micro // 10_000,
+        "price_ticks": order.price_ticks,
+        "outcome": order.outcome,
+        "side": order.side,
+        "status": int(status),
         "instrument": order.instrument,
     }
     return pack(Kind.FILL, now_ns=now_ns, **{**values, **changes})
@@ -158,7 +212,9 @@ class Venue:
         number = intent.order_no
         sent = report(number, OrderState.SENT, Origin.GATEWAY, now_ns)
         if fate < 0.1:
-            self.pending += [report(number, OrderState.UNSENT, rng.choice([Origin.SIGNER, Origin.GATEWAY]), now_ns)]
+            self.pending += [
+                report(number, OrderState.UNSENT, rng.choice([Origin.SIGNER, Origin.GATEWAY]), now_ns)
+            ]
             return
         if fate < 0.2:
             self.pending += [sent, report(number, OrderState.REJECTED, Origin.HTTP, now_ns, matched_micro=0)]
@@ -205,8 +261,18 @@ class Venue:
             self.held[key] = self.held.get(key, 0) + size_micro
             self.cash_usd_micro -= usd + fee
         told = [status for status in walk for _ in range(rng.choice([1, 1, 2, 5]))]
-        return [fill(intent, size_micro, trade, now_ns, status, fee_usd_micro=fee,
-                     order_no=rng.choice([0, intent.order_no])) for status in told]
+        return [
+            fill(
+                intent,
+                size_micro,
+                trade,
+                now_ns,
+                status,
+                fee_usd_micro=fee,
+                order_no=rng.choice([0, intent.order_no]),
+            )
+            for status in told
+        ]
 
     def resolve(self, row: int, is_yes: bool, now_ns: int) -> bytes:
         """Pay out a market and return its record."""
@@ -214,4 +280,5 @@ class Venue:
         for outcome in (0, 1):
             self.cash_usd_micro += self.held.pop((row, outcome), 0) * paid[outcome] // MICRO
         return pack(
-            Kind.RESOLVED, instrument=row, now_ns=now_ns, payout_micro_yes=paid[0], payout_micro_no=paid[1])
+            Kind.RESOLVED, instrument=row, now_ns=now_ns, payout_micro_yes=paid[0], payout_micro_no=paid[1]
+        )

@@ -28,13 +28,20 @@ def worlds(count: int, exclusive: bool, exhaustive: bool, half: bool) -> Iterato
 
 
 def worst_payout(
-    holdings: Sequence[Holding], count: int, exclusive: bool, exhaustive: bool, half: bool,
+    holdings: Sequence[Holding],
+    count: int,
+    exclusive: bool,
+    exhaustive: bool,
+    half: bool,
 ) -> Fraction:
     """Return the least that the holdings pay, in USD micro."""
     return min(
-        sum((size * (yes[index] if outcome == 0 else 1 - yes[index]) for index, outcome, size in holdings),
-            Fraction(0))
-        for yes in worlds(count, exclusive, exhaustive, half))
+        sum(
+            (size * (yes[index] if outcome == 0 else 1 - yes[index]) for index, outcome, size in holdings),
+            Fraction(0),
+        )
+        for yes in worlds(count, exclusive, exhaustive, half)
+    )
 
 
 def fee_exact(price_ticks: int, size_micro: int, rate_ppm: int, exponent: int) -> Fraction:
@@ -55,8 +62,11 @@ def sale(bids: Sequence[tuple[int, int]], size: Fraction, rate_ppm: int, exponen
     for price, depth in bids:
         sold = min(rest, Fraction(depth))
         worth = sold * Fraction(price, 10_000)
-        fee = sold * Fraction(rate_ppm, 1_000_000) * (
-            Fraction(price, 10_000) * (1 - Fraction(price, 10_000))) ** exponent
+        fee = (
+            sold
+            * Fraction(rate_ppm, 1_000_000)
+            * (Fraction(price, 10_000) * (1 - Fraction(price, 10_000))) ** exponent
+        )
         got += max(Fraction(0), worth - fee)
         rest -= sold
     return got

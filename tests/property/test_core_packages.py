@@ -33,7 +33,7 @@ def ladder(rng: random.Random, price: int, step: int, levels: int) -> list[tuple
 
 @pytest.mark.parametrize("seed", seeds(200))
 def test_HG03_no_priced_package_has_a_negative_world(seed: int) -> None:  # noqa: N802
-    """Whatever the ladders, a priced package pays more than it costs whoever wins: counted winner by winner."""
+    """Whatever the ladders, a priced package pays more than it costs whoever wins, winner by winner."""
     rng = random.Random(seed)
     packages = 0
     while packages < PACKAGES:
@@ -44,8 +44,19 @@ def test_HG03_no_priced_package_has_a_negative_world(seed: int) -> None:  # noqa
         legs = []
         for row in range(count):
             price = max(step, (fair - rng.randint(-100, 900)) // step * step)
-            legs.append(LegBook(
-                row + 1, int(is_no), ladder(rng, price, step, rng.randint(1, 4)), [], rate, 1, step, MICRO, MICRO))
+            legs.append(
+                LegBook(
+                    row + 1,
+                    int(is_no),
+                    ladder(rng, price, step, rng.randint(1, 4)),
+                    [],
+                    rate,
+                    1,
+                    step,
+                    MICRO,
+                    MICRO,
+                )
+            )
         found = price_package(legs, sets_paid, WIDE, is_exclusive_no=is_no)
         if isinstance(found, Refusal):
             continue
@@ -84,12 +95,17 @@ def checked(decided: list[Any], members: dict[int, bytes]) -> int:
     open_ended = any(rule & (Rule.AUGMENTED | Rule.V2) for rule in rules)
     holdings = [(known[order.instrument].outcome_index, order.outcome, order.size_micro) for order in orders]
     pays = worst_payout(
-        holdings, count, all(rule & Rule.EXCLUSIVE for rule in rules),
+        holdings,
+        count,
+        all(rule & Rule.EXCLUSIVE for rule in rules),
         not open_ended and all(rule & Rule.EXHAUSTIVE for rule in rules),
-        not all(rule & Rule.NEG_RISK for rule in rules))
+        not all(rule & Rule.NEG_RISK for rule in rules),
+    )
     cost = sum((Fraction(order.price_ticks * order.size_micro, 10_000) for order in orders), Fraction(0))
-    fees = sum(fee_charged(
-        order.price_ticks, order.size_micro, known[order.instrument].fee_rate_ppm, 1) for order in orders)
+    fees = sum(
+        fee_charged(order.price_ticks, order.size_micro, known[order.instrument].fee_rate_ppm, 1)
+        for order in orders
+    )
     assert pays - cost - fees > 0, (pays, cost, fees, orders)
     return packages
 
@@ -107,8 +123,12 @@ def test_HG03_no_package_of_the_chain_has_a_negative_world(seed: int) -> None:  
             rules &= ~int(rng.choice([Rule.EXHAUSTIVE, Rule.EXCLUSIVE, Rule.NEG_RISK, Rule.MIRRORED]))
         step = rng.choice([1, 10, 100])
         slots = event(
-            rows, rules=rules, tick_step=step, fee_rate_ppm=rng.choice([0, 0, 40_000, 70_000]),
-            size_micro_min=MICRO)
+            rows,
+            rules=rules,
+            tick_step=step,
+            fee_rate_ppm=rng.choice([0, 0, 40_000, 70_000]),
+            size_micro_min=MICRO,
+        )
         members = dict(zip(rows, slots, strict=True))
         rig = Rig()
         rig.feed(config(), balance(10**6 * MICRO), *slots)
@@ -118,11 +138,22 @@ def test_HG03_no_package_of_the_chain_has_a_negative_world(seed: int) -> None:  
                 low = max(step, fair + rng.randint(-25, 15) * 100 // step * step)
                 bid = low // step * step
                 ask = bid + rng.randint(1, 8) * step
-                decided = rig.feed(top(
-                    row, [(bid - step * level, rng.randint(1, 9_000) / 100) for level in range(4) if bid > step * level],
-                    [(ask + step * level * rng.randint(1, 3), rng.randint(1, 9_000) / 100) for level in range(4)
-                     if ask + step * level * 3 < 10_000],
-                    flags=int(rng.choice([0, 0, 0, Flag.OPEN]))))
+                decided = rig.feed(
+                    top(
+                        row,
+                        [
+                            (bid - step * level, rng.randint(1, 9_000) / 100)
+                            for level in range(4)
+                            if bid > step * level
+                        ],
+                        [
+                            (ask + step * level * rng.randint(1, 3), rng.randint(1, 9_000) / 100)
+                            for level in range(4)
+                            if ask + step * level * 3 < 10_000
+                        ],
+                        flags=int(rng.choice([0, 0, 0, Flag.OPEN])),
+                    )
+                )
                 packages += checked(decided, members)
         if rules != FULL:
             packages += 1  # such events may never trade; they count as rounds so that the loop ends
@@ -136,7 +167,10 @@ TRAPS: list[tuple[str, list[bytes]]] = [
     ("not exhaustive", event([1, 2, 3], rules=FULL & ~Rule.EXHAUSTIVE)),
     ("not exclusive: by-date questions are nested", event([1, 2, 3], rules=FULL & ~Rule.EXCLUSIVE)),
     ("plain markets may be void", event([1, 2, 3], rules=FULL & ~Rule.NEG_RISK)),
-    ("one outcome is not tradable", [*event([1, 2, 3])[:2], instrument(3, 2, 3, rules=FULL & ~Rule.TRADABLE)]),
+    (
+        "one outcome is not tradable",
+        [*event([1, 2, 3])[:2], instrument(3, 2, 3, rules=FULL & ~Rule.TRADABLE)],
+    ),
     ("two events", [*event([1, 2], 1)[:1], *event([3, 4], 2)[:1]]),
     ("no event", [instrument(row, row - 1, 3, 0) for row in (1, 2, 3)]),
 ]

@@ -20,9 +20,15 @@ from tests.models.core_rig import T0_NS, Rig, Venue, balance, config, event, pac
 from tests.shared import ROOT, seeds
 
 EVENTS = {1: [1, 2, 3], 2: [4, 5], 3: [6, 7, 8, 9]}
-LIMITS = {"order_usd_micro_max": 40 * MICRO, "market_usd_micro_max": 400 * MICRO, "event_usd_micro_max": 700 * MICRO,
-          "day_usd_micro_max": 3_000 * MICRO, "open_orders_max": 40, "cooldown_ns": 3 * NS_PER_MS,
-          "package_usd_micro_max": 120 * MICRO}
+LIMITS = {
+    "order_usd_micro_max": 40 * MICRO,
+    "market_usd_micro_max": 400 * MICRO,
+    "event_usd_micro_max": 700 * MICRO,
+    "day_usd_micro_max": 3_000 * MICRO,
+    "open_orders_max": 40,
+    "cooldown_ns": 3 * NS_PER_MS,
+    "package_usd_micro_max": 120 * MICRO,
+}
 
 
 class World:
@@ -44,30 +50,32 @@ class World:
             self.rig.feed(record)
             if record[32] not in (Kind.TOP, Kind.STALE):
                 self.stream.append((self.rig.seq).to_bytes(8, "little") + record[8:])
-        for slot in self.rig.decisions[self.served:]:
+        for slot in self.rig.decisions[self.served :]:
             decided = unpack(slot)
             if decided.kind == Kind.INTENT:
                 self.venue.take(decided, self.now_ns)
             elif decided.kind == Kind.CANCEL:
                 self.answer_cancel(decided)
             elif decided.kind == Kind.RECONCILE:
-                self.venue.pending.append(pack(
-                    Kind.RECONCILED, now_ns=self.now_ns, request_no=decided.request_no, ok=1))
+                self.venue.pending.append(
+                    pack(Kind.RECONCILED, now_ns=self.now_ns, request_no=decided.request_no, ok=1)
+                )
         self.served = len(self.rig.decisions)
 
     def answer_cancel(self, cancel: Any) -> None:
         order = self.rig.trader.facts.orders.by_no[cancel.order_no]
         if order.state in (OrderState.LIVE, OrderState.UNKNOWN):
-            self.venue.pending.append(report(
-                cancel.order_no, OrderState.CANCEL_REFUSED, Origin.HTTP, self.now_ns))
+            self.venue.pending.append(
+                report(cancel.order_no, OrderState.CANCEL_REFUSED, Origin.HTTP, self.now_ns)
+            )
 
     def step(self) -> None:
         rng = self.rng
         self.now_ns += rng.choice([1, 2, 5, 40]) * NS_PER_MS
         self.push(tick(self.now_ns))
         if self.venue.pending and rng.random() < 0.7:
-            batch = self.venue.pending[:rng.randint(1, 8)]
-            del self.venue.pending[:len(batch)]
+            batch = self.venue.pending[: rng.randint(1, 8)]
+            del self.venue.pending[: len(batch)]
             self.push(*(stamped(record, self.now_ns) for record in batch))
         number = rng.choice(list(EVENTS))
         rows = EVENTS[number]
@@ -76,16 +84,29 @@ class World:
             bid = max(100, fair + rng.randint(-6, 3) * 100)
             ask = bid + rng.randint(1, 4) * 100
             flags = rng.choice([0] * 12 + [int(Flag.OPEN), int(Flag.STALE)])
-            self.push(top(
-                row, [(bid - 100 * level, rng.randint(5, 60)) for level in range(3) if bid > 100 * level],
-                [(ask + 100 * level, rng.randint(500, 6_000) / 100) for level in range(3)], self.now_ns,
-                flags=flags, proof_ns=self.now_ns - rng.choice([0, 0, 0, 3 * NS_PER_S])))
+            self.push(
+                top(
+                    row,
+                    [(bid - 100 * level, rng.randint(5, 60)) for level in range(3) if bid > 100 * level],
+                    [(ask + 100 * level, rng.randint(500, 6_000) / 100) for level in range(3)],
+                    self.now_ns,
+                    flags=flags,
+                    proof_ns=self.now_ns - rng.choice([0, 0, 0, 3 * NS_PER_S]),
+                )
+            )
         if rng.random() < 0.02:
             self.push(balance(1_000 * MICRO + self.rig.trader.facts.positions.cash_usd_micro, self.now_ns))
         if rng.random() < 0.01:
             self.push(pack(Kind.HALT, now_ns=self.now_ns, level=rng.choice([0, 0, 0, 1, 2])))
         if rng.random() < 0.03:
-            self.push(pack(Kind.STALE, now_ns=self.now_ns, instrument=rng.randint(1, 9), cause=rng.choice([0, 4, 4, 2])))
+            self.push(
+                pack(
+                    Kind.STALE,
+                    now_ns=self.now_ns,
+                    instrument=rng.randint(1, 9),
+                    cause=rng.choice([0, 4, 4, 2]),
+                )
+            )
 
     def settle(self) -> None:
         """Let every answer arrive and resolve all markets."""
@@ -204,21 +225,25 @@ def digest(seed: int) -> str:
 
 def test_I12_no_hash_seed_changes_a_byte() -> None:  # noqa: N802
     """The same stream gives the same bytes under any PYTHONHASHSEED, in fresh processes."""
-    code = (
-        "from tests.property.test_core_stream import digest\n"
-        "print([digest(seed) for seed in range(5)])")
+    code = "from tests.property.test_core_stream import digest\nprint([digest(seed) for seed in range(5)])"
     found = []
     for hash_seed in ("0", "1", "4242"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         found.append(done.stdout)
     assert 1 == len(dict.fromkeys(found))
     assert "[" in found[0]
 
 
 def test_streams_are_worth_testing() -> None:
-    """The random streams reach what they are for: packages, both order types, partial fills, doubts, halts."""
+    """The random streams reach what they are for: packages, both order types, cancels, doubts, halts."""
     kinds: dict[int, int] = {}
     states: dict[int, int] = {}
     types: dict[int, int] = {}
@@ -233,7 +258,16 @@ def test_streams_are_worth_testing() -> None:
         for order in world.rig.trader.facts.orders.by_no.values():
             states[order.state] = states.get(order.state, 0) + 1
         halted += world.rig.trader.facts.halt_level > HaltLevel.H0
-    for kind in (Kind.PACKAGE, Kind.INTENT, Kind.CANCEL, Kind.VERDICT, Kind.RECONCILE, Kind.RESYNC, Kind.BEAT, Kind.SUBSCRIBE):
+    for kind in (
+        Kind.PACKAGE,
+        Kind.INTENT,
+        Kind.CANCEL,
+        Kind.VERDICT,
+        Kind.RECONCILE,
+        Kind.RESYNC,
+        Kind.BEAT,
+        Kind.SUBSCRIBE,
+    ):
         assert kinds[kind] > 0, kind
     for state in (OrderState.MATCHED, OrderState.CANCELED, OrderState.REJECTED, OrderState.UNSENT):
         assert states[state] > 0, state

@@ -34,7 +34,12 @@ def test_detector_buys_every_outcome() -> None:
     idea = unpack(runs[0])
     assert 1 == len(runs)
     assert (StrategyId.BUY_ALL, 3, 3, 3, 100 * MICRO) == (
-        idea.strategy, idea.leg_count, idea.order_count, idea.in_part, idea.size_micro)
+        idea.strategy,
+        idea.leg_count,
+        idea.order_count,
+        idea.in_part,
+        idea.size_micro,
+    )
     assert (100 * MICRO, 90 * MICRO, 0) == (idea.payout_usd_micro, idea.cost_usd_micro, idea.fee_usd_micro)
     assert (77, 5, T0_NS, T0_NS) == (idea.seq, idea.recv_ns, idea.now_ns, idea.source_seq)
     assert (1, 2, 3, 0, 0, 0) == idea.leg_instrument
@@ -47,7 +52,11 @@ def test_detector_sells_every_outcome() -> None:
     for row in (1, 2):
         found.on_record(top(row, [(4_000, 50)], [(4_100, 50)]))
     idea = unpack(found.on_record(top(3, [(4_000, 50)], [(4_100, 50)]))[0])
-    assert (StrategyId.SELL_ALL, 100 * MICRO, 90 * MICRO) == (idea.strategy, idea.payout_usd_micro, idea.cost_usd_micro)
+    assert (StrategyId.SELL_ALL, 100 * MICRO, 90 * MICRO) == (
+        idea.strategy,
+        idea.payout_usd_micro,
+        idea.cost_usd_micro,
+    )
     assert bytes([1, 1, 1, 0, 0, 0]) == idea.leg_outcome
     assert (6_000, 6_000, 6_000) == idea.leg_price_ticks[:3]
 
@@ -63,10 +72,15 @@ def test_detector_sells_a_subset() -> None:
 
 
 def test_detector_pairs_unmirrored_books() -> None:
-    """Two books of one condition, each of its own token: YES + NO below 1 is bought; mirrored ones are not."""
+    """Two books of one condition, each of its own token: YES + NO below 1 is bought; not if mirrored."""
     first = instrument(1, event=0, rules=FULL & ~Rule.MIRRORED)
     known = unpack(first)
-    swapped = {"condition": known.condition, "token_yes": known.token_no, "token_no": known.token_yes, "event": 0}
+    swapped = {
+        "condition": known.condition,
+        "token_yes": known.token_no,
+        "token_no": known.token_yes,
+        "event": 0,
+    }
     for rules, count in ((FULL & ~Rule.MIRRORED, 1), (FULL, 0)):
         found = detector(first, instrument(2, rules=rules, **swapped))
         found.on_record(top(1, [], [(4_500, 30)]))
@@ -75,7 +89,10 @@ def test_detector_pairs_unmirrored_books() -> None:
         if runs:
             idea = unpack(runs[0])
             assert (StrategyId.PAIR, 30 * MICRO, 28_500_000) == (
-                idea.strategy, idea.payout_usd_micro, idea.cost_usd_micro)
+                idea.strategy,
+                idea.payout_usd_micro,
+                idea.cost_usd_micro,
+            )
     same = {**swapped, "token_yes": known.token_yes, "token_no": known.token_no}
     found = detector(first, instrument(2, rules=FULL & ~Rule.MIRRORED, **same))
     found.on_record(top(1, [], [(4_500, 30)]))
@@ -100,9 +117,15 @@ def test_I7_unproven_books_block_the_basket(name: str, changes: dict[str, int]) 
     assert 1 == len(found.on_record(top(3, *CHEAP)))  # proven: the same prices are an idea now
 
 
-@pytest.mark.parametrize("record", [
-    pack(Kind.STALE, instrument=2, cause=4), pack(Kind.GAP, shard=0, cause=2), pack(Kind.GAP, instrument=2, cause=2),
-    pack(Kind.RESOLVED, instrument=2, payout_micro_yes=0, payout_micro_no=MICRO)])
+@pytest.mark.parametrize(
+    "record",
+    [
+        pack(Kind.STALE, instrument=2, cause=4),
+        pack(Kind.GAP, shard=0, cause=2),
+        pack(Kind.GAP, instrument=2, cause=2),
+        pack(Kind.RESOLVED, instrument=2, payout_micro_yes=0, payout_micro_no=MICRO),
+    ],
+)
 def test_detector_hears_that_a_book_is_over(record: bytes) -> None:
     """STALE, GAP (of the shard or the row) and RESOLVED block until a fresh top, a resolution for ever."""
     found = detector(*event([1, 2, 3]))
@@ -206,7 +229,14 @@ def test_detector_spreads_many_orders_over_slots() -> None:
         runs = found.on_record(top(row, [(900, 20)], [(1_000, 20)]))
     first, second = unpack(runs[0]), unpack(runs[0], 256)
     assert (8, 6, 2, 0, 1, 2, 2) == (
-        first.order_count, first.in_part, second.in_part, first.part, second.part, first.parts, second.parts)
+        first.order_count,
+        first.in_part,
+        second.in_part,
+        first.part,
+        second.part,
+        first.parts,
+        second.parts,
+    )
     assert first.idea_no == second.idea_no
     assert [7, 8] == list(second.leg_instrument[:2])
 

@@ -37,8 +37,13 @@ def test_fees_equal_the_published_table() -> None:
 
 @pytest.mark.parametrize(
     "price, shares, rate_ppm, fee",
-    [(5_000, 100, 70_000, 1_750_000), (3_000, 100, 70_000, 1_470_000), (8_000, 250, 40_000, 1_600_000),
-     (5_000, 100, 0, 0), (9_900, 100, 70_000, 69_300)],
+    [
+        (5_000, 100, 70_000, 1_750_000),
+        (3_000, 100, 70_000, 1_470_000),
+        (8_000, 250, 40_000, 1_600_000),
+        (5_000, 100, 0, 0),
+        (9_900, 100, 70_000, 69_300),
+    ],
 )
 def test_fees_equal_the_examples_of_the_docs(price: int, shares: int, rate_ppm: int, fee: int) -> None:
     """The worked examples of the fee page hold (venue sheet 14.1)."""
@@ -78,15 +83,23 @@ def test_reservations_cover_any_better_price(seed: int) -> None:
     spend = Fraction(price * size, 10_000)
     for better in {step, price, *(rng.randint(1, price // step) * step for _ in range(20))}:
         bought = spend / Fraction(better, 10_000)
-        per_share = Fraction(rate, 1_000_000) * (
-            Fraction(better, 10_000) * (1 - Fraction(better, 10_000))) ** exponent
+        per_share = (
+            Fraction(rate, 1_000_000)
+            * (Fraction(better, 10_000) * (1 - Fraction(better, 10_000))) ** exponent
+        )
         assert spend + bought * per_share <= budget
         assert Fraction(better * size, 10_000) + size * per_share <= shares
 
 
 def test_fees_refuse_impossible_metadata() -> None:
     """A rate above 1 or a huge exponent is an error, never a number."""
-    for arguments in ((5_000, 1, 1_000_001, 1), (5_000, 1, -1, 1), (5_000, 1, 1, 9), (10_001, 1, 1, 1), (1, -1, 1, 1)):
+    for arguments in (
+        (5_000, 1, 1_000_001, 1),
+        (5_000, 1, -1, 1),
+        (5_000, 1, 1, 9),
+        (10_001, 1, 1, 1),
+        (1, -1, 1, 1),
+    ):
         with pytest.raises(InvariantError, match="expected"):
             taker_fee_usd_micro(*arguments)
     with pytest.raises(InvariantError, match="tick step"):

@@ -68,7 +68,7 @@ def test_HG04_incomplete_events_have_no_structure(slots: list[bytes]) -> None:  
 
 
 def test_structure_says_what_is_proven() -> None:
-    """Flags of every member together: augmented and v2 events are never exhaustive, plain ones may be void."""
+    """Flags of every member together: augmented and v2 are never exhaustive, plain ones may be void."""
     whole = table(*COMPLETE).structure(1)
     assert whole is not None
     assert (whole.outcome_count, whole.exclusive, whole.exhaustive, whole.half) == (3, True, True, False)

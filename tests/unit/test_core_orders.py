@@ -23,16 +23,30 @@ def book(order_type: int = OrderType.FAK, count: int = 1, **changes: Any) -> Ord
     orders.open_group(Group(1, 9, 1, count, SIZE, T0_NS))
     for number in range(1, count + 1):
         values: dict[str, Any] = {
-            "order_no": number, "group_no": 1, "row": number, "event": 1, "outcome": 0, "side": 0,
-            "order_type": int(order_type), "price_ticks": 4_000, "size_micro": SIZE,
-            "budget_usd_micro": 4 * MICRO, "worst_usd_micro": 4_200_000, "intent_class": 0, "leg_no": number - 1,
-            "cancel_rest": int(order_type == OrderType.GTC), "intended_ns": T0_NS,
-            "timeout_ns": T0_NS + 3 * NS_PER_S}
+            "order_no": number,
+            "group_no": 1,
+            "row": number,
+            "event": 1,
+            "outcome": 0,
+            "side": 0,
+            "order_type": int(order_type),
+            "price_ticks": 4_000,
+            "size_micro": SIZE,
+            "budget_usd_micro": 4 * MICRO,
+            "worst_usd_micro": 4_200_000,
+            "intent_class": 0,
+            "leg_no": number - 1,
+            "cancel_rest": int(order_type == OrderType.GTC),
+            "intended_ns": T0_NS,
+            "timeout_ns": T0_NS + 3 * NS_PER_S,
+        }
         orders.intend(Order(**{**values, **changes}))
     return orders
 
 
-def tell(orders: Orders, state: OrderState, origin: Origin = Origin.HTTP, number: int = 1, **changes: Any) -> Order:
+def tell(
+    orders: Orders, state: OrderState, origin: Origin = Origin.HTTP, number: int = 1, **changes: Any
+) -> Order:
     order, _ = orders.on_report(unpack(report(number, state, origin, **changes)))
     assert order is not None
     return order
@@ -48,11 +62,15 @@ def sent(order_type: int = OrderType.FAK, count: int = 1) -> Orders:
 def put(orders: Orders, order: Order, state: OrderState) -> None:
     """Bring an order into a state by reports that lead there."""
     path = {
-        S.INTENDED: [], S.SENT: [(S.SENT, Origin.GATEWAY)], S.LIVE: [(S.SENT, Origin.GATEWAY), (S.LIVE, Origin.HTTP)],
+        S.INTENDED: [],
+        S.SENT: [(S.SENT, Origin.GATEWAY)],
+        S.LIVE: [(S.SENT, Origin.GATEWAY), (S.LIVE, Origin.HTTP)],
         S.DELAYED: [(S.SENT, Origin.GATEWAY), (S.DELAYED, Origin.HTTP)],
         S.UNKNOWN: [(S.SENT, Origin.GATEWAY), (S.UNKNOWN, Origin.GATEWAY)],
-        S.REJECTED: [(S.SENT, Origin.GATEWAY), (S.REJECTED, Origin.HTTP)], S.UNSENT: [(S.UNSENT, Origin.SIGNER)],
-        S.CANCELED: [(S.SENT, Origin.GATEWAY), (S.LIVE, Origin.HTTP), (S.CANCELED, Origin.USER_CHANNEL)]}
+        S.REJECTED: [(S.SENT, Origin.GATEWAY), (S.REJECTED, Origin.HTTP)],
+        S.UNSENT: [(S.UNSENT, Origin.SIGNER)],
+        S.CANCELED: [(S.SENT, Origin.GATEWAY), (S.LIVE, Origin.HTTP), (S.CANCELED, Origin.USER_CHANNEL)],
+    }
     for step, origin in path[state]:
         tell(orders, step, origin)
     assert state == order.state
@@ -60,26 +78,45 @@ def put(orders: Orders, order: Order, state: OrderState) -> None:
 
 TABLE = [
     # from, told, by, becomes
-    (S.INTENDED, S.SENT, Origin.GATEWAY, S.SENT), (S.INTENDED, S.UNSENT, Origin.SIGNER, S.UNSENT),
-    (S.INTENDED, S.DRY, Origin.GATEWAY, S.DRY), (S.INTENDED, S.LIVE, Origin.USER_CHANNEL, S.LIVE),
-    (S.SENT, S.LIVE, Origin.HTTP, S.LIVE), (S.SENT, S.DELAYED, Origin.HTTP, S.DELAYED),
-    (S.SENT, S.REJECTED, Origin.HTTP, S.REJECTED), (S.SENT, S.UNKNOWN, Origin.GATEWAY, S.UNKNOWN),
-    (S.SENT, S.UNSENT, Origin.GATEWAY, S.UNSENT), (S.SENT, S.UNSENT, Origin.SIGNER, S.SENT),
-    (S.SENT, S.REJECTED, Origin.GATEWAY, S.SENT), (S.SENT, S.CANCELED, Origin.GATEWAY, S.SENT),
-    (S.DELAYED, S.LIVE, Origin.USER_CHANNEL, S.LIVE), (S.DELAYED, S.REJECTED, Origin.HTTP, S.REJECTED),
-    (S.LIVE, S.DELAYED, Origin.HTTP, S.LIVE), (S.LIVE, S.UNKNOWN, Origin.GATEWAY, S.LIVE),
-    (S.LIVE, S.UNKNOWN, Origin.SUPERVISOR, S.UNKNOWN), (S.LIVE, S.CANCELED, Origin.USER_CHANNEL, S.CANCELED),
-    (S.LIVE, S.EXPIRED, Origin.USER_CHANNEL, S.EXPIRED), (S.LIVE, S.REJECTED, Origin.HTTP, S.LIVE),
-    (S.LIVE, S.UNSENT, Origin.GATEWAY, S.LIVE), (S.LIVE, S.SENT, Origin.GATEWAY, S.LIVE),
-    (S.UNKNOWN, S.SENT, Origin.GATEWAY, S.UNKNOWN), (S.UNKNOWN, S.UNSENT, Origin.GATEWAY, S.UNKNOWN),
-    (S.UNKNOWN, S.UNSENT, Origin.SUPERVISOR, S.UNKNOWN), (S.UNKNOWN, S.LIVE, Origin.GATEWAY, S.UNKNOWN),
-    (S.UNKNOWN, S.REJECTED, Origin.GATEWAY, S.UNKNOWN), (S.UNKNOWN, S.CANCELED, Origin.SUPERVISOR, S.UNKNOWN),
-    (S.UNKNOWN, S.CANCEL_REFUSED, Origin.HTTP, S.UNKNOWN), (S.UNKNOWN, S.LIVE, Origin.RECONCILE, S.LIVE),
-    (S.UNKNOWN, S.LIVE, Origin.USER_CHANNEL, S.LIVE), (S.UNKNOWN, S.REJECTED, Origin.HTTP, S.REJECTED),
+    (S.INTENDED, S.SENT, Origin.GATEWAY, S.SENT),
+    (S.INTENDED, S.UNSENT, Origin.SIGNER, S.UNSENT),
+    (S.INTENDED, S.DRY, Origin.GATEWAY, S.DRY),
+    (S.INTENDED, S.LIVE, Origin.USER_CHANNEL, S.LIVE),
+    (S.SENT, S.LIVE, Origin.HTTP, S.LIVE),
+    (S.SENT, S.DELAYED, Origin.HTTP, S.DELAYED),
+    (S.SENT, S.REJECTED, Origin.HTTP, S.REJECTED),
+    (S.SENT, S.UNKNOWN, Origin.GATEWAY, S.UNKNOWN),
+    (S.SENT, S.UNSENT, Origin.GATEWAY, S.UNSENT),
+    (S.SENT, S.UNSENT, Origin.SIGNER, S.SENT),
+    (S.SENT, S.REJECTED, Origin.GATEWAY, S.SENT),
+    (S.SENT, S.CANCELED, Origin.GATEWAY, S.SENT),
+    (S.DELAYED, S.LIVE, Origin.USER_CHANNEL, S.LIVE),
+    (S.DELAYED, S.REJECTED, Origin.HTTP, S.REJECTED),
+    (S.LIVE, S.DELAYED, Origin.HTTP, S.LIVE),
+    (S.LIVE, S.UNKNOWN, Origin.GATEWAY, S.LIVE),
+    (S.LIVE, S.UNKNOWN, Origin.SUPERVISOR, S.UNKNOWN),
+    (S.LIVE, S.CANCELED, Origin.USER_CHANNEL, S.CANCELED),
+    (S.LIVE, S.EXPIRED, Origin.USER_CHANNEL, S.EXPIRED),
+    (S.LIVE, S.REJECTED, Origin.HTTP, S.LIVE),
+    (S.LIVE, S.UNSENT, Origin.GATEWAY, S.LIVE),
+    (S.LIVE, S.SENT, Origin.GATEWAY, S.LIVE),
+    (S.UNKNOWN, S.SENT, Origin.GATEWAY, S.UNKNOWN),
+    (S.UNKNOWN, S.UNSENT, Origin.GATEWAY, S.UNKNOWN),
+    (S.UNKNOWN, S.UNSENT, Origin.SUPERVISOR, S.UNKNOWN),
+    (S.UNKNOWN, S.LIVE, Origin.GATEWAY, S.UNKNOWN),
+    (S.UNKNOWN, S.REJECTED, Origin.GATEWAY, S.UNKNOWN),
+    (S.UNKNOWN, S.CANCELED, Origin.SUPERVISOR, S.UNKNOWN),
+    (S.UNKNOWN, S.CANCEL_REFUSED, Origin.HTTP, S.UNKNOWN),
+    (S.UNKNOWN, S.LIVE, Origin.RECONCILE, S.LIVE),
+    (S.UNKNOWN, S.LIVE, Origin.USER_CHANNEL, S.LIVE),
+    (S.UNKNOWN, S.REJECTED, Origin.HTTP, S.REJECTED),
     (S.UNKNOWN, S.CANCELED, Origin.RECONCILE, S.CANCELED),
-    (S.CANCELED, S.LIVE, Origin.USER_CHANNEL, S.CANCELED), (S.CANCELED, S.LIVE, Origin.RECONCILE, S.LIVE),
-    (S.UNSENT, S.LIVE, Origin.RECONCILE, S.LIVE), (S.UNSENT, S.SENT, Origin.GATEWAY, S.SENT),
-    (S.REJECTED, S.LIVE, Origin.USER_CHANNEL, S.REJECTED), (S.REJECTED, S.UNKNOWN, Origin.GATEWAY, S.REJECTED),
+    (S.CANCELED, S.LIVE, Origin.USER_CHANNEL, S.CANCELED),
+    (S.CANCELED, S.LIVE, Origin.RECONCILE, S.LIVE),
+    (S.UNSENT, S.LIVE, Origin.RECONCILE, S.LIVE),
+    (S.UNSENT, S.SENT, Origin.GATEWAY, S.SENT),
+    (S.REJECTED, S.LIVE, Origin.USER_CHANNEL, S.REJECTED),
+    (S.REJECTED, S.UNKNOWN, Origin.GATEWAY, S.REJECTED),
 ]
 
 
@@ -97,7 +134,9 @@ def test_order_state_table(begins: OrderState, told: OrderState, by: Origin, bec
     assert orders.reservations.has_unknown(1) == (becomes == S.UNKNOWN)
 
 
-@pytest.mark.parametrize("told, by", list(itertools.product(S, (Origin.SIGNER, Origin.GATEWAY, Origin.SUPERVISOR))))
+@pytest.mark.parametrize(
+    "told, by", list(itertools.product(S, (Origin.SIGNER, Origin.GATEWAY, Origin.SUPERVISOR)))
+)
 def test_I4_no_transport_report_ends_unknown(told: OrderState, by: Origin) -> None:  # noqa: N802
     """Whatever signer, gateway or supervisor say: a sent order stays UNKNOWN and fully reserved."""
     orders = sent()
@@ -160,7 +199,12 @@ def test_a_failed_fill_is_matched_and_not_ours() -> None:
     order = tell(orders, S.MATCHED, Origin.HTTP, taking_micro=SIZE)
     orders.on_fill(order, 1, SIZE, 4 * MICRO, 0, T0_NS)
     orders.on_fill(order, -1, SIZE, 4 * MICRO, 0, T0_NS)
-    assert (0, 0, SIZE, True) == (order.filled_micro, order.filled_usd_micro, order.voided_micro, order.is_closed)
+    assert (0, 0, SIZE, True) == (
+        order.filled_micro,
+        order.filled_usd_micro,
+        order.voided_micro,
+        order.is_closed,
+    )
 
 
 def test_resting_orders_of_a_package_are_cancelled() -> None:
@@ -215,9 +259,14 @@ def test_FL07_dust_is_named() -> None:  # noqa: N802
 
 
 def test_OR01_unknown_dies_after_its_time_and_two_proofs_only() -> None:  # noqa: N802
-    """Absent in a pass asked for after T_UNKNOWN_FINAL, and a cancel refused after it: dead; else it stays."""
+    """Absent in a pass asked for after T_UNKNOWN_FINAL, and a cancel refused after it: dead; else not."""
     final = T0_NS + UNKNOWN_FINAL_NS
-    for asked, refused, dead in ((final, final, True), (final - 1, final, False), (final, final - 1, False), (final, 0, False)):
+    for asked, refused, dead in (
+        (final, final, True),
+        (final - 1, final, False),
+        (final, final - 1, False),
+        (final, 0, False),
+    ):
         orders = sent()
         order = tell(orders, S.UNKNOWN, Origin.GATEWAY)
         assert {1: Cause.TIMEOUT} == orders.cancel_wanted
@@ -293,10 +342,27 @@ def test_residue_is_what_exceeds_the_equal_part() -> None:
 def test_strangers_and_contradictions_change_nothing() -> None:
     """A report of an order that is not ours, or whose number and hash disagree, is counted."""
     orders = sent(count=2)
-    for record in (report(99, S.LIVE), report(2, S.LIVE, order_hash=hash_of(1)), report(0, S.LIVE, order_hash=hash_of(7))):
+    for record in (
+        report(99, S.LIVE),
+        report(2, S.LIVE, order_hash=hash_of(1)),
+        report(0, S.LIVE, order_hash=hash_of(7)),
+    ):
         assert (None, False) == orders.on_report(unpack(record))
     assert 3 == orders.stranger_count
     assert [S.SENT, S.SENT] == [order.state for order in orders.open_orders]
     found, learned = orders.on_report(unpack(report(0, S.LIVE, order_hash=hash_of(2))))
     assert found is orders.by_no[2]
     assert not learned
+
+
+def test_what_a_pass_lists_is_open() -> None:
+    """OR12: a refused cancel and a pass that still shows the order: it stays open and reserved."""
+    orders = sent(OrderType.GTC)
+    order = tell(orders, S.LIVE, Origin.HTTP)
+    orders.asked_cancel(1, T0_NS)
+    tell(orders, S.CANCEL_REFUSED, Origin.HTTP, now_ns=T0_NS + 1)
+    tell(orders, S.LIVE, Origin.RECONCILE, now_ns=T0_NS + 5)
+    orders.on_reconciled(T0_NS + 2, T0_NS + 6)
+    assert (S.LIVE, False) == (order.state, order.is_closed)
+    orders.on_reconciled(T0_NS + 7, T0_NS + 9)  # the next pass does not show it
+    assert (S.CANCELED, True) == (order.state, order.is_closed)

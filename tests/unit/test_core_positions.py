@@ -24,10 +24,19 @@ def test_positions_book_and_take_back() -> None:
     ledger = Positions()
     ledger.trade(1, 0, 0, 100 * MICRO, 40 * MICRO, 20)
     ledger.trade(1, 0, 1, 30 * MICRO, 15 * MICRO, 10)
-    assert (70 * MICRO, -25 * MICRO - 30, 30) == (ledger.held(1, 0), ledger.cash_usd_micro, ledger.fees_usd_micro)
+    assert (70 * MICRO, -25 * MICRO - 30, 30) == (
+        ledger.held(1, 0),
+        ledger.cash_usd_micro,
+        ledger.fees_usd_micro,
+    )
     ledger.trade(1, 0, 1, 30 * MICRO, 15 * MICRO, 10, -1)
     ledger.trade(1, 0, 0, 100 * MICRO, 40 * MICRO, 20, -1)
-    assert (0, 0, 0, ()) == (ledger.held(1, 0), ledger.cash_usd_micro, ledger.fees_usd_micro, ledger.open_rows)
+    assert (0, 0, 0, ()) == (
+        ledger.held(1, 0),
+        ledger.cash_usd_micro,
+        ledger.fees_usd_micro,
+        ledger.open_rows,
+    )
 
 
 def test_positions_redeem_once_and_follow_late_fills() -> None:
@@ -74,9 +83,11 @@ def test_worst_loss_knows_what_is_hedged() -> None:
     assert 0 == ledger.worst_loss_row(1)
 
 
-@pytest.mark.parametrize("walk", [walk for length in range(1, 6) for walk in itertools.product(T, repeat=length)][::7])
+@pytest.mark.parametrize(
+    "walk", [walk for length in range(1, 6) for walk in itertools.product(T, repeat=length)][::7]
+)
 def test_FL04_status_walks_end_right(walk: tuple[TradeStatus, ...]) -> None:  # noqa: N802
-    """Every walk of statuses: booked at most once, reversed at most once, FAILED last only if not confirmed."""
+    """Every walk of statuses: booked once at most, reversed once at most, CONFIRMED is final."""
     index, held, booked, reversed_count = FillIndex(), 0, 0, 0
     for status in walk:
         change = index.apply(b"k", status, 1)
@@ -104,7 +115,9 @@ def test_I8_one_trade_fills_several_orders_once_each() -> None:  # noqa: N802
 def test_unknown_status_is_provisional() -> None:
     """A status that we do not know books the trade and never ends its walk."""
     index = FillIndex()
-    assert [Change.BOOK, Change.NONE, Change.REVERSE] == [index.apply(b"k", status, 1) for status in (77, 1, T.FAILED)]
+    assert [Change.BOOK, Change.NONE, Change.REVERSE] == [
+        index.apply(b"k", status, 1) for status in (77, 1, T.FAILED)
+    ]
 
 
 def test_quarantine_keeps_each_fill_once_and_is_bounded() -> None:
@@ -126,15 +139,19 @@ def test_quarantine_keeps_each_fill_once_and_is_bounded() -> None:
 
 @pytest.mark.parametrize("seed", seeds(200))
 def test_fold_pnl_equals_a_plain_sum(seed: int) -> None:
-    """PnL from FILL and RESOLVED records alone equals a sum over distinct trades, in any order, told often."""
+    """PnL from FILL and RESOLVED records alone equals a sum over distinct trades, told often."""
     rng = random.Random(seed)
     records, cash, fees, held = [], 0, 0, {}
     for trade in range(rng.randint(1, 40)):
         row, outcome, side = rng.randint(1, 4), rng.randint(0, 1), rng.randint(0, 1)
         size, usd, fee = rng.randint(1, 10**9), rng.randint(1, 10**9), rng.randint(0, 10**5) * 10
         intent = unpack(pack(Kind.INTENT, order_no=trade + 1, instrument=row, outcome=outcome, side=side))
-        told = [fill(intent, size, trade, usd_micro=usd, fee_usd_micro=fee, status=status)
-                for status in rng.choice([[T.MATCHED], [T.MATCHED, T.MINED, T.CONFIRMED], [T.CONFIRMED, T.CONFIRMED]])]
+        told = [
+            fill(intent, size, trade, usd_micro=usd, fee_usd_micro=fee, status=status)
+            for status in rng.choice(
+                [[T.MATCHED], [T.MATCHED, T.MINED, T.CONFIRMED], [T.CONFIRMED, T.CONFIRMED]]
+            )
+        ]
         if rng.random() < 0.2:
             told = [told[0], fill(intent, size, trade, usd_micro=usd, fee_usd_micro=fee, status=T.FAILED)]
             if unpack(told[0]).status == T.CONFIRMED:
@@ -156,14 +173,23 @@ def test_fold_pnl_equals_a_plain_sum(seed: int) -> None:
 @pytest.mark.parametrize("damage", ["drop", "fee", "side"])
 def test_fold_pnl_sees_every_damage(damage: str) -> None:
     """One fill dropped, one fee changed by 10 uUSD, one side flipped: another PnL, or a counted mismatch."""
-    intents = [pack(Kind.INTENT, order_no=number, instrument=number, price_ticks=4_000, outcome=0, side=0)
-               for number in (1, 2)]
-    fills = [fill(unpack(intent), 10 * MICRO, number, fee_usd_micro=100) for number, intent in enumerate(intents)]
-    ends = [pack(Kind.RESOLVED, instrument=number, payout_micro_yes=MICRO, payout_micro_no=0) for number in (1, 2)]
+    intents = [
+        pack(Kind.INTENT, order_no=number, instrument=number, price_ticks=4_000, outcome=0, side=0)
+        for number in (1, 2)
+    ]
+    fills = [
+        fill(unpack(intent), 10 * MICRO, number, fee_usd_micro=100) for number, intent in enumerate(intents)
+    ]
+    ends = [
+        pack(Kind.RESOLVED, instrument=number, payout_micro_yes=MICRO, payout_micro_no=0) for number in (1, 2)
+    ]
     right = fold_pnl([*intents, *fills, *ends])
     assert (12 * MICRO - 200, 0) == (right.pnl_usd_micro, right.mismatch_count)
-    hurt = {"drop": fills[:1], "fee": [fills[0], fill(unpack(intents[1]), 10 * MICRO, 1, fee_usd_micro=110)],
-            "side": [fills[0], fill(unpack(intents[1]), 10 * MICRO, 1, fee_usd_micro=100, side=1)]}[damage]
+    hurt = {
+        "drop": fills[:1],
+        "fee": [fills[0], fill(unpack(intents[1]), 10 * MICRO, 1, fee_usd_micro=110)],
+        "side": [fills[0], fill(unpack(intents[1]), 10 * MICRO, 1, fee_usd_micro=100, side=1)],
+    }[damage]
     wrong = fold_pnl([*intents, *hurt, *ends])
     assert right.pnl_usd_micro != wrong.pnl_usd_micro
     assert (damage == "side") == bool(wrong.mismatch_count)

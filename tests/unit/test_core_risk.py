@@ -20,11 +20,22 @@ from tests.shared import scaled, seeds
 def proposal(**changes: Any) -> Proposal:
     """Two legs of a two-outcome event at 0.40, 10 shares: pays 10, costs 8."""
     orders = changes.pop("orders", None) or tuple(
-        WantedOrder(leg_no, leg_no + 1, 0, 0, int(OrderType.FAK), 4_000, 10 * MICRO) for leg_no in range(2))
+        WantedOrder(leg_no, leg_no + 1, 0, 0, int(OrderType.FAK), 4_000, 10 * MICRO) for leg_no in range(2)
+    )
     values: dict[str, Any] = {
-        "idea_no": 1, "basket": 9, "event": 1, "strategy": 1, "leg_count": 2, "size_micro": 10 * MICRO,
-        "payout_usd_micro": 10 * MICRO, "cost_usd_micro": 8 * MICRO, "fee_usd_micro": 0,
-        "partial_loss_usd_micro": 4 * MICRO, "now_ns": T0_NS, "orders": orders}
+        "idea_no": 1,
+        "basket": 9,
+        "event": 1,
+        "strategy": 1,
+        "leg_count": 2,
+        "size_micro": 10 * MICRO,
+        "payout_usd_micro": 10 * MICRO,
+        "cost_usd_micro": 8 * MICRO,
+        "fee_usd_micro": 0,
+        "partial_loss_usd_micro": 4 * MICRO,
+        "now_ns": T0_NS,
+        "orders": orders,
+    }
     return Proposal(**{**values, **changes})
 
 
@@ -39,14 +50,23 @@ def changed(**values: Any) -> Proposal:
 
 
 def test_gate_takes_a_good_proposal() -> None:
+    """Everything in order: taken."""
     assert Verdict(Cause.TAKEN, 0, 0) == gate().check(proposal())
 
 
-@pytest.mark.parametrize("name, cause, value", [
-    ("order_usd_micro_max", Cause.LIMIT_ORDER, 4 * MICRO), ("package_usd_micro_max", Cause.LIMIT_ORDER, 8 * MICRO),
-    ("market_usd_micro_max", Cause.LIMIT_MARKET, 4 * MICRO), ("event_usd_micro_max", Cause.LIMIT_EVENT, 8 * MICRO),
-    ("day_usd_micro_max", Cause.LIMIT_DAY, 8 * MICRO), ("open_orders_max", Cause.LIMIT_OPEN_ORDERS, 2),
-    ("package_orders_max", Cause.TOO_MANY_ORDERS, 2), ("partial_loss_usd_micro_max", Cause.LIMIT_PARTIAL_LOSS, 4 * MICRO)])
+@pytest.mark.parametrize(
+    "name, cause, value",
+    [
+        ("order_usd_micro_max", Cause.LIMIT_ORDER, 4 * MICRO),
+        ("package_usd_micro_max", Cause.LIMIT_ORDER, 8 * MICRO),
+        ("market_usd_micro_max", Cause.LIMIT_MARKET, 4 * MICRO),
+        ("event_usd_micro_max", Cause.LIMIT_EVENT, 8 * MICRO),
+        ("day_usd_micro_max", Cause.LIMIT_DAY, 8 * MICRO),
+        ("open_orders_max", Cause.LIMIT_OPEN_ORDERS, 2),
+        ("package_orders_max", Cause.TOO_MANY_ORDERS, 2),
+        ("partial_loss_usd_micro_max", Cause.LIMIT_PARTIAL_LOSS, 4 * MICRO),
+    ],
+)
 def test_gate_limits_are_exact(name: str, cause: Cause, value: int) -> None:
     """Each limit lets its own value pass and refuses one below it, naming both numbers."""
     assert Cause.TAKEN == gate(**{name: value}).check(proposal()).cause
@@ -56,7 +76,9 @@ def test_gate_limits_are_exact(name: str, cause: Cause, value: int) -> None:
 def test_gate_limits_edge_and_collateral() -> None:
     """Edge minimums and free collateral are limits as well."""
     assert Cause.TAKEN == gate(edge_usd_micro_min=2 * MICRO).check(proposal()).cause
-    assert Verdict(Cause.BELOW_EDGE, 2 * MICRO, 2 * MICRO + 1) == gate(edge_usd_micro_min=2 * MICRO + 1).check(proposal())
+    assert Verdict(Cause.BELOW_EDGE, 2 * MICRO, 2 * MICRO + 1) == gate(
+        edge_usd_micro_min=2 * MICRO + 1
+    ).check(proposal())
     assert Verdict(Cause.BELOW_EDGE, 2 * MICRO, 2_000_008) == gate(edge_ppm_min=250_001).check(proposal())
     assert Cause.TAKEN == gate(8 * MICRO).check(proposal()).cause
     assert Verdict(Cause.LIMIT_COLLATERAL, 8 * MICRO, 8 * MICRO - 1) == gate(8 * MICRO - 1).check(proposal())
@@ -80,14 +102,24 @@ def test_RK05_missing_truth_refuses() -> None:  # noqa: N802
 
 
 BAD_ORDERS = [
-    ({"price_ticks": 4_001}, Cause.OFF_GRID), ({"price_ticks": 0}, Cause.OFF_GRID), ({"price_ticks": 10_000}, Cause.OFF_GRID),
-    ({"size_micro": 0}, Cause.OFF_GRID), ({"size_micro": -10 * MICRO}, Cause.OFF_GRID),
-    ({"size_micro": 10 * MICRO + 1}, Cause.OFF_GRID), ({"size_micro": 10_010_000}, Cause.OFF_GRID),
-    ({"size_micro": 2 * MICRO}, Cause.BELOW_MINIMUM), ({"size_micro": 4_500_000, "order_type": 0}, Cause.BELOW_MINIMUM),
-    ({"side": 1}, Cause.NOT_PROVEN), ({"order_type": int(OrderType.FOK)}, Cause.NOT_PROVEN),
-    ({"order_type": 200}, Cause.NOT_PROVEN), ({"size_micro": 20 * MICRO}, Cause.NOT_PROVEN),
-    ({"outcome": 1}, Cause.NOT_PROVEN), ({"outcome": 7}, Cause.NOT_PROVEN), ({"leg_no": 1}, Cause.NOT_PROVEN),
-    ({"leg_no": 200}, Cause.NOT_PROVEN), ({"row": 2}, Cause.NOT_PROVEN),
+    ({"price_ticks": 4_001}, Cause.OFF_GRID),
+    ({"price_ticks": 0}, Cause.OFF_GRID),
+    ({"price_ticks": 10_000}, Cause.OFF_GRID),
+    ({"size_micro": 0}, Cause.OFF_GRID),
+    ({"size_micro": -10 * MICRO}, Cause.OFF_GRID),
+    ({"size_micro": 10 * MICRO + 1}, Cause.OFF_GRID),
+    ({"size_micro": 10_010_000}, Cause.OFF_GRID),
+    ({"size_micro": 2 * MICRO}, Cause.BELOW_MINIMUM),
+    ({"size_micro": 4_500_000, "order_type": 0}, Cause.BELOW_MINIMUM),
+    ({"side": 1}, Cause.NOT_PROVEN),
+    ({"order_type": int(OrderType.FOK)}, Cause.NOT_PROVEN),
+    ({"order_type": 200}, Cause.NOT_PROVEN),
+    ({"size_micro": 20 * MICRO}, Cause.NOT_PROVEN),
+    ({"outcome": 1}, Cause.NOT_PROVEN),
+    ({"outcome": 7}, Cause.NOT_PROVEN),
+    ({"leg_no": 1}, Cause.NOT_PROVEN),
+    ({"leg_no": 200}, Cause.NOT_PROVEN),
+    ({"row": 2}, Cause.NOT_PROVEN),
 ]
 
 
@@ -99,7 +131,9 @@ def test_HG03_gate_proves_every_order_again(values: dict[str, int], cause: Cause
 
 def test_gate_believes_no_claimed_payout() -> None:
     """The payout is proven from the orders; a larger claim is refused."""
-    assert Verdict(Cause.NOT_PROVEN, 10 * MICRO, 11 * MICRO) == gate().check(proposal(payout_usd_micro=11 * MICRO))
+    assert Verdict(Cause.NOT_PROVEN, 10 * MICRO, 11 * MICRO) == gate().check(
+        proposal(payout_usd_micro=11 * MICRO)
+    )
     half = started(instrument(1, 0, 3), instrument(2, 1, 3), instrument(3, 2, 3)).trader.facts.gate
     assert Verdict(Cause.NOT_PROVEN, 0, 10 * MICRO) == half.check(proposal())
     augmented = started(*event([1, 2], rules=FULL | Rule.AUGMENTED)).trader.facts.gate
@@ -107,7 +141,7 @@ def test_gate_believes_no_claimed_payout() -> None:
 
 
 def test_gate_obeys_halt_and_reconcile() -> None:
-    """H1 and above stop new risk; so does a restart until the venue's truth was read; a resolved market too."""
+    """H1 and above stop new risk; so does a restart until a reconcile; a resolved market too."""
     for level in (1, 2, 3, 4):
         rig = started(*event([1, 2]))
         rig.feed(pack(Kind.HALT, level=level))
@@ -159,11 +193,21 @@ def test_RK01_hostile_numbers_never_pass(seed: int) -> None:  # noqa: N802
         if rng.random() < 0.7:
             name = rng.choice([field.name for field in fields(WantedOrder)])
             orders = tuple(
-                replace(order, **{name: rng.choice(HOSTILE)}) if rng.random() < 0.7 else order for order in wanted.orders)
+                replace(order, **{name: rng.choice(HOSTILE)}) if rng.random() < 0.7 else order
+                for order in wanted.orders
+            )
             wanted = replace(wanted, orders=orders)
         if rng.random() < 0.7:
-            name = rng.choice([
-                "leg_count", "size_micro", "payout_usd_micro", "partial_loss_usd_micro", "now_ns", "cost_usd_micro"])
+            name = rng.choice(
+                [
+                    "leg_count",
+                    "size_micro",
+                    "payout_usd_micro",
+                    "partial_loss_usd_micro",
+                    "now_ns",
+                    "cost_usd_micro",
+                ]
+            )
             wanted = replace(wanted, **{name: rng.choice(HOSTILE)})
         if Cause.TAKEN == found.check(wanted).cause:
             tokens = [(order.row, order.outcome) for order in wanted.orders]

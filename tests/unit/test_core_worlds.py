@@ -27,13 +27,19 @@ CASES = [
     ("pair of one condition, void included", [(0, 0, ONE), (0, 1, ONE)], BINARY, ONE),
     ("uneven pair: the smaller side", [(0, 0, ONE), (0, 1, 3 * ONE)], BINARY, ONE),
     ("YES alone", [(0, 0, ONE)], BINARY, 0),
-    ("every YES where a market may be void", [(0, 0, ONE), (1, 0, ONE), (2, 0, ONE)],
-     Structure(3, exclusive=True, exhaustive=True, half=True), ONE // 2),
+    (
+        "every YES where a market may be void",
+        [(0, 0, ONE), (1, 0, ONE), (2, 0, ONE)],
+        Structure(3, exclusive=True, exhaustive=True, half=True),
+        ONE // 2,
+    ),
     ("nothing held", [], COMPLETE, 0),
 ]
 
 
-@pytest.mark.parametrize("holdings, structure, payout", [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    "holdings, structure, payout", [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_worlds_table(holdings: list[tuple[int, int, int]], structure: Structure, payout: int) -> None:
     """The payouts that the baskets rest on."""
     assert payout == guaranteed_payout(holdings, structure)
@@ -47,7 +53,9 @@ def test_worlds_equal_brute_force(seed: int) -> None:
         count = rng.randint(1, 5)
         structure = Structure(count, rng.random() < 0.7, rng.random() < 0.5, rng.random() < 0.3)
         holdings = [
-            (rng.randrange(count), rng.randint(0, 1), rng.randint(0, 20) * 2) for _ in range(rng.randint(0, 8))]
+            (rng.randrange(count), rng.randint(0, 1), rng.randint(0, 20) * 2)
+            for _ in range(rng.randint(0, 8))
+        ]
         found = guaranteed_payout(holdings, structure)
         # An event that is not exclusive is taken as independent conditions: never above the truth.
         exhaustive = structure.exhaustive and structure.exclusive
