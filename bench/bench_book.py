@@ -62,9 +62,7 @@ def _fold(feed: Feed, opening: bytes, records: bytes, runs: int, is_watched: boo
             taken.append(done)
     harness.checked("books", digests)
     return {
-        "records_per_s": harness.rate_stats([harness.rate_of(count, one.elapsed_ns) for one in taken]),
-        "ns_per_record": harness.ns_each(count, int(harness.median([one.elapsed_ns for one in taken]))),
-        "cpu_ns_per_record": harness.ns_each(count, int(harness.median([one.cpu_ns for one in taken]))),
+        **harness.spent_figures("record", count, taken),
         "latency_ns": harness.percentiles(times[:count]), "tops": stats["tops"], "proofs": stats["proofs"],
         "hash_checks": stats["hash_checks"], "stales": stats["stales_by_cause"],
         "digest": f"{digests[0][1]:016x}",
