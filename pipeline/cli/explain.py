@@ -31,7 +31,8 @@ def explain_ident(ident: str, directory: Path, as_json: bool) -> None:
     sort, number = parse_ident(ident)
     story = read_story(one_state(directory) / "logs", sort, number)
     if as_json:
-        typer.echo(orjson.dumps({"asked": f"{sort}{number}", **asdict(story)}, default=_hex).decode())
+        facts = {"asked": f"{sort}{number}", **asdict(story)}
+        typer.echo(orjson.dumps(facts, option=orjson.OPT_NON_STR_KEYS).decode())
         return
     for line in words_of(story):
         typer.echo(line)
@@ -43,12 +44,6 @@ def parse_ident(text: str) -> tuple[str, int]:
     if match is None:
         raise UsageError(f"explain: expected g12 (package), i12 (idea) or o12 (order), was {text[:40]!r}")
     return match[1] or "g", int(match[2])
-
-
-def _hex(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.hex()
-    raise TypeError
 
 
 def words_of(story: Story) -> list[str]:
