@@ -48,7 +48,7 @@ def _records(feed: Feed, frames: list[bytes]) -> bytes:
 
 
 def _fold(feed: Feed, opening: bytes, records: bytes, runs: int, is_watched: bool) -> dict[str, Any]:
-    elapsed, digests, stats, count = [], [], {}, 0
+    taken, digests, stats, count = [], [], {}, 0
     rows = instruments_of(feed.markets, is_watched)
     times = harness.samples(len(records) // 256)
     for number in range(runs + 1):
@@ -59,11 +59,10 @@ def _fold(feed: Feed, opening: bytes, records: bytes, runs: int, is_watched: boo
         stats, count = rig.books.stats(), done.count
         digests.append((done.count, done.digest, stats["tops"], stats["proofs"]))
         if number < runs:
-            elapsed.append(done.elapsed_ns)
+            taken.append(done)
     harness.checked("books", digests)
     return {
-        "records_per_s": harness.rate_stats([harness.rate_of(count, one) for one in elapsed]),
-        "ns_per_record": harness.ns_each(count, int(harness.median(elapsed))),
+        **harness.spent_figures("record", count, taken),
         "latency_ns": harness.percentiles(times[:count]), "tops": stats["tops"], "proofs": stats["proofs"],
         "hash_checks": stats["hash_checks"], "stales": stats["stales_by_cause"],
         "digest": f"{digests[0][1]:016x}",

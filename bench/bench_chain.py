@@ -148,7 +148,7 @@ def _package(feed: Feed, events: int, plants: int) -> dict[str, Any]:
 
 def _quiet(feed: Feed, batch: int, runs: int) -> dict[str, Any]:
     """Play the flow as fast as it goes, a turn after `batch` frames as after one read of the socket."""
-    elapsed, found, each = [], [], Counter[str]()
+    taken, found, each = [], [], Counter[str]()
     stages: dict[str, float] = {}
     for number in range(runs + 1):
         with tempfile.TemporaryDirectory(prefix="pm-bench-") as directory:
@@ -157,7 +157,7 @@ def _quiet(feed: Feed, batch: int, runs: int) -> dict[str, Any]:
             frames = _routed(world, feed)
             with harness.quiet_heap():
                 if number < runs:
-                    elapsed.append(_play(world, frames, batch))
+                    taken.append(_play(world, frames, batch))
                 else:
                     each = _play_timed(world, frames, batch)
             counters = world.counters()
@@ -165,10 +165,8 @@ def _quiet(feed: Feed, batch: int, runs: int) -> dict[str, Any]:
             world.close()
     stages = {name: round(each[name] / len(feed.frames), 1) for name in ("on_frame", *CHAIN)}
     counts = harness.checked("stream", found)
-    rates = [harness.rate_of(len(feed.frames), one) for one in elapsed]
     return {
-        "frames_per_s": harness.rate_stats(rates), "ns_per_frame": harness.ns_each(
-            len(feed.frames), int(harness.median(elapsed))),
+        **harness.spent_figures("frame", len(feed.frames), taken),
         "ns_per_frame_by_stage": stages, "frames": counts[0], "lost": counts[1],
         "stream_records": counts[2][0], "stream_crc": f"{counts[2][1]:08x}"}
 
@@ -192,17 +190,17 @@ def _routed(world: ChainWorld, feed: Feed) -> list[tuple[int, int, bytes]]:
     return found
 
 
-def _play(world: ChainWorld, frames: list[tuple[int, int, bytes]], batch: int) -> int:
+def _play(world: ChainWorld, frames: list[tuple[int, int, bytes]], batch: int) -> harness.Watch:
     on_frame, turn, clock = world.frame, world.turn, world.clock
-    begun = time.perf_counter_ns()
-    for first in range(0, len(frames), batch):
-        for at_ns, conn, frame in frames[first : first + batch]:
-            clock.now_ns = at_ns
-            if not on_frame(conn, frame):
-                raise SystemExit("bench chain: room for every frame expected, was none")
-        while turn():
-            pass
-    return time.perf_counter_ns() - begun
+    with harness.Watch() as watch:
+        for first in range(0, len(frames), batch):
+            for at_ns, conn, frame in frames[first : first + batch]:
+                clock.now_ns = at_ns
+                if not on_frame(conn, frame):
+                    raise SystemExit("bench chain: room for every frame expected, was none")
+            while turn():
+                pass
+    return watch
 
 
 def _play_timed(world: ChainWorld, frames: list[tuple[int, int, bytes]], batch: int) -> Counter[str]:

@@ -145,7 +145,7 @@ def instruments_of(markets: list[Market], is_watched: bool) -> bytes:
     """Return the Instrument records of the markets, made from the metadata that the venue would serve."""
     page = parse_markets(orjson.dumps([gamma.market_object(market) for market in markets]))
     if page.refused or len(page.markets) != len(markets):
-        raise ValueError(f"bench.frames: {len(markets)} readable markets expected, refused {page.refused[:1]}")
+        raise ValueError(f"bench.frames: {len(markets)} readable markets expected, not {page.refused[:1]}")
     return b"".join(
         instrument_record(info, row, 0, row // 100, watch=is_watched)
         for row, info in enumerate(page.markets, 1))

@@ -585,6 +585,47 @@ class Codec:
         return self.struct.pack(*values)
 
 
+class Mover:
+    """Copies the fields that two kinds share by name from a slot of one into a slot of the other.
+
+    Neighbouring fields move together, so that a record made from another costs a handful of copies.
+    """
+
+    def __init__(self, source: Kind, target: Kind, names: tuple[str, ...]) -> None:
+        self._template = CODECS[target].pack()
+        self._spans: list[tuple[int, int, int]] = []  # target, source, bytes
+        for name in names:
+            found, wanted = _span(source, name), _span(target, name)
+            if found[1] != wanted[1]:
+                raise InvariantError(f"records: {name} is {found[1]} bytes in {source.name}, {wanted[1]} in {target.name}")
+            last = self._spans[-1] if self._spans else (0, 0, 0)
+            if (last[0] + last[2], last[1] + last[2]) == (wanted[0], found[0]):
+                self._spans[-1] = (last[0], last[1], last[2] + found[1])
+            else:
+                self._spans.append((wanted[0], found[0], found[1]))
+
+    def move(self, slot: bytes | bytearray | memoryview) -> bytearray:
+        """Return a fresh slot of the target kind with the shared fields of `slot`."""
+        made = bytearray(self._template)
+        for target, source, width in self._spans:
+            made[target : target + width] = slot[source : source + width]
+        return made
+
+
+def _span(kind: Kind, name: str) -> tuple[int, int]:
+    """Return (first byte, bytes) of a field."""
+    fields = DTYPES[kind].fields
+    if fields is None or name not in fields:
+        raise InvariantError(f"records: {kind.name} has no field {name}")
+    form, offset = fields[name][:2]
+    return offset, form.itemsize
+
+
+def offset_of(kind: Kind, name: str) -> int:
+    """Return the byte at which a field begins."""
+    return _span(kind, name)[0]
+
+
 CODECS: dict[Kind, Codec] = {kind: Codec(kind) for kind in DTYPES}
 HEADER_STRUCT = struct.Struct("<QqqQHHIHBBI")  # fields in the order of HEADER
 KIND_OFFSET = 32  # byte offset of `kind`, little-endian u16

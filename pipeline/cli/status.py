@@ -52,9 +52,9 @@ class LaneLook:
 
     @property
     def words(self) -> str:
-        """Return "running", "wedged", "dead" or the lane's own state."""
+        """Return "running", "wedged…", "dead", "gone" (with the run) or the lane's own state."""
         if not self.is_alive:
-            return "dead" if self.pid else "not started"
+            return "dead" if self.pid else self.state
         return self.state if self.turns or self.state != "running" else "wedged: its loop does not turn"
 
 
@@ -180,7 +180,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     counters, summary = facts["counters"], facts["summary"]
     when = "" if facts["is_running"] else "last run: "
     if counters:
-        lines.append(when + ", ".join(f"{words} {counters[name]}" for name, words in SHOWN if name in counters))
+        lines.append(when + ", ".join(f"{words} {counters.get(name, 0)}" for name, words in SHOWN))
     if summary:
         lines.append(when + _money_line(summary))
     owners = facts["halt"]["owners"]

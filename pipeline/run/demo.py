@@ -28,6 +28,7 @@ from pipeline.run.supervisor import Supervisor
 CONFIG_FILE = Path(__file__).resolve().parent.parent.parent / "config" / "demo.toml"
 SETTLE_S_MAX = 20.0
 POLL_S = 0.25
+EXCHANGE_NICE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,8 @@ class _Demo:
         settings: dict[str, Any] = {
             "seed": options.seed, "feeds": [str(feed) for feed in options.feeds],
             "speed": "max" if options.speed == "max" else float(options.speed), "seconds": float(options.seconds),
-            "cpu": cpu_of_exchange(cpus),
+            # A real exchange does not share our CPUs: when both want one, ours goes first.
+            "cpu": cpu_of_exchange(cpus), "nice": EXCHANGE_NICE,
         }
         self._progress.say("starting the local exchange (TLS, signatures checked)")
         self._exchange = ExchangeProcess(self._directory / "exchange", settings)

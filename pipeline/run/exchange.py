@@ -139,8 +139,8 @@ class ExchangeProcess:
         if ready:
             code = process.wait(STOP_S_MAX)
         words = (self.directory / "exchange.err").read_text().strip().splitlines()
-        problem = EnvironmentProblem(
-            f"run.exchange: {words[-1] if words else 'the exchange did not become ready in time'}")
+        said = words[-1].removeprefix("error: ") if words else "it did not become ready in time"
+        problem = EnvironmentProblem(f"exchange: {said}")
         if code:
             problem.exit_code = code
         raise problem

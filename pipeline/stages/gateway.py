@@ -73,6 +73,7 @@ class GatewayMachine:
         self._counts = counts
         self._batch: list[tuple[Any, bytes]] = []  # unpacked and raw Signed records of one package
         self._owed: deque[bytes] = deque()  # reports that wait for room: reports are never dropped
+        self._leaving: list[tuple[int, Sent]] = []  # on the wire and not yet reported as SENT
         self._sent: dict[int, Sent] = {}  # by order number, for cancels
         self._overtaking: dict[int, Any] = {}  # cancels whose order has not come through yet
         self._source_seq = 0
@@ -126,6 +127,7 @@ class GatewayMachine:
     # ------------------------------------------------------------------ inputs from the driver
 
     def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.flush()
         request = self.in_flight.pop(tag, None)
         if request is None:
             return
@@ -149,6 +151,7 @@ class GatewayMachine:
 
     def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
         """Not sent is definitive; sent without an answer is UNKNOWN until venue evidence."""
+        self.flush()
         request = self.in_flight.pop(tag, None)
         if request is None:
             return
@@ -170,7 +173,11 @@ class GatewayMachine:
                 self._requests.render("POST", wire.PATH_HEARTBEAT, now_ns // NS_PER_S, body), InFlight(is_heartbeat=True))
 
     def flush(self) -> bool:
-        """Publish owed reports; True when none is left."""
+        """Publish owed reports; True when none is left. An order's SENT stands before its answer."""
+        leaving, self._leaving = self._leaving, []
+        for now_ns, one in leaving:
+            self._remember(one)
+            self._report(one, now_ns, OrderState.SENT, Origin.GATEWAY, Cause.NONE)
         while self._owed:
             if not self._sink.push(self._owed[0]):
                 return False
@@ -199,10 +206,9 @@ class GatewayMachine:
             return
         path = wire.PATH_ORDER if len(going) == 1 else wire.PATH_ORDERS
         data = self._requests.render("POST", path, now_ns // NS_PER_S, body)
-        for one in sent:
-            self._remember(one)
-            self._report(one, now_ns, OrderState.SENT, Origin.GATEWAY, Cause.NONE)
+        # The stored number is what makes a crash safe, so it comes first; the reports may follow the write.
         self._brake.commit(max(one.order_no for one in sent))
+        self._leaving += [(now_ns, one) for one in sent]
         first = going[0][0]
         self._submit(data, InFlight(
             orders=sent, group_no=first.group_no, cause_seq=first.source_seq, recv_ns=first.recv_ns))
@@ -254,7 +260,6 @@ class GatewayMachine:
         stamped[24:32] = self._source_seq.to_bytes(8, "little")
         stamped[40:42] = self._settings.source.to_bytes(2, "little")
         self._owed.append(bytes(stamped))
-        self.flush()
 
 
 def _sent(order: Any) -> Sent:
