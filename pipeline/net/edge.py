@@ -111,3 +111,10 @@ class RestMachine(Protocol):
         """No answer will come. `was_sent` False only when provably no byte left this host."""
 
     def on_timer(self, now_ns: int) -> None: ...
+
+
+class OrderMachine(RestMachine, Protocol):
+    """An edge that sends orders."""
+
+    def flush(self) -> bool:
+        """Publish what is owed; the driver calls it right behind its writes, before it reads anything."""
