@@ -16,6 +16,7 @@ cdef extern from "framescan.h":
         FS_BBO
         FS_TRADE
         FS_STEP
+        FS_RESOLVED
         FS_LEVELS_MAX
         FS_EVENTS_MAX
         TT_TOKEN_BYTES_MAX
