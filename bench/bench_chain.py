@@ -1,8 +1,9 @@
 """The whole chain in one process and one thread, without sockets: frame bytes in, request bytes out.
 
-`package`: planted mispricings among the flow of many books; the clock runs from the frame that makes a package
-possible until the signed request is rendered, with a slice a stage. `quiet`: the same flow without opportunities,
-frames a second. Time inside is simulated, so every run writes the same logs: their CRC-32 is the checksum.
+`package`: planted mispricings among the flow of many books; the clock runs from the frame that makes a
+package possible until the signed request is rendered, with a slice a stage. `quiet`: the same flow without
+opportunities, frames a second. Time inside is simulated, so every run writes the same logs: their CRC-32 is
+the checksum.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ def _package(feed: Feed, events: int, plants: int) -> dict[str, Any]:
         "plants": plants, "untaken": measured.untaken, "below_fees_taken": 0, "latency_ns": whole,
         "slices_ns": slices, "slices_p50_sum_over_p50": round(
             sum(one["p50"] for one in slices.values()) / max(1, whole["p50"]), 3),
-        "by_orders_ns": {str(legs): harness.percentiles(times) for legs, times in sorted(measured.by_legs.items())},
+        "by_orders_ns": {
+            str(legs): harness.percentiles(times) for legs, times in sorted(measured.by_legs.items())},
         "plants_by_legs": {str(legs): count for legs, count in sorted(planted.legs.items())},
         "request_bytes": measured.request_bytes, "counters": counters,
         "stream_records": stream[0], "stream_crc": f"{stream[1]:08x}", "decision_records": decisions[0],
@@ -167,8 +169,8 @@ def _quiet(feed: Feed, batch: int, runs: int) -> dict[str, Any]:
     return {
         "frames_per_s": harness.rate_stats(rates), "ns_per_frame": harness.ns_each(
             len(feed.frames), int(harness.median(elapsed))),
-        "ns_per_frame_by_stage": stages, "frames": counts[0], "lost": counts[1], "stream_records": counts[2][0],
-        "stream_crc": f"{counts[2][1]:08x}"}
+        "ns_per_frame_by_stage": stages, "frames": counts[0], "lost": counts[1],
+        "stream_records": counts[2][0], "stream_crc": f"{counts[2][1]:08x}"}
 
 
 def _open(world: ChainWorld, feed: Feed) -> None:
@@ -185,7 +187,8 @@ def _routed(world: ChainWorld, feed: Feed) -> list[tuple[int, int, bytes]]:
     found = []
     for at_ns, frame in zip(feed.at_ns, feed.frames, strict=True):
         start = frame.index(b'"0x') + 1
-        found.append((START_NS + at_ns + 10 * NS_PER_MS, conns[frame[start : frame.index(b'"', start)]], frame))
+        conn = conns[frame[start : frame.index(b'"', start)]]
+        found.append((START_NS + at_ns + 10 * NS_PER_MS, conn, frame))
     return found
 
 

@@ -1,7 +1,8 @@
-"""Frame to book on one core: the scanner alone, the decoder that it replaces, and scanner with books behind it.
+"""Frame to book on one core: the scanner alone, the decoder that it replaces, scanner with books behind it.
 
-Headline: `scan_books.frames_per_s`, frame scan and ladder in one thread, one fold a frame. Scanner and decoder
-see the same frames in the same run; both must give the same records (compared before the clock starts).
+Headline: `scan_books.frames_per_s`, frame scan and ladder in one thread, one fold a frame. Scanner and
+decoder see the same frames in the same run; both must give the same records (compared before the clock
+starts).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import orjson
 
 from bench import harness
-from bench.frames import Feed, kind_of_frame, make, packed, tokens_of
+from bench.frames import Feed, instruments_of, kind_of_frame, make, packed, tokens_of
 from bench.rigs import BookRig, ring
 from pipeline.native import gauge
 from pipeline.native.framescan import Result, Scanner
@@ -34,8 +35,9 @@ def run(is_smoke: bool) -> dict[str, Any]:
         figures: dict[str, Any] = {
             "input": feed.facts, "checksum": f"{checksum:08x}", **counts,
             "clock_ns": round(gauge.clock_ns(), 1), "scan": _scan(feed, runs), "scan_by_kind": _by_kind(feed),
-            "orjson_loads_alone": _loads(feed, min(runs, 3)), "scan_from_python": _from_python(feed, runs), "orjson_decoder": _decoder(feed, min(runs, 3)),
-            "scan_books": _scan_books(feed, runs, False, 1), "scan_books_by_32": _scan_books(feed, runs, False, 32),
+            "orjson_loads_alone": _loads(feed, min(runs, 3)), "scan_from_python": _from_python(feed, runs),
+            "orjson_decoder": _decoder(feed, min(runs, 3)), "scan_books": _scan_books(feed, runs, False, 1),
+            "scan_books_by_32": _scan_books(feed, runs, False, 32),
             "scan_books_hash": _scan_books(feed, min(runs, 3), True, 1),
         }
     scanned, decoded = figures["scan"]["ns_per_frame"], figures["orjson_decoder"]["ns_per_frame"]
@@ -162,9 +164,10 @@ def _scan_books(feed: Feed, runs: int, is_watched: bool, batch: int) -> dict[str
     text, ends = packed(feed.frames)
     opening, opening_ends = packed(feed.opening)
     elapsed, digests, stats = [], [], {}
+    rows = instruments_of(feed.markets, is_watched)
     times = harness.samples(-(-len(ends) // batch))
     for number in range(runs + 1):
-        scanner, rig = Scanner(tokens_of(feed.markets), SOURCE), BookRig(feed.markets, is_watched)
+        scanner, rig = Scanner(tokens_of(feed.markets), SOURCE), BookRig(rows)
         ends_of = (scanner, rig.feed, rig.feed_end, rig.books, rig.tops, rig.tops_end)
         gauge.scan_and_fold(ends_of[0], opening, opening_ends, *ends_of[1:], RECV_NS)
         is_last = number == runs

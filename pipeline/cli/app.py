@@ -75,14 +75,16 @@ def run(
 
 @config_app.command("check")
 def config_check(
-    config: ConfigFiles,
+    files: Annotated[list[Path] | None, typer.Argument(help="TOML files; a later one wins.")] = None,
+    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="The same as a plain argument.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the files.")] = None,
+    cpus: Annotated[str, typer.Option(help="auto, or virtual: fold the topology onto the CPUs present.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Check configuration files without starting anything; say where each value came from."""
+    """Check configuration files without starting anything; say where each limit came from."""
     from pipeline.cli.config_check import check
 
-    check(config, tuple(set_ or ()), as_json)
+    check([*(files or ()), *(config or ())], tuple(set_ or ()), cpus, as_json)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.config.section import Section, Usd, UsdPositive, setting
+from pipeline.config.section import Section, UsdPositive, setting
 from pipeline.records import TOP_DEPTH
 
 
@@ -10,7 +10,7 @@ class Basket(Section):
     """Guaranteed baskets: legs whose payout is proven in every world."""
 
     enabled: bool = setting("", "Look for baskets.", False)
-    edge_usd_micro_min: Usd = setting(
+    edge_usd_micro_min: UsdPositive = setting(
         "USD",
         "Least profit of a package after fees and rounding.",
         "0.05",
@@ -18,7 +18,7 @@ class Basket(Section):
         validate_default=True,
     )
     edge_ppm_min: int = setting(
-        "ppm", "Least profit as a share of the package's cost.", 2_000, ge=0, le=1_000_000
+        "ppm", "Least profit as a share of the package's cost.", 2_000, ge=1, le=1_000_000
     )
     levels_max: int = setting("levels", "Price levels swept per leg; one order each.", 1, ge=1, le=TOP_DEPTH)
     package_usd_micro_max: UsdPositive = setting(
@@ -29,7 +29,7 @@ class Basket(Section):
         validate_default=True,
     )
     cooldown_ms: int = setting(
-        "ms", "Pause of an event after a package of it ended.", 250, ge=0, le=3_600_000
+        "ms", "Pause of an event after a package of it ended.", 250, ge=1, le=3_600_000
     )
     intent_ttl_ms: int = setting("ms", "Age at which an unsent order is dropped.", 250, ge=1, le=60_000)
 

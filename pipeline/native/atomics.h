@@ -1,7 +1,7 @@
 /* C11 atomics for words in shared memory, by plain pointer.
  *
- * Every shared word is an aligned 64-bit (or, for a futex, 32-bit) integer with one named writer. Nothing here
- * assumes x86: on weakly ordered CPUs the orders below become the instructions that they need.
+ * Every shared word is an aligned 64-bit (or, for a futex, 32-bit) integer with one named writer. Nothing
+ * here assumes x86: on weakly ordered CPUs the orders below become the instructions that they need.
  */
 #ifndef PIPELINE_ATOMICS_H
 #define PIPELINE_ATOMICS_H

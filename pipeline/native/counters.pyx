@@ -30,8 +30,8 @@ HISTOGRAM_BYTES = HISTOGRAM_WORDS * 8
 cdef unsigned char* _place(buffer, Py_ssize_t offset, Py_ssize_t bytes_count) except NULL:
     cdef unsigned char[::1] view = buffer
     if offset < 0 or offset + bytes_count > view.shape[0] or <uintptr_t>(&view[0] + offset) & 7:
-        raise InvariantError(f"native.counters: {bytes_count} bytes at offset {offset} (multiple of 8) expected "
-                             f"within the buffer, it has {view.shape[0]} bytes")
+        raise InvariantError(f"native.counters: {bytes_count} bytes at offset {offset} (multiple of 8) "
+                             f"expected within the buffer, it has {view.shape[0]} bytes")
     return &view[offset]
 
 

@@ -42,8 +42,9 @@ static uint32_t pm_crc_tables(uint32_t crc, const uint8_t *data, size_t bytes) {
     for (; bytes >= 8; bytes -= 8, data += 8) {
         /* byte by byte: the same result on either byte order */
         crc ^= (uint32_t)data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
-        crc = pm_crc_table[7][crc & 255] ^ pm_crc_table[6][crc >> 8 & 255] ^ pm_crc_table[5][crc >> 16 & 255] ^
-              pm_crc_table[4][crc >> 24] ^ pm_crc_table[3][data[4]] ^ pm_crc_table[2][data[5]] ^
+        crc = pm_crc_table[7][crc & 255] ^ pm_crc_table[6][crc >> 8 & 255] ^
+              pm_crc_table[5][crc >> 16 & 255] ^ pm_crc_table[4][crc >> 24] ^
+              pm_crc_table[3][data[4]] ^ pm_crc_table[2][data[5]] ^
               pm_crc_table[1][data[6]] ^ pm_crc_table[0][data[7]];
     }
     for (; bytes; bytes--, data++) crc = crc >> 8 ^ pm_crc_table[0][(crc ^ *data) & 255];

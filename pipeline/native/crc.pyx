@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=False
-"""CRC-32C, the check of every log record and of every header in shared memory. Reads and writes no channel."""
+"""CRC-32C, the check of every log record and of every header in shared memory; no channel of its own."""
 
 from libc.stdint cimport uint8_t, uint32_t
 

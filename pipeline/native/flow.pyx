@@ -72,7 +72,8 @@ cdef class Sink:
         cdef uint32_t index
         if count * SLOT_BYTES != data.shape[0] or count < 1 or count > RUN_SLOTS_MAX:
             raise ValueError(
-                f"native.flow: a run is 1..{RUN_SLOTS_MAX} slots of {SLOT_BYTES} bytes, was {data.shape[0]} bytes")
+                f"native.flow: a run is 1..{RUN_SLOTS_MAX} slots of {SLOT_BYTES} bytes, "
+                f"was {data.shape[0]} bytes")
         if not self.begin(<uint32_t>count):
             return False
         for index in range(<uint32_t>count):

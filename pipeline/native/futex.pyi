@@ -1,4 +1,4 @@
-from collections.abc import Buffer
+from _typeshed import ReadableBuffer as Buffer
 
 class Sleeper:
     def __init__(self, buffer: Buffer, offset: int = 0) -> None: ...

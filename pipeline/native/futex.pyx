@@ -45,8 +45,8 @@ cdef extern from *:
 cdef uint32_t* _word(buffer, Py_ssize_t offset) except NULL:
     cdef unsigned char[::1] view = buffer
     if offset < 0 or offset + 4 > view.shape[0] or <uintptr_t>(&view[0] + offset) & 3:
-        raise InvariantError(f"native.futex: a word at offset {offset} (multiple of 4) expected within the buffer, "
-                             f"it has {view.shape[0]} bytes")
+        raise InvariantError(f"native.futex: a word at offset {offset} (multiple of 4) expected within the "
+                             f"buffer, it has {view.shape[0]} bytes")
     return <uint32_t*>&view[offset]
 
 
@@ -105,7 +105,7 @@ cdef class Sleeper:
 
 @cython.final
 cdef class Waker:
-    """The waking end, at every lane that writes to the sleeper's inputs. fd: eventfd of an event-loop lane."""
+    """The waking end, at each lane that writes to the sleeper's inputs. fd: eventfd of an event-loop lane."""
 
     def __init__(self, buffer, Py_ssize_t offset=0, int fd=-1):
         self.word = _word(buffer, offset)

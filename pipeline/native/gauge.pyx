@@ -138,7 +138,7 @@ def receive(Source source not None, uint64_t count, double deadline_s=60.0, int6
 
 
 def append(Sink sink not None, uint64_t first, uint64_t count, int64_t[::1] times=None):
-    """Append `count` slots to a log, one a release store, as a stage does; ends early when there is no room."""
+    """Append `count` slots to a log, one a release store, as a stage does; ends early without room."""
     cdef uint64_t index = 0
     cdef int64_t begun = now_mono(), before
     cdef bint is_timed = times is not None
@@ -173,20 +173,22 @@ cdef inline int scan_one(Scanner scanner, const char* data, size_t size, int64_t
     return result
 
 
-def scan_frames(Scanner scanner not None, const unsigned char[::1] text not None, const uint64_t[::1] ends not None,
-                Sink sink not None, Source drain not None, int64_t recv_ns, int64_t[::1] times=None):
+def scan_frames(Scanner scanner not None, const unsigned char[::1] text not None,
+                const uint64_t[::1] ends not None, Sink sink not None, Source drain not None, int64_t recv_ns,
+                int64_t[::1] times=None):
     """Scan frames [ends[i - 1], ends[i]) of `text` into `sink`, whose other end `drain` is emptied when full.
 
     Frame i arrives at recv_ns + i. count: frames that were OK.
     """
-    cdef uint64_t index, count = <uint64_t>ends.shape[0], start = 0, ok = 0
+    cdef uint64_t index, count = <uint64_t>ends.shape[0], start = 0, ok = 0, size
     cdef const char* data = <const char*>&text[0]
     cdef int64_t begun = now_mono(), before
     cdef bint is_timed = times is not None
     with nogil:
         for index in range(count):
             before = now_mono() if is_timed else 0
-            ok += scan_one(scanner, data + start, ends[index] - start, recv_ns + <int64_t>index, sink, drain) == FS_OK
+            size = ends[index] - start
+            ok += scan_one(scanner, data + start, size, recv_ns + <int64_t>index, sink, drain) == FS_OK
             if is_timed:
                 times[index] = now_mono() - before
             start = ends[index]
@@ -207,14 +209,15 @@ cdef uint64_t drop_tops(Source tops) noexcept nogil:
     return digest
 
 
-def scan_and_fold(Scanner scanner not None, const unsigned char[::1] text not None, const uint64_t[::1] ends not None,
-                  Sink feed not None, Source feed_end not None, Books books not None, Sink tops not None,
-                  Source tops_end not None, int64_t recv_ns, uint32_t batch=1, int64_t[::1] times=None):
+def scan_and_fold(Scanner scanner not None, const unsigned char[::1] text not None,
+                  const uint64_t[::1] ends not None, Sink feed not None, Source feed_end not None,
+                  Books books not None, Sink tops not None, Source tops_end not None, int64_t recv_ns, uint32_t batch=1, int64_t[::1] times=None):
     """Scan frames into `feed`, fold it into `books` after every `batch` frames, read the Tops: one thread.
 
     times: of each batch, first frame's scan to last Top read. digest: of the Tops.
     """
-    cdef uint64_t index = 0, count = <uint64_t>ends.shape[0], start = 0, ok = 0, digest = 0, turn = 0, stop
+    cdef uint64_t index = 0, count = <uint64_t>ends.shape[0], start = 0, stop, size
+    cdef uint64_t ok = 0, digest = 0, turn = 0
     cdef const char* data = <const char*>&text[0]
     cdef int64_t begun = now_mono(), before
     cdef bint is_timed = times is not None
@@ -222,7 +225,8 @@ def scan_and_fold(Scanner scanner not None, const unsigned char[::1] text not No
         before = now_mono() if is_timed else 0
         stop = min(index + batch, count)
         while index < stop:
-            ok += scan_one(scanner, data + start, ends[index] - start, recv_ns + <int64_t>index, feed, feed_end) == FS_OK
+            size = ends[index] - start
+            ok += scan_one(scanner, data + start, size, recv_ns + <int64_t>index, feed, feed_end) == FS_OK
             start = ends[index]
             index += 1
         while books.poll(feed_end, tops, 1 << 20):
@@ -234,8 +238,8 @@ def scan_and_fold(Scanner scanner not None, const unsigned char[::1] text not No
 
 
 def fold_records(Books books not None, const unsigned char[::1] records not None, Sink feed not None,
-                 Source feed_end not None, Sink tops not None, Source tops_end not None, uint32_t chunk_slots=512,
-                 int64_t[::1] times=None):
+                 Source feed_end not None, Sink tops not None, Source tops_end not None,
+                 uint32_t chunk_slots=512, int64_t[::1] times=None):
     """Fold prepared records, whole runs one after the other, into `books`. elapsed_ns: of the folding alone.
 
     times: of each record alone; without it chunks of about `chunk_slots` are folded at once. count: records.

@@ -1,4 +1,4 @@
-from collections.abc import Buffer
+from _typeshed import ReadableBuffer as Buffer
 
 class HaltWords:
     def __init__(self, buffer: Buffer, offset: int, stride: int, owner_count: int, own: int = -1) -> None: ...

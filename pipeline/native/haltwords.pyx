@@ -26,14 +26,14 @@ cdef inline uint64_t _word_acquire(const uint64_t* word) noexcept nogil:
 
 @cython.final
 cdef class HaltWords:
-    """Words at `offset`, `offset + stride`, … of `buffer`; `own` is the index this object may write, or -1."""
+    """Words at `offset`, `offset + stride`, … of `buffer`; `own` is the index it may write, or -1."""
 
     def __init__(self, buffer, Py_ssize_t offset, Py_ssize_t stride, uint32_t owner_count, int own=-1):
         cdef const unsigned char[::1] view = buffer
         if (stride % 8 or offset < 0 or stride < 8 or offset + stride * owner_count > view.shape[0]
                 or <uintptr_t>(&view[offset]) & 7 or own >= <int>owner_count):
-            raise InvariantError(f"native.haltwords: {owner_count} words of stride {stride} at {offset} expected within "
-                                 f"the buffer, it has {view.shape[0]} bytes")
+            raise InvariantError(f"native.haltwords: {owner_count} words of stride {stride} at {offset} "
+                                 f"expected within the buffer, it has {view.shape[0]} bytes")
         self.keeper = memoryview(buffer)
         self.first = <const uint64_t*>&view[offset]
         self.stride = stride // 8
@@ -61,7 +61,8 @@ cdef class HaltWords:
     def put(self, uint32_t level):
         """Store our level; the reason beside it must be written before."""
         if self.own == NULL or level > HALT_LEVEL_MAX:
-            raise InvariantError(f"native.haltwords: a level 0..{HALT_LEVEL_MAX} of our own expected, was {level}")
+            raise InvariantError(
+                f"native.haltwords: a level 0..{HALT_LEVEL_MAX} of our own expected, was {level}")
         store_release(self.own, level * EACH_BYTE)  # SYNC halt-level -> _word_acquire
 
     def close(self):

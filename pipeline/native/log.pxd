@@ -10,7 +10,7 @@ cdef class LogWriter(Sink):
     cdef Segment current, next, retired
     cdef bytes path
     cdef const char* directory         # of `path`
-    cdef str name
+    cdef str name, where
     cdef uint64_t name_hash
     cdef uint64_t end_offset           # offset in `current` of the next record, closed runs included
     cdef uint64_t published            # position after the last visible record
@@ -29,13 +29,14 @@ cdef class LogWriter(Sink):
     cdef bint _map_next(self) noexcept nogil
     cdef int _raise(self, int problem, uint64_t position) except -1
     cdef int _attach(self, list firsts) except -1
+    cdef int _open(self, uint64_t slots, uint64_t salt_epoch, bint fresh, uint64_t position) except -1
 
 
 cdef class LogReader(Source):
     cdef Segment current, next, retired
     cdef bytes path
     cdef const char* directory         # of `path`
-    cdef str name
+    cdef str name, where
     cdef uint64_t name_hash
     cdef uint64_t offset, limit        # in `current`: next slot, end of what is visible and no PAD
     cdef uint64_t wanted               # position while no segment is mapped
@@ -46,6 +47,7 @@ cdef class LogReader(Source):
     cdef const Slot* at(self, uint64_t index) noexcept nogil
     cdef void advance(self, uint64_t count) noexcept nogil
     cdef uint64_t look(self) noexcept nogil
+    cdef uint64_t position_now(self) noexcept nogil
     cdef bint prepare(self) noexcept nogil
     cdef bint _open_first(self) noexcept nogil
     cdef bint _roll(self) noexcept nogil

@@ -1,7 +1,7 @@
 import os
 
 from pipeline.native.flow import Sink, Source
-from pipeline.native.segments import Recovery
+from pipeline.native.recovery import Recovery
 
 POPULATE_BYTES: int
 

@@ -17,22 +17,28 @@ from libc.errno cimport EEXIST, ENOENT
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from pipeline.native.atomics cimport load_acquire, store_relaxed, store_release
+from pipeline.native.atomics cimport store_relaxed, store_release
 from pipeline.native.crc cimport slot_check
 from pipeline.native.records cimport KIND_PAD, RUN_SLOTS_MAX, SLOT_BYTES, Slot
+from pipeline.native.recovery cimport recover_segment
 from pipeline.native.segments cimport (
-    AT_NEXT_READY, AT_PUBLISHED, AT_PUBLISHED_COPY, SEGMENT_GONE, SEGMENT_HEADER_BYTES, SEGMENT_OK,
-    SEGMENT_PUBLISHED, SEGMENT_SHORT, Damage, Segment, log_name_hash, segment_close,
-    segment_create, segment_data_end, segment_extend, segment_open, segment_populate, segment_scan,
-    segment_slot, segment_word,
+    AT_NEXT_READY, AT_PUBLISHED, AT_PUBLISHED_COPY, SEGMENT_GONE, SEGMENT_OK, SEGMENT_PUBLISHED,
+    SEGMENT_SHORT, Damage, Segment, log_name_hash, next_ready_acquire, published_acquire, segment_close,
+    segment_create, segment_data_end, segment_open, segment_populate, segment_scan, segment_slot,
+    segment_word,
 )
 
 from pipeline.errors import EnvironmentProblem, LogCorrupt, UsageError
-from pipeline.native.segments import (
-    Recovery, drop_unused, find_active, lock_directory, problem_error, segment_firsts,
-)
+from pipeline.native.recovery import Recovery, drop_unused, find_active, lock_directory
+from pipeline.native.segments import problem_error, segment_firsts
 
 POPULATE_BYTES = 1 << 18  # one idle call of `prepare_next`: about 50 us
+
+
+cdef void close_all(Segment* current, Segment* next, Segment* retired) noexcept nogil:
+    segment_close(current)
+    segment_close(next)
+    segment_close(retired)
 
 
 cdef class LogWriter(Sink):
@@ -50,63 +56,48 @@ cdef class LogWriter(Sink):
     def __init__(self, directory, str name, uint64_t segment_slots=65_536, *, uint64_t salt_epoch=0,
                  bint fresh=False, uint64_t position=0):
         if not RUN_SLOTS_MAX <= segment_slots <= 1 << 26:
-            raise UsageError(f"native.log: segment_slots must be {RUN_SLOTS_MAX}..{1 << 26}, was {segment_slots}")
+            raise UsageError(
+                f"native.log: segment_slots must be {RUN_SLOTS_MAX}..{1 << 26}, was {segment_slots}")
         self.path = os.fsencode(directory)
         self.directory = self.path
         self.name = name
+        self.where = f'{os.fsdecode(self.path)} (log "{name}")'
         self.name_hash = log_name_hash(name)
-        self.lock_fd = lock_directory(self.path, self.where())
+        self.lock_fd = lock_directory(self.path, self.where)
         try:
-            firsts = segment_firsts(os.fsdecode(self.path))
-            if fresh and firsts:
-                raise EnvironmentProblem(
-                    f"native.log: {self.where()}: an empty directory was expected, it holds {len(firsts)} segments; "
-                    "continue that log or move it away")
-            if firsts:
-                self._attach(firsts)
-            else:
-                self._raise(segment_create(self.path, position, segment_slots, self.name_hash, salt_epoch), position)
-                self._raise(segment_open(&self.current, self.path, position, self.name_hash, True), position)
-                self.recovered = Recovery(position, 0, "new")
-            self.published = self.current.first + self.end_offset
-            segment_populate(&self.current, 0, self.current.bytes, True)
-        except BaseException:
-            self.close()
-            raise
+            self._open(segment_slots, salt_epoch, fresh, position)
+        finally:
+            if self.recovered is None:
+                self.close()
 
-    def where(self):
-        return f'{os.fsdecode(self.path)} (log "{self.name}")'
+    cdef int _open(self, uint64_t slots, uint64_t salt_epoch, bint fresh, uint64_t position) except -1:
+        firsts = segment_firsts(os.fsdecode(self.path))
+        if fresh and firsts:
+            raise EnvironmentProblem(f"native.log: {self.where}: an empty directory was expected, it holds "
+                                     f"{len(firsts)} segments; continue that log or move it away")
+        if firsts:
+            self._attach(firsts)
+        else:
+            self._raise(segment_create(self.path, position, slots, self.name_hash, salt_epoch), position)
+            self._raise(segment_open(&self.current, self.path, position, self.name_hash, True), position)
+            self.recovered = Recovery(position, 0, "new")
+        self.published = self.current.first + self.end_offset
+        segment_populate(&self.current, 0, self.current.bytes, True)
+        return 0
 
     cdef int _raise(self, int problem, uint64_t position) except -1:
         if problem != SEGMENT_OK:
-            raise problem_error(self.where(), problem, position)
+            raise problem_error(self.where, problem, position)
         return 0
 
     cdef int _attach(self, list firsts) except -1:
         """Find the file that was written last, prove it, and take it over."""
-        cdef uint64_t filled = 0
         firsts = drop_unused(self.path, self.name, firsts)
-        active = find_active(self.where(), self.path, self.name, firsts)
+        active = find_active(self.where, self.path, self.name, firsts)
         first = firsts[active]
         self._raise(segment_open(&self.current, self.path, first, self.name_hash, True), first)
-        filled = segment_word(&self.current, AT_PUBLISHED)[0] - self.current.first
-        cdef uint64_t present = min(filled, self.current.present)
-        cdef Damage damage = segment_scan(&self.current, 0, present)
-        if damage.problem != SEGMENT_OK and not damage.is_tail:
-            self._raise(damage.problem, self.current.first + damage.bad)
-        if self.current.present < self.current.slots:
-            self._raise(segment_extend(self.path, first, self.current.slots), first)
-            segment_close(&self.current)
-            self._raise(segment_open(&self.current, self.path, first, self.name_hash, True), first)
-        if damage.good < self.current.slots:  # PAD fills the end of a full file or is not there
-            damage.good = segment_data_end(&self.current, damage.good)
-        self.end_offset = damage.good
-        # nothing of an earlier writer may ever look like a record of ours
-        memset(segment_slot(&self.current, damage.good), 0, (self.current.slots - damage.good) * SLOT_BYTES)
-        store_relaxed(segment_word(&self.current, AT_PUBLISHED_COPY), self.current.first + damage.good)
-        store_relaxed(segment_word(&self.current, AT_PUBLISHED), self.current.first + damage.good)
-        self.recovered = Recovery(self.current.first + damage.good, filled - damage.good,
-                                  "torn tail" if filled != damage.good else "complete")
+        self.recovered = recover_segment(&self.current, self.where, self.path)
+        self.end_offset = <uint64_t>self.recovered.position - self.current.first
         if active + 1 < len(firsts):
             self._map_next()
         return 0
@@ -136,11 +127,12 @@ cdef class LogWriter(Sink):
         self.pending += count
 
     cdef void flush(self) noexcept nogil:
+        cdef uint64_t* word
         if self.pending:
             self.published += self.pending
             self.pending = 0
-            # SYNC log-published -> published_acquire
-            store_release(segment_word(&self.current, AT_PUBLISHED), self.published)
+            word = segment_word(&self.current, AT_PUBLISHED)
+            store_release(word, self.published)  # SYNC log-published -> published_acquire
             store_relaxed(segment_word(&self.current, AT_PUBLISHED_COPY), self.published)
 
     cdef bint _roll(self) noexcept nogil:
@@ -166,12 +158,14 @@ cdef class LogWriter(Sink):
 
     cdef bint _map_next(self) noexcept nogil:
         cdef uint64_t first = self.current.first + self.current.slots
+        cdef uint64_t* word
         if self.next.base != NULL:
             return True
         self.populated = 0
         self.error = segment_open(&self.next, self.directory, first, self.name_hash, True)
         if self.error == ENOENT:
-            self.error = segment_create(self.directory, first, self.current.slots, self.name_hash, self.current.salt_epoch)
+            self.error = segment_create(self.directory, first, self.current.slots, self.name_hash,
+                                        self.current.salt_epoch)
             if self.error == SEGMENT_OK or self.error == EEXIST:
                 self.error = segment_open(&self.next, self.directory, first, self.name_hash, True)
         if self.error != SEGMENT_OK:
@@ -183,7 +177,8 @@ cdef class LogWriter(Sink):
         if self.error != SEGMENT_OK:
             segment_close(&self.next)
             return False
-        store_release(segment_word(&self.current, AT_NEXT_READY), 1)  # SYNC log-next-ready -> next_ready_acquire
+        word = segment_word(&self.current, AT_NEXT_READY)
+        store_release(word, 1)  # SYNC log-next-ready -> next_ready_acquire
         return True
 
     cdef bint prepare(self, uint64_t bytes_max) noexcept nogil:
@@ -210,7 +205,7 @@ cdef class LogWriter(Sink):
     def check(self):
         """Raise when the last attempt to make a segment failed: the reason why `begin` said False."""
         if self.error != SEGMENT_OK:
-            raise problem_error(self.where(), self.error, self.current.first + self.current.slots)
+            raise problem_error(self.where, self.error, self.current.first + self.current.slots)
 
     @property
     def position(self):
@@ -219,7 +214,7 @@ cdef class LogWriter(Sink):
 
     @property
     def salt_epoch(self):
-        """Salt epoch of the log, as its segment header holds it."""
+        """Salt epoch that the log was made with."""
         return self.current.salt_epoch
 
     @property
@@ -229,52 +224,36 @@ cdef class LogWriter(Sink):
 
     def close(self):
         """Unmap and unlock; afterwards there is never room."""
-        segment_close(&self.current)
-        segment_close(&self.next)
-        segment_close(&self.retired)
+        close_all(&self.current, &self.next, &self.retired)
         self.current.slots = self.end_offset = self.pending = 0
         if self.lock_fd >= 0:
             os.close(self.lock_fd)
             self.lock_fd = -1
 
     def __dealloc__(self):
-        segment_close(&self.current)
-        segment_close(&self.next)
-        segment_close(&self.retired)
-
-
-cdef inline uint64_t published_acquire(const Segment* segment) noexcept nogil:
-    return load_acquire(segment_word(segment, AT_PUBLISHED))  # SYNC log-published <- LogWriter.flush
-
-
-cdef inline uint64_t next_ready_acquire(const Segment* segment) noexcept nogil:
-    return load_acquire(segment_word(segment, AT_NEXT_READY))  # SYNC log-next-ready <- LogWriter._map_next
+        close_all(&self.current, &self.next, &self.retired)
 
 
 cdef class LogReader(Source):
     """Reading end with its own position; follows a live log. Any number, over read-only mappings.
 
-    position: of the first record wanted; None = the oldest that is there. verify=True proves each record
-    before it shows (replay, tools); a live lane reads what the page cache holds and need not.
+    position: of the first record wanted; None = the oldest there is. verify=True proves each record first
+    (replay, tools); a live lane reads what the page cache holds and need not.
     """
 
     def __init__(self, directory, str name, position=0, *, bint verify=False):
         self.path = os.fsencode(directory)
         self.directory = self.path
         self.name = name
+        self.where = f'{os.fsdecode(self.path)} (log "{name}")'
         self.name_hash = log_name_hash(name)
         self.is_verifying = verify
         self.seek(position)
 
-    def where(self):
-        return f'{os.fsdecode(self.path)} (log "{self.name}")'
-
     def seek(self, position):
         """Go to `position` (None = the oldest); LogCorrupt when the log does not reach it."""
         firsts = segment_firsts(os.fsdecode(self.path))
-        segment_close(&self.current)
-        segment_close(&self.next)
-        segment_close(&self.retired)
+        close_all(&self.current, &self.next, &self.retired)
         self.offset = self.limit = 0
         self.problem = SEGMENT_OK
         if position is None:
@@ -284,18 +263,17 @@ cdef class LogReader(Source):
             return
         holding = max([first for first in firsts if first <= position], default=None)
         if holding is None:
-            raise EnvironmentProblem(
-                f"native.log: {self.where()}: position {position} is older than the oldest segment {firsts[0]}; "
-                "read on from the archive")
+            raise EnvironmentProblem(f"native.log: {self.where}: position {position} is older than the "
+                                     f"oldest segment {firsts[0]}; read on from the archive")
         problem = segment_open(&self.current, self.path, holding, self.name_hash, False)
         if problem:
-            raise problem_error(self.where(), problem, holding)
+            raise problem_error(self.where, problem, holding)
         self.offset = self.limit = self.wanted - self.current.first
         if self.offset > published_acquire(&self.current) - self.current.first:
             found = published_acquire(&self.current)
             segment_close(&self.current)
             raise LogCorrupt(
-                f"native.log: {self.where()}: position {position} expected, the log ends at {found}; "
+                f"native.log: {self.where}: position {position} expected, the log ends at {found}; "
                 "the position is of another log or the log lost its end: verify before use")
 
     cdef uint64_t available(self) noexcept nogil:
@@ -312,6 +290,7 @@ cdef class LogReader(Source):
     cdef uint64_t look(self) noexcept nogil:
         """Look for more; when idle this is one acquire load."""
         cdef uint64_t published, end
+        cdef bint is_cut
         cdef Damage damage
         if self.problem != SEGMENT_OK:
             return 0
@@ -322,8 +301,8 @@ cdef class LogReader(Source):
             if published == self.offset and published < self.current.slots:
                 return 0
             if published > self.current.present or published < self.offset:
-                return self._fail(SEGMENT_PUBLISHED if published > self.current.slots or published < self.offset
-                                  else SEGMENT_SHORT, self.current.first + self.offset)
+                is_cut = self.offset <= published <= self.current.slots
+                return self._fail(SEGMENT_SHORT if is_cut else SEGMENT_PUBLISHED, self.position_now())
             end = published
             damage.problem = SEGMENT_OK
             if self.is_verifying and published > self.offset:
@@ -338,6 +317,9 @@ cdef class LogReader(Source):
                 return self._fail(damage.problem, self.current.first + damage.bad)
             if not self._roll():
                 return 0
+
+    cdef uint64_t position_now(self) noexcept nogil:
+        return self.wanted if self.current.base == NULL else self.current.first + self.offset
 
     cdef uint64_t _fail(self, int problem, uint64_t position) noexcept nogil:
         self.problem = problem
@@ -368,7 +350,7 @@ cdef class LogReader(Source):
         if self.next.base != NULL:
             return True
         is_ready = next_ready_acquire(&self.current)
-        if not is_ready and not self.is_verifying:  # a proof does not trust the word: a flipped bit would end it
+        if not is_ready and not self.is_verifying:  # a flipped bit must not end a proof
             return False
         problem = segment_open(&self.next, self.directory, first, self.name_hash, False)
         if problem == ENOENT and not is_ready:
@@ -399,12 +381,12 @@ cdef class LogReader(Source):
     def check(self):
         """Raise LogCorrupt (or what fits) when the log cannot be read on."""
         if self.problem != SEGMENT_OK:
-            raise problem_error(self.where(), self.problem, self.problem_position)
+            raise problem_error(self.where, self.problem, self.problem_position)
 
     @property
     def position(self):
         """Position of the next record; at the end of a file it may still count the PAD slots."""
-        return self.wanted if self.current.base == NULL else self.current.first + self.offset
+        return self.position_now()
 
     def close(self):
         """Unmap; afterwards nothing is ever available."""
@@ -412,11 +394,7 @@ cdef class LogReader(Source):
         self.problem = SEGMENT_GONE
         self.problem_position = self.wanted
         self.offset = self.limit = 0
-        segment_close(&self.current)
-        segment_close(&self.next)
-        segment_close(&self.retired)
+        close_all(&self.current, &self.next, &self.retired)
 
     def __dealloc__(self):
-        segment_close(&self.current)
-        segment_close(&self.next)
-        segment_close(&self.retired)
+        close_all(&self.current, &self.next, &self.retired)

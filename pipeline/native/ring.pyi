@@ -1,4 +1,4 @@
-from collections.abc import Buffer
+from _typeshed import ReadableBuffer as Buffer
 
 from pipeline.native.flow import Sink, Source
 

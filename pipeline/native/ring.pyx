@@ -14,8 +14,9 @@ Words of different writers are 128 bytes apart: the neighbour-line prefetcher pu
 
 Why an observer never returns a torn slot. A write to position q starts only after `tail >= q - 63` was
 stored (a batch is at most 64 slots), and `begin` puts a release fence between that store and the writes. The
-observer copies first, then fences, then reads the tail. If its copy saw any byte of the write to q = p + slots,
-the fences make it read a tail >= p + slots - 63; so a tail <= p + slots - 64 proves that the copy of p is whole.
+observer copies first, then fences, then reads the tail. If its copy saw any byte of the write to
+q = p + slots, the fences make it read a tail >= p + slots - 63; so a tail <= p + slots - 64 proves that the
+copy of p is whole.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -123,7 +124,8 @@ class Ring:
         """
         cdef Mapped mapped = Mapped.__new__(Mapped)
         if not SLOTS_MIN <= slots <= SLOTS_MAX or slots & (slots - 1):
-            raise UsageError(f"native.ring: slots must be a power of two in {SLOTS_MIN}..{SLOTS_MAX}, was {slots}")
+            raise UsageError(
+                f"native.ring: slots must be a power of two in {SLOTS_MIN}..{SLOTS_MAX}, was {slots}")
         PyObject_GetBuffer(buffer, &mapped.buffer, PyBUF_WRITABLE)
         mapped.is_open = True
         mapped.base = <unsigned char*>mapped.buffer.buf

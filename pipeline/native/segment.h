@@ -32,8 +32,8 @@ static int pm_segment_map(const char *path, int writable, uint64_t bytes_max, un
         error = errno;
     } else {
         *bytes = (uint64_t)status.st_size < bytes_max ? (uint64_t)status.st_size : bytes_max;
-        *base = *bytes == 0 ? NULL
-                            : mmap(NULL, *bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+        int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+        *base = *bytes == 0 ? NULL : mmap(NULL, *bytes, protection, MAP_SHARED, fd, 0);
         if (*base == MAP_FAILED) {
             error = errno;
             *base = NULL;

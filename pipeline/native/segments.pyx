@@ -3,20 +3,19 @@
 
 A file `<first position, 20 digits>.log` holds one header page and `slots` slots:
 
-    byte 0     constant               magic, layout hash, name hash, first, slots, salt epoch, CRC-32C of these
+    byte 0     constant               magic, layout hash, name hash, first, slots, salt epoch, their CRC-32C
     byte 256   writer: log writer     published, and a copy stored just after it
     byte 384   writer: log writer     1 when the next file stands in the directory
 """
 
-import fcntl
 import hashlib
 import os
 from dataclasses import dataclass
 
+from libc.errno cimport EEXIST
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from pipeline.native.atomics cimport store_relaxed
 from pipeline.native.crc cimport crc32c, slot_check
 from pipeline.native.records cimport KIND_PAD, RUN_SLOTS_MAX, SLOT_BYTES, Slot
 
@@ -36,7 +35,6 @@ cdef extern from "segment.h" nogil:
 cdef enum:
     AT_MAGIC = 0
     AT_LAYOUT = 8
-    AT_NAME = 16
     AT_FIRST = 24
     AT_SLOTS = 32
     AT_SALT_EPOCH = 40
@@ -112,7 +110,8 @@ cdef int segment_create(const char* directory, uint64_t first, uint64_t slots, u
     words[AT_CHECK // 8] = crc32c(header, AT_CHECK)
     words[AT_PUBLISHED // 8] = first
     words[AT_PUBLISHED_COPY // 8] = first
-    return pm_segment_create(directory, first, SEGMENT_HEADER_BYTES + slots * SLOT_BYTES, header, sizeof(header))
+    return pm_segment_create(directory, first, SEGMENT_HEADER_BYTES + slots * SLOT_BYTES, header,
+                             sizeof(header))
 
 
 cdef void segment_close(Segment* segment) noexcept nogil:
@@ -188,7 +187,8 @@ cdef str problem_text(int problem):
     texts = {
         SEGMENT_SHORT: "the header is cut off", SEGMENT_MAGIC: "the magic is not that of a log segment",
         SEGMENT_LAYOUT: "the layout hash is not this build's", SEGMENT_CHECK: "the header fails its checksum",
-        SEGMENT_NAME: "the segment belongs to another log", SEGMENT_FIRST: "the first position is not the file's name",
+        SEGMENT_NAME: "the segment belongs to another log",
+        SEGMENT_FIRST: "the first position is not the file's name",
         SEGMENT_SLOTS: "the slot count is out of range", SEGMENT_PUBLISHED: "published lies outside the file",
         SEGMENT_RECORD: "a record fails its check", SEGMENT_GONE: "the next segment is missing",
     }
@@ -202,7 +202,8 @@ def problem_error(where, int problem, uint64_t position):
         return EnvironmentProblem(f"{text}; free space or fix permissions there, then start again")
     if problem in (SEGMENT_MAGIC, SEGMENT_LAYOUT, SEGMENT_NAME, SEGMENT_SLOTS):
         return LayoutError(f"{text}; use the build that wrote it, or start with an empty directory")
-    return LogCorrupt(f"{text}; do not trade on it: keep a copy, run `pm inspect` and restore from the archive")
+    return LogCorrupt(
+        f"{text}; do not trade on it: keep a copy, run `pm inspect` and restore from the archive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,88 +247,8 @@ def allocate_segment(directory, str name, uint64_t first, uint64_t slots, uint64
     """Make the file for `first` ahead of the writer; False when it is there already. For the archiver."""
     cdef bytes path = os.fsencode(directory)
     problem = segment_create(path, first, slots, log_name_hash(name), salt_epoch)
-    if problem == 17:  # EEXIST
+    if problem == EEXIST:
         return False
     if problem:
         raise problem_error(directory, problem, first)
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """What attaching a writer found: where it goes on, and how many slots of a torn tail it cut."""
-
-    position: int
-    cut_count: int
-    reason: str
-
-
-def lock_directory(bytes path, where):
-    """Return an open lock file that admits one writer; removes what a dead one left unnamed."""
-    try:
-        fd = os.open(os.path.join(path, b"writer.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise EnvironmentProblem(f"native.log: {where} cannot be opened: {error.strerror}; "
-                                 "make the directory and give it to this user") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise EnvironmentProblem(f"native.log: {where} has a writer already; stop it first") from None
-    for entry in os.listdir(path):
-        if entry.endswith(b".tmp"):
-            os.unlink(os.path.join(path, entry))
-    return fd
-
-
-def drop_unused(bytes path, str name, list firsts):
-    """Remove a damaged last file when the one before proves that it holds nothing; return what stays."""
-    cdef Segment segment
-    cdef uint64_t hash = log_name_hash(name)
-    if len(firsts) < 2:
-        return firsts
-    *kept, before, last = firsts
-    if segment_open(&segment, path, last, hash, False) == SEGMENT_OK:
-        whole = segment.present == segment.slots
-        is_empty = segment_word(&segment, AT_PUBLISHED)[0] == segment.first
-        segment_close(&segment)
-        if whole or not is_empty:
-            return firsts
-    if segment_open(&segment, path, before, hash, False) != SEGMENT_OK:
-        return firsts
-    is_full = segment_word(&segment, AT_PUBLISHED)[0] == segment.first + segment.slots
-    segment_close(&segment)
-    if is_full:
-        return firsts
-    os.unlink(os.path.join(path, b"%020d.log" % last))
-    return [*kept, before]
-
-
-def find_active(where, bytes path, str name, list firsts):
-    """Return the index of the file with the newest record; all before it must be full, empty ones may follow."""
-    cdef Segment segment
-    cdef uint64_t published, copied, expected = firsts[0], hash = log_name_hash(name)
-    active = 0
-    has_room = False  # a file that is not full was met: later ones must be empty
-    for index, first in enumerate(firsts):
-        problem = segment_open(&segment, path, first, hash, True)
-        if problem:
-            raise problem_error(where, problem, first)
-        if index + 1 < len(firsts):
-            store_relaxed(segment_word(&segment, AT_NEXT_READY), 1)  # no reader is stopped by a flipped bit
-        published = segment_word(&segment, AT_PUBLISHED)[0] - segment.first
-        copied = segment_word(&segment, AT_PUBLISHED_COPY)[0] - segment.first
-        is_whole = segment.present == segment.slots
-        segment_close(&segment)
-        if first != expected:
-            raise LogCorrupt(f"native.log: {where}: segment {expected} expected, was {first}; "
-                             "restore the missing file from the archive")
-        if not copied <= published <= segment.slots or (has_room and published):
-            raise problem_error(where, SEGMENT_PUBLISHED, first)
-        if published:
-            active = index
-        if not is_whole and published == segment.slots and index + 1 < len(firsts):
-            raise problem_error(where, SEGMENT_SHORT, first)
-        has_room = has_room or published < segment.slots
-        expected = segment.first + segment.slots
-    return active

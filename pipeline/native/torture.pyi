@@ -41,7 +41,14 @@ def produce(
 def consume(
     source: Source, first: int, count: int, seed: int, pause_every: int = 0, deadline_s: float = 60.0
 ) -> Consumed: ...
-def churn(writer: Writer, reader: Reader, first: int, count: int, seed: int, run_max: int = 1) -> Produced: ...
+def churn(
+    writer: Writer, reader: Reader, first: int, count: int, seed: int, run_max: int = 1
+) -> Produced: ...
 def observe(
-    observer: Observer, last: int, seed: int, slots_max: int = 64, deadline_s: float = 60.0, pause_every: int = 0
+    observer: Observer,
+    last: int,
+    seed: int,
+    slots_max: int = 64,
+    deadline_s: float = 60.0,
+    pause_every: int = 0,
 ) -> Consumed: ...

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=False
-"""Native loops that prove and measure a channel: they write every byte of numbered slots at one end and compare
-every byte at the other. For tests and `python -m bench`; no stage uses them.
+"""Native loops that prove and measure a channel: they write every byte of numbered slots at one end and
+compare every byte at the other. For tests; no stage uses them.
 
 Message i of seed s is the same at both ends: run lengths, header words and payload follow from (s, i).
 """
@@ -98,7 +98,8 @@ cdef inline bint _is_right(const Slot* slot, uint64_t seed) noexcept nogil:
     cdef int word
     wrong = (<uint64_t>slot.now_ns ^ value ^ 1) | (<uint64_t>slot.recv_ns ^ ~value)
     wrong |= <uint64_t>(slot.kind ^ KIND_TICK) | <uint64_t>(slot.flags ^ <unsigned short>value)
-    wrong |= <uint64_t>(slot.instrument ^ <uint32_t>(value >> 16)) | <uint64_t>(slot.source ^ <unsigned short>(value >> 48))
+    wrong |= <uint64_t>(slot.instrument ^ <uint32_t>(value >> 16))
+    wrong |= <uint64_t>(slot.source ^ <unsigned short>(value >> 48))
     for word in range(PAYLOAD_WORDS):
         wrong |= words[word] ^ (value + <uint64_t>word * PM_GOLDEN)
     return wrong == 0
@@ -114,7 +115,8 @@ cdef void _pause(uint64_t seed, uint64_t index, uint64_t pause_every) noexcept n
 
 
 def produce(Sink sink not None, uint64_t first, uint64_t count, uint64_t seed, uint32_t run_max=1,
-            uint64_t pause_every=0, int stop_step=0, uint64_t stop_at=0, double deadline_s=60.0, uint32_t batch=1):
+            uint64_t pause_every=0, int stop_step=0, uint64_t stop_at=0, double deadline_s=60.0,
+            uint32_t batch=1):
     """Send messages [first, first + count) in runs of 1..run_max slots, `batch` runs a release store.
 
     Gives up after `deadline_s` without room for a run (sent < count then). stop_step: see STOP_*.
@@ -177,8 +179,8 @@ cdef void _die_inside(Sink sink, uint64_t seed, uint64_t index, uint32_t length,
 
 def consume(Source source not None, uint64_t first, uint64_t count, uint64_t seed, uint64_t pause_every=0,
             double deadline_s=60.0):
-    """Receive messages [first, first + count) and prove each; ends early after `deadline_s` with nothing new."""
-    cdef uint64_t expected = first, end = first + count, here, index
+    """Receive messages [first, first + count) and prove each; ends early after `deadline_s` without any."""
+    cdef uint64_t expected = first, here, index
     cdef uint64_t wrong_order = 0, wrong_bytes = 0, broken_runs = 0, empty_count = 0, received = 0
     cdef uint32_t idle = 0, part = 0, parts = 1
     cdef const Slot* slot
@@ -235,11 +237,11 @@ def churn(Writer writer not None, Reader reader not None, uint64_t first, uint64
     return Produced(index - first, full_count, pm_now_ns() - started)
 
 
-def observe(Observer observer not None, uint64_t last, uint64_t seed, uint32_t slots_max=64, double deadline_s=60.0,
-            uint64_t pause_every=0):
+def observe(Observer observer not None, uint64_t last, uint64_t seed, uint32_t slots_max=64,
+            double deadline_s=60.0, uint64_t pause_every=0):
     """Look on until message `last` - 1 was seen; count torn copies and check that losses are told exactly."""
-    cdef uint64_t received = 0, wrong_order = 0, wrong_bytes = 0, lost = 0, lost_now, here, index, empty_count = 0
-    cdef uint64_t expected = 0
+    cdef uint64_t received = 0, wrong_order = 0, wrong_bytes = 0, lost = 0, empty_count = 0
+    cdef uint64_t expected = 0, lost_now, here, index
     cdef uint32_t idle = 0
     cdef Slot slots[RUN_SLOTS_MAX]
     cdef int64_t started = pm_now_ns(), give_up = started + <int64_t>(deadline_s * 1e9)

@@ -146,7 +146,9 @@ def _sequencer(name: str, ident: str, env: Env) -> Built:
     del ident
     rings = wiring.reads(name, env.stages)
     feeds = [ring for ring in rings if ring.startswith(("feed.", "refdata."))]
-    control = [ring for ring in rings if ring not in feeds]
+    # Reports before the user channel: "sent" stands in the stream before what the venue makes of the order,
+    # else that report is a stranger's and lost.
+    control = sorted((ring for ring in rings if ring not in feeds), key=lambda ring: ring.startswith("account."))
     private = bytearray(Ring.bytes_for(128))
     Ring.format(private, 128)
     halt_page = HaltPage(env.state_dir)
@@ -203,7 +205,7 @@ def _signer(name: str, ident: str, env: Env) -> Built:
     brake = Brake(env.state_dir / f"signer-{ident}.state", _ceilings(env.config, found))
     stage = signer.SignerStage(
         name, OrderSigner(load_key_file(Path(found.key_file)), _identity(env.config, found)), brake,
-        env.filter(wiring.DECISIONS, Kind.INTENT), env.filter(wiring.STREAM, Kind.INSTRUMENT),
+        env.filter(wiring.DECISIONS, Kind.INTENT), env.filter(wiring.STREAM, Kind.INSTRUMENT, Kind.TICK_STEP),
         env.channels.ring_writer(f"signed.{ident}"), halt_page, env.clock, env.counts, env.channels.stamps("signer"))
     return Built(stage, close=[halt_page.close])
 

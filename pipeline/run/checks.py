@@ -6,13 +6,12 @@ Everything is checked before the first process exists, so that a refusal leaves 
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline.config.files import check_files
 from pipeline.config.load import Config
-from pipeline.errors import ConfigError, EnvironmentProblem, RiskRefusal, Unreachable
+from pipeline.errors import ConfigError, RiskRefusal, Unreachable
 
 CONNECT_S_MAX = 5.0
 
@@ -27,12 +26,7 @@ def check_start(config: Config, mode: str) -> None:
     for url in _urls(config):
         if mode == "local":
             _refuse_foreign(url)
-    for name, account in config.accounts.items():
-        for key, path in (("key_file", account.key_file), ("api_file", account.api_file)):
-            _check_secret(f"accounts.{name}.{key}", Path(path))
-    ca_file = config.venues.polymarket.tls_ca_file
-    if ca_file is not None and not Path(ca_file).is_file():
-        raise ConfigError(f"venues.polymarket.tls_ca_file: {ca_file} does not exist")
+    check_files(config)
     for url in _urls(config):
         _probe(url)
 
@@ -59,16 +53,6 @@ def _refuse_foreign(url: str) -> None:
             raise RiskRefusal(
                 f"run: mode local sends orders to this machine only, but {urlsplit(url).hostname} is {address}; "
                 "use --mode dry for a real venue")
-
-
-def _check_secret(key: str, path: Path) -> None:
-    """A secret's file exists and is private; its content is read by the lane that needs it alone."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise ConfigError(f"{key}: {path} cannot be read ({error.strerror}); create it, mode 0600") from error
-    if found.st_mode & 0o077 or found.st_uid not in (os.getuid(), 0):
-        raise EnvironmentProblem(f"{key}: {path} is readable by others (mode {found.st_mode & 0o777:o}); chmod 600 it")
 
 
 def _probe(url: str) -> None:

@@ -23,7 +23,7 @@ from pipeline.run.judge_plants import Taking, match_plants
 from pipeline.run.judge_refold import explain
 from pipeline.run.judge_report import latency_figures, latency_gap_ns, report_lines
 from pipeline.shm.status import Latency
-from pipeline.units import usd_text
+from pipeline.units import NS_PER_MS, usd_text
 
 EXIT_BROKEN = IntegrityError.exit_code
 EXIT_SHORT = 1
@@ -64,7 +64,9 @@ class Judgement:
         return self.text
 
 
-def judge(state_dir: Path, exchange_report: dict[str, Any], facts: RunFacts, is_max_speed: bool) -> Judgement:
+def judge(
+    state_dir: Path, exchange_report: dict[str, Any], facts: RunFacts, is_max_speed: bool,
+) -> Judgement:
     """Return the verdict over a run whose processes have ended.
 
     state_dir: holds `logs/stream` and `logs/decisions`. exchange_report: its `report.json`, read after
@@ -98,17 +100,19 @@ def _frame_figures(report: dict[str, Any], facts: RunFacts, findings: Findings) 
             f"frames: the exchange's kernel accepted {accepted}, we folded or rejected {accounted}, "
             f"{dropped} are unaccounted for{why}"))
     return {
-        "frames": frames, "frames_per_s": round(frames / facts.seconds, 1) if facts.seconds > 0 else 0.0,
+        "frames": frames,
+        "frames_per_s": round(frames / facts.seconds, 1) if facts.seconds > 0 else 0.0,
         "dropped": dropped, "fallbacks": fallbacks,
         "fallback_ppm": fallbacks * 1_000_000 // frames if frames else 0,
         "frames_accepted": accepted, "frames_queued": sum(row["queued"] for row in rows),
         "frames_rejected": facts.sum("frames_rejected"), "frames_lost": lost,
-        "frames_unknown_token": facts.sum("frames_unknown_token"), "frames_ignored": facts.sum("frames_ignored"),
-        "gaps": facts.sum("gaps"), "ideas": facts.sum("ideas"), "market_sockets": len(rows),
-        "seconds": round(facts.seconds, 3), "topology": facts.topology, "feeds": facts.feeds, "speed": facts.speed,
-        "steal_ticks": facts.steal_ticks, "dry": facts.dry,
-        # of runs whose logs cannot be read
-        "books": 0, "orders": 0, "fills": 0, "pnl_usd_micro": 0, "planted": 0, "taken": 0, "false_positives": 0,
+        "frames_unknown_token": facts.sum("frames_unknown_token"),
+        "frames_ignored": facts.sum("frames_ignored"), "gaps": facts.sum("gaps"), "ideas": facts.sum("ideas"),
+        "market_sockets": len(rows), "seconds": round(facts.seconds, 3), "topology": facts.topology,
+        "feeds": facts.feeds, "speed": facts.speed, "steal_ticks": facts.steal_ticks, "dry": facts.dry,
+        # what stays of a run whose logs cannot be read
+        "books": 0, "orders": 0, "fills": 0, "pnl_usd_micro": 0, "planted": 0, "taken": 0,
+        "false_positives": 0,
         "exchange_pnl_usd_micro": sum(row["pnl_usd_micro"] for row in report["accounts"]),
     }
 
@@ -141,8 +145,9 @@ def _false_positive(item: Judged) -> str:
         "was never for sale in full" if item.net_usd_micro is None
         else f"lost at least {usd_text(-item.net_usd_micro)} USD in its worst world")
     return (
-        f"package {item.package.group_no} ({len(item.legs)} legs): {found} at every state of the exchange's book "
-        f"between its cause and its arrival, payout {usd_text(item.package.payout_usd_micro)} USD expected")
+        f"package {item.package.group_no} ({len(item.legs)} legs): {found} at every state of the exchange's "
+        f"book between its cause and its arrival; it told a payout of "
+        f"{usd_text(item.package.payout_usd_micro)} USD")
 
 
 def _check_taking(taking: Taking, facts: RunFacts, is_max_speed: bool, findings: Findings) -> None:
@@ -151,10 +156,11 @@ def _check_taking(taking: Taking, facts: RunFacts, is_max_speed: bool, findings:
         return
     for item in taking.untaken:
         if not item.reason:
+            plant = item.plant
+            lived_ms = (plant["t_end_ns"] - plant["t_start_ns"]) // NS_PER_MS
             findings.short("plants", (
-                f"plant {item.plant['id']} ({item.plant['kind']}, lived "
-                f"{(item.plant['t_end_ns'] - item.plant['t_start_ns']) // 1_000_000} ms): not taken, and nothing in "
-                "the logs says why"))
+                f"plant {plant['id']} ({plant['kind']}, lived {lived_ms} ms): not taken, and nothing in the "
+                "logs says why"))
     if not is_max_speed and not taking.is_enough:
         share = 100 * taking.taken / taking.required
         findings.short("taken", (
@@ -169,7 +175,8 @@ def _check_traded(figures: dict[str, Any], facts: RunFacts, findings: Findings) 
     vetoes = [f"vetoed by {cause}: {count}" for cause, count in figures["vetoes"].items()]
     why = "; ".join([*facts.why_nothing, *vetoes]) or "no reason told"
     findings.short("traded", (
-        f"orders {figures['orders']}, fills {figures['fills']}, taken {figures['taken']}: each above 0 expected ({why})"))
+        f"orders {figures['orders']}, fills {figures['fills']}, taken {figures['taken']}: "
+        f"each above 0 expected ({why})"))
 
 
 def _reasons(reasons: dict[str, int]) -> str:

@@ -8,7 +8,6 @@ against the payout of every outcome tried one by one. Nothing of `core` is used.
 from __future__ import annotations
 
 import enum
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,15 +130,18 @@ def _is_whole(intents: Sequence[Any], filled: dict[int, Filled]) -> bool:
 
 
 def _realised(
-    logs: Logs, venue: Venue, legs: Sequence[LegShares], intents: Sequence[Any], filled: dict[int, Filled],
+    logs: Logs, venue: Venue, legs: Sequence[LegShares], intents: Sequence[Any],
+    filled: dict[int, Filled],
 ) -> int:
     """Return the worst-world result of a whole package at the prices it was really filled at."""
-    paid = sum(filled[intent.order_no].usd_micro + filled[intent.order_no].fee_usd_micro for intent in intents)
+    fills = [filled[intent.order_no] for intent in intents]
+    paid = sum(fill.usd_micro + fill.fee_usd_micro for fill in fills)
     return worst_payout(logs, venue, legs) - paid
 
 
 def _best_net(
-    logs: Logs, venue: Venue, legs: Sequence[LegShares], books: dict[str, _Cursor], cause_ns: int, arrival_ns: int,
+    logs: Logs, venue: Venue, legs: Sequence[LegShares], books: dict[str, _Cursor], cause_ns: int,
+    arrival_ns: int,
 ) -> int | None:
     """Return the best worst-world result over the states from the cause's frame to before the arrival.
 
@@ -220,7 +222,6 @@ def _paid(legs: Sequence[LegShares], winner: str) -> int:
 
 def short_legs(judged: Judged, logs: Logs, filled: dict[int, Filled]) -> list[int]:
     """Return the order numbers of a package that were not filled but for dust."""
-    intents = logs.groups.get(judged.package.group_no, [])
-    return list(itertools.compress(
-        (intent.order_no for intent in intents),
-        (filled.get(intent.order_no, Filled()).size_micro < intent.size_micro - DUST_MICRO for intent in intents)))
+    return [
+        intent.order_no for intent in logs.groups.get(judged.package.group_no, ())
+        if filled.get(intent.order_no, Filled()).size_micro < intent.size_micro - DUST_MICRO]

@@ -18,9 +18,7 @@ from pipeline.native.relay import Filter
 from pipeline.records import CODECS, SLOT_BYTES, Kind, Outcome, Rule, kind_of
 
 STREAM_KINDS = (Kind.INSTRUMENT, Kind.REPORT, Kind.FILL, Kind.RESOLVED, Kind.LANE_UP)
-#: All of them: a run of decisions is passed by its first slot, and a beat may lead verdicts.
-DECISION_KINDS = (
-    Kind.PACKAGE, Kind.INTENT, Kind.CANCEL, Kind.VERDICT, Kind.SUBSCRIBE, Kind.RESYNC, Kind.RECONCILE, Kind.BEAT)
+DECISION_KINDS = (Kind.PACKAGE, Kind.INTENT, Kind.VERDICT)
 READ_SLOTS = 4_096
 SHOWN_MAX = 12  # lines of one sort of problem; the rest is counted
 
@@ -105,11 +103,15 @@ class Logs:
         rows = [row for condition in conditions for row in self.rows_of.get(condition, ())]
         return dict.fromkeys(self.instruments[row].event for row in rows if self.instruments[row].event)
 
+    def label(self, row: int) -> str:
+        """Return what a row is called, for people."""
+        found = self.instruments.get(row)
+        return found.label.decode("utf-8", "replace") if found else ""
+
     def name(self, order_no: int) -> str:
         """Return an order for people: number, market and hash."""
         intent, known = self.intents.get(order_no), self.hash_of.get(order_no, "")
-        market = self.instruments.get(intent.instrument) if intent else None
-        label = market.label.decode("ascii", "replace") if market else ""
+        label = self.label(intent.instrument) if intent else ""
         return f"order {order_no}" + (f" ({label})" if label else "") + (f" {known[:10]}…" if known else "")
 
 
@@ -117,9 +119,11 @@ def read_logs(state_dir: Path, findings: Findings) -> Logs:
     """Return both logs of the state directory; raises IntegrityError for a damaged one."""
     logs = Logs(_findings=findings)
     handlers: dict[int, Callable[[Logs, Any], None]] = {
-        Kind.INSTRUMENT: _on_instrument, Kind.REPORT: _on_report, Kind.FILL: lambda logs, fill: logs.fills.append(fill),
-        Kind.RESOLVED: _on_resolved, Kind.LANE_UP: _on_lane_up, Kind.PACKAGE: _on_package, Kind.INTENT: _on_intent,
-        Kind.VERDICT: lambda logs, verdict: logs.verdicts.append(verdict)}
+        Kind.INSTRUMENT: _on_instrument, Kind.REPORT: _on_report, Kind.RESOLVED: _on_resolved,
+        Kind.LANE_UP: _on_lane_up, Kind.INTENT: _on_intent,
+        Kind.FILL: lambda logs, record: logs.fills.append(record),
+        Kind.PACKAGE: lambda logs, record: logs.packages.append(record),
+        Kind.VERDICT: lambda logs, record: logs.verdicts.append(record)}
     for name, kinds in (("decisions", DECISION_KINDS), ("stream", STREAM_KINDS)):
         for data in slots_of(state_dir / "logs" / name, name, kinds):
             for at in range(0, len(data), SLOT_BYTES):
@@ -163,10 +167,6 @@ def _on_intent(logs: Logs, record: Any) -> None:
         return
     logs.intents[record.order_no] = record
     logs.groups.setdefault(record.group_no, []).append(record)
-
-
-def _on_package(logs: Logs, record: Any) -> None:
-    logs.packages.append(record)
 
 
 def _on_resolved(logs: Logs, record: Any) -> None:
@@ -215,10 +215,12 @@ class Venue:
         self.report = report
         self.markets: dict[str, Any] = {row["condition"]: row for row in report["markets"]}
         self.token_at = {
-            token: (row["condition"], outcome) for row in report["markets"] for outcome, token in enumerate(row["tokens"])}
+            token: (row["condition"], outcome)
+            for row in report["markets"] for outcome, token in enumerate(row["tokens"])}
         self.account = _account(report, dict.fromkeys(known_hashes))
         name = self.account["name"]
-        self.orders: dict[str, Any] = {row["order_id"]: row for row in report["orders"] if row["account"] == name}
+        self.orders: dict[str, Any] = {
+            row["order_id"]: row for row in report["orders"] if row["account"] == name}
         self.arrivals: dict[str, list[Any]] = {}
         self.nameless: list[Any] = []  # refused before the exchange could name them
         for row in report["arrivals"]:

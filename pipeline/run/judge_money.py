@@ -16,7 +16,8 @@ from pipeline.run.judge_orders import Filled
 from pipeline.units import FEE_QUANTUM_USD_MICRO, NS_PER_S, PPM, TICKS_PER_USD, usd_text
 
 WALK = (TradeStatus.MATCHED, TradeStatus.MINED, TradeStatus.CONFIRMED)
-WALK_NS_MAX = 5 * NS_PER_S  # by then the exchange has told the whole settlement walk of a trade
+SHOWN_DIGITS = 20  # a token id has 77
+TOLD_NS_MAX = NS_PER_S // 2  # a step told later than this before the exchange's end may not have reached us
 
 
 def fill_orders(logs: Logs, findings: Findings) -> dict[int, Filled]:
@@ -32,7 +33,8 @@ def fill_orders(logs: Logs, findings: Findings) -> dict[int, Filled]:
     for key, fill in first.items():
         order_no = fill.order_no or logs.order_of.get(key[1], 0)
         if order_no not in logs.intents:
-            findings.broken("fills", f"trade {key[0].hex()[:8]}… of order {key[1][:10]}…: no intent asked for it")
+            findings.broken(
+                "fills", f"trade {key[0].hex()[:8]}… of order {key[1][:10]}…: no intent asked for it")
         if key not in failed:
             total = sums.setdefault(order_no, Filled())
             total.size_micro += fill.size_micro
@@ -66,8 +68,8 @@ def check_money(logs: Logs, venue: Venue, filled: dict[int, Filled], findings: F
         for role in ("taker_order_id", "maker_order_id"):
             if trade[role] in venue.orders and (trade_id, trade[role]) not in seen:
                 findings.broken("fills", (
-                    f"{_order(logs, trade[role])}: trade {trade_id[:8]}… of {trade['size_micro']} micro shares at the "
-                    "exchange, no fill of it in our log"))
+                    f"{_order(logs, trade[role])}: trade {trade_id[:8]}… of {trade['size_micro']} micro "
+                    "shares at the exchange, no fill of it in our log"))
     _check_walks(logs, venue, seen, findings)
     for name, row in venue.orders.items():
         order_no = logs.order_of.get(name)
@@ -76,7 +78,8 @@ def check_money(logs: Logs, venue: Venue, filled: dict[int, Filled], findings: F
         ours = filled.get(order_no, Filled())
         pairs = (
             ("filled shares", ours.size_micro, row["matched_micro"], "micro"),
-            ("money", ours.usd_micro, row["usd_micro"], "uUSD"), ("fee", ours.fee_usd_micro, row["fee_micro"], "uUSD"))
+            ("money", ours.usd_micro, row["usd_micro"], "uUSD"),
+            ("fee", ours.fee_usd_micro, row["fee_micro"], "uUSD"))
         for what, found, expected, unit in pairs:
             if found != expected:
                 findings.broken("money", (
@@ -90,13 +93,14 @@ def _order(logs: Logs, name: str) -> str:
 
 def _check_totals(logs: Logs, venue: Venue, findings: Findings) -> None:
     pnl, account = logs.fold.pnl, venue.account
-    for what, found, expected in (
-        ("PnL", pnl.pnl_usd_micro, account["pnl_usd_micro"]), ("fees", pnl.fees_usd_micro, account["fees_usd_micro"]),
-    ):
+    totals = (
+        ("PnL", pnl.pnl_usd_micro, account["pnl_usd_micro"]),
+        ("fees", pnl.fees_usd_micro, account["fees_usd_micro"]))
+    for what, found, expected in totals:
         if found != expected:
             findings.broken("money", (
-                f"{what}: {usd_text(expected)} USD by the exchange's ledger, {usd_text(found)} USD by our logs "
-                f"({found - expected:+d} uUSD)"))
+                f"{what}: {usd_text(expected)} USD by the exchange's ledger, {usd_text(found)} USD by our "
+                f"logs ({found - expected:+d} uUSD)"))
     held: dict[str, int] = {}
     for row in logs.instruments:
         for outcome in Outcome:
@@ -115,17 +119,19 @@ def _check_totals(logs: Logs, venue: Venue, findings: Findings) -> None:
 def _check_payouts(logs: Logs, venue: Venue, findings: Findings) -> None:
     """What we hold must be resolved, as the exchange resolved it."""
     if not venue.report["is_final"]:
-        findings.broken("resolution", "the exchange ended before every market was resolved: its PnL is not final")
+        findings.broken(
+            "resolution", "the exchange ended before every market was resolved: its PnL is not final")
     for row in logs.fold.pnl.open_rows:
-        label = logs.instruments[row].label.decode("ascii", "replace") if row in logs.instruments else ""
-        findings.broken("resolution", f"row {row} ({label}): we hold shares and the stream has no resolution of it")
+        findings.broken("resolution", (
+            f"row {row} ({logs.label(row)}): we hold shares and the stream has no resolution of it"))
     for row, payout in logs.resolved.items():
         known = venue.token_at.get(logs.token(row, Outcome.YES))
         if known is None:
             continue
         told = venue.markets[known[0]]["payout_micro"]
         if told is not None and tuple(told if known[1] == 0 else reversed(told)) != payout:
-            findings.broken("resolution", f"row {row}: paid {told} at the exchange, {list(payout)} in our stream")
+            findings.broken("resolution", (
+                f"row {row} ({logs.label(row)}): paid {told} at the exchange, {list(payout)} in our stream"))
 
 
 def _check_fills(logs: Logs, venue: Venue, findings: Findings) -> dict[tuple[str, str], list[int]]:
@@ -136,7 +142,7 @@ def _check_fills(logs: Logs, venue: Venue, findings: Findings) -> dict[tuple[str
         trade = venue.trades.get(trade_id)
         if trade is None or name not in (trade["taker_order_id"], trade["maker_order_id"]):
             findings.broken("fills", (
-                f"{_order(logs, name)}: trade {trade_id[:8]}… in our log, the exchange has none of that order"))
+                f"{_order(logs, name)}: trade {trade_id[:8]}… in our log, the exchange has no such trade"))
             continue
         seen.setdefault((trade_id, name), []).append(fill.status)
         _check_fill(logs, venue, fill, trade, name, findings)
@@ -155,17 +161,19 @@ def _check_fill(logs: Logs, venue: Venue, fill: Any, trade: Any, name: str, find
     market = logs.instruments.get(fill.instrument)
     rate, exponent = (market.fee_rate_ppm, market.fee_exponent) if market else (0, 1)
     expected = {
-        "token": venue.token(order["condition"], order["outcome"]), "side": Side.BUY if is_buy else Side.SELL,
+        "token": venue.token(order["condition"], order["outcome"]),
+        "side": Side.BUY if is_buy else Side.SELL,
         "price": price, "shares": trade["size_micro"], "fee": trade["fee_micro"] if is_taker else 0,
         "money": money_usd_micro(price, trade["size_micro"], is_buy=is_buy)}
     found = {
-        "token": logs.token(fill.instrument, fill.outcome), "side": Side(fill.side), "price": fill.price_ticks,
-        "shares": fill.size_micro, "fee": fill.fee_usd_micro, "money": fill.usd_micro}
+        "token": logs.token(fill.instrument, fill.outcome), "side": Side(fill.side),
+        "price": fill.price_ticks, "shares": fill.size_micro, "fee": fill.fee_usd_micro,
+        "money": fill.usd_micro}
     for what, value in expected.items():
         if found[what] != value:
             findings.broken("fills", (
-                f"{_order(logs, name)}: fill {fill.trade_id.hex()[:8]}… (seq {fill.seq}) has {what} {_text(found[what])}, "
-                f"the exchange {_text(value)}"))
+                f"{_order(logs, name)}: fill {fill.trade_id.hex()[:8]}… (seq {fill.seq}) has {what} "
+                f"{_text(found[what])}, the exchange {_text(value)}"))
     exact = fee_usd_micro(price, trade["size_micro"], rate, exponent) if is_taker else 0
     if expected["fee"] == found["fee"] != exact:
         findings.broken("fills", (
@@ -177,7 +185,7 @@ def _text(value: object) -> str:
     if isinstance(value, Side):
         return value.name
     text = str(value)
-    return text if len(text) <= 20 else f"{text[:10]}…"  # noqa: PLR2004 - a token id of 77 digits
+    return text if len(text) <= SHOWN_DIGITS else f"{text[:10]}…"
 
 
 def _check_walks(
@@ -192,12 +200,14 @@ def _check_walks(
         return
     for (trade_id, name), statuses in seen.items():
         trade = venue.trades[trade_id]
-        last = TradeStatus[trade["status"]] if trade["status"] in TradeStatus.__members__ else TradeStatus.MATCHED
-        is_old = venue.report["now_ns"] - trade["now_ns"] >= WALK_NS_MAX
-        newest = last if is_old else max(statuses)
-        due = [status for status in WALK if status <= newest and newest in WALK]
+        if trade["status"] not in TradeStatus.__members__ or TradeStatus[trade["status"]] not in WALK:
+            continue
+        reached = WALK.index(TradeStatus[trade["status"]])
+        if venue.report["now_ns"] - trade["updated_ns"] < TOLD_NS_MAX:
+            reached -= 1
+        due = WALK[: max(reached, 0) + 1]
         missing = [status.name for status in due if status not in statuses]
         if missing:
             findings.broken("fills", (
-                f"{_order(logs, name)}: fill {trade_id[:8]}… reached {newest.name}, "
+                f"{_order(logs, name)}: fill {trade_id[:8]}… reached {due[-1].name} at the exchange, "
                 f"our log lacks its record {' and '.join(missing)}"))

@@ -13,6 +13,7 @@ from pipeline.records import Cause, OrderState, OrderType, Origin, Side
 from pipeline.run.judge_logs import Findings, Logs, Venue
 from pipeline.units import cost_micro
 
+SHOWN_DIGITS = 24  # a token id has 77
 _VENUE = (Origin.HTTP, Origin.USER_CHANNEL, Origin.RECONCILE)
 _NEVER_LEFT = (OrderState.UNSENT, OrderState.DRY)
 _OVER = (OrderState.MATCHED, OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED, *_NEVER_LEFT)
@@ -87,8 +88,8 @@ def check_orders(logs: Logs, venue: Venue, filled: dict[int, Filled], findings: 
         endings.sent_count += ending.state not in (*_NEVER_LEFT, OrderState.INTENDED)
         if ending.state not in _OVER:
             findings.broken("open orders", (
-                f"{logs.name(order_no)}: an end was expected (matched, canceled, rejected or provably unsent), "
-                f"was {ending.state.name} with {Cause(ending.cause).name}"))
+                f"{logs.name(order_no)}: an end was expected (matched, canceled, rejected or provably unsent)"
+                f", was {ending.state.name} with {Cause(ending.cause).name}"))
         _meet(logs, venue, order_no, ending, unseen, endings, findings)
     _check_strangers(logs, venue, unseen, findings)
     return endings
@@ -97,11 +98,13 @@ def check_orders(logs: Logs, venue: Venue, filled: dict[int, Filled], findings: 
 def _died_unsent(logs: Logs, intent: Any) -> bool:
     """A gateway that restarted later had not sent it: its state file says so."""
     return any(
-        start.now_ns >= intent.now_ns and start.sent_order_no < intent.order_no for start in logs.gateway_starts)
+        start.now_ns >= intent.now_ns and start.sent_order_no < intent.order_no
+        for start in logs.gateway_starts)
 
 
 def _meet(
-    logs: Logs, venue: Venue, order_no: int, ending: Ending, unseen: list[Any], endings: Endings, findings: Findings,
+    logs: Logs, venue: Venue, order_no: int, ending: Ending, unseen: list[Any], endings: Endings,
+    findings: Findings,
 ) -> None:
     """Find one order of ours at the exchange and compare what both say of it."""
     name, intent = logs.hash_of.get(order_no, ""), logs.intents[order_no]
@@ -113,7 +116,7 @@ def _meet(
     if ending.state in (*_NEVER_LEFT, OrderState.INTENDED):
         if row or arrivals:
             findings.broken("orders", (
-                f"{logs.name(order_no)}: never sent by our log ({ending.state.name}), but the exchange met it"))
+                f"{logs.name(order_no)}: never sent by our log ({ending.state.name}), the exchange met it"))
         return
     if row is None and not arrivals:
         if ending.state == OrderState.REJECTED and _was_refused_unseen(logs.reports.get(order_no, [])):
@@ -128,7 +131,8 @@ def _meet(
     if row is None:
         if ending.state not in (OrderState.REJECTED, OrderState.CANCELED):
             findings.broken("orders", (
-                f"{logs.name(order_no)}: refused by the exchange ({ending.error}), our log says {ending.state.name}"))
+                f"{logs.name(order_no)}: refused by the exchange ({ending.error}), "
+                f"{ending.state.name} in our log"))
         return
     ours = "MATCHED" if ending.state == OrderState.MATCHED else "CANCELED"
     if row["status"] != ours and ending.state in _OVER:
@@ -170,7 +174,7 @@ def _compare(logs: Logs, venue: Venue, order_no: int, row: Any, findings: Findin
 
 def _short(value: object) -> str:
     text = str(value)
-    return text if len(text) <= 24 else f"{text[:10]}…{text[-6:]}"  # noqa: PLR2004 - a token id of 77 digits
+    return text if len(text) <= SHOWN_DIGITS else f"{text[:10]}…{text[-6:]}"
 
 
 def _check_strangers(logs: Logs, venue: Venue, unseen: list[Any], findings: Findings) -> None:
@@ -183,11 +187,13 @@ def _check_strangers(logs: Logs, venue: Venue, unseen: list[Any], findings: Find
     for name, rows in venue.arrivals.items():
         if name not in logs.order_of and name not in venue.orders:
             findings.broken("orders", (
-                f"refused exchange order {name[:10]}… ({rows[0]['error']}): no intent of our log asked for it"))
+                f"refused exchange order {name[:10]}… ({rows[0]['error']}): "
+                "no intent of our log asked for it"))
     for row in unseen:
         findings.broken("orders", (
             f"an order of {row['maker_micro']} for {row['taker_micro']} was refused ({row['error']}): "
             "no rejected intent of our log carries these amounts"))
     for record in logs.strangers:
         findings.broken("orders", (
-            f"a report names order hash 0x{record.order_hash.hex()[:8]}…, which no intent has (seq {record.seq})"))
+            f"report seq {record.seq} names order hash 0x{record.order_hash.hex()[:8]}…, "
+            "which no intent has"))

@@ -17,13 +17,12 @@ from pipeline.records import Cause, OrderState, Outcome
 from pipeline.run.judge_books import Judged, short_legs
 from pipeline.run.judge_logs import Logs, Venue
 from pipeline.run.judge_orders import Endings, Filled
-from pipeline.units import NS_PER_MS, NS_PER_S
+from pipeline.units import NS_PER_MS, NS_PER_S, NS_PER_US, PPM
 
 LIFE_NS_MIN = 50 * NS_PER_MS  # of a plant that must be taken
 SETTLE_NS = 250 * NS_PER_MS  # after a plant's end nothing new is planted in its event for this long
 VERDICT_NS = NS_PER_S + 100 * NS_PER_MS  # repeats of a verdict are told once a second
 TAKEN_SHARE_MIN_PPM = 950_000
-PPM = 1_000_000
 TOKEN_OF = {"buy_all_yes": Outcome.YES, "buy_no_set": Outcome.NO}
 
 
@@ -127,7 +126,9 @@ def _of_packages(
                 return f"not sent: {Cause(ending.cause).name.lower()} {name}"
             late_ns = ending.arrival_ns - plant["t_end_ns"]
             if plant["end"] != "taken" and ending.arrival_ns and late_ns >= 0:
-                return f"missed race: withdrawn before arrival ({late_ns // 1_000} us, package {item.package.group_no})"
+                late_us = late_ns // NS_PER_US
+                return (
+                    f"missed race: withdrawn before arrival ({late_us} us, package {item.package.group_no})")
             if ending.error or ending.state == OrderState.REJECTED:
                 return f"refused: {ending.error or ending.text or 'no reason told'} {name}"
             return f"filled in part {name}"

@@ -76,9 +76,8 @@ def _refold(state_dir: Path, logs: Logs, seen: dict[int, list[_Seen]]) -> None:
     source = LogReader(state_dir / "logs" / "stream", "stream", 0)
     wanted, detector = Filter(reader, WANTED), Detector()
     # what may be in a basket: rows of events, and conditions with two books
-    wanted.want_rows(
-        [row for rows in logs.rows_of.values() for row in rows if logs.instruments[row].event or len(rows) > 1],
-        rows_max)
+    listed = [(row, len(rows)) for rows in logs.rows_of.values() for row in rows]
+    wanted.want_rows([row for row, count in listed if logs.instruments[row].event or count > 1], rows_max)
     try:
         while True:
             done = books.poll(source, writer, BUDGET)

@@ -1,6 +1,6 @@
 """The verdict of a run as figures and as a text that a newcomer can read.
 
-Pure: reads figures and latency histograms, writes dicts and lines of at most 100 columns.
+Pure: reads figures and latency histograms, writes dicts and lines of at most 96 columns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.units import usd_text
 
 STAGES = LATENCIES[:-1]
 WHOLE = LATENCIES[-1]
-BY_LEGS = {"1": "tick_to_order_1", "2": "tick_to_order_2", "3": "tick_to_order_3", "many": "tick_to_order_many"}
+BY_LEGS = {legs: f"{WHOLE}_{legs}" for legs in ("1", "2", "3", "many")}
 GAP_SHARE_MAX = 5  # the stages' medians add up to the whole within 1/5 of it
 COLUMNS = 96
 PROBLEMS_SHOWN = 8
@@ -51,15 +51,18 @@ def report_lines(figures: Mapping[str, Any], why_nothing: Sequence[str], is_max_
     """Return the report: what happened, whether it adds up, money, plants, latency, what to do next."""
     lines = ["", "What happened"]
     flow = ", ".join(figures["feeds"]) or "the built-in generator"
-    lines += _wrapped(f"{figures['seconds']:.0f} s of {flow} at speed {figures['speed']}, topology {figures['topology']}"
-                      f"{', dry: nothing was sent' if figures['dry'] else ''}; steal {figures['steal_ticks'] / 100:.2f} s")
+    mode = ", dry: nothing was sent" if figures["dry"] else ""
     lines += _wrapped(
-        f"{figures['frames']:,} frames ({figures['frames_per_s']:,.0f}/s) into {figures['books']} books; "
+        f"{figures['seconds']:.0f} s of {flow} at speed {figures['speed']}, "
+        f"topology {figures['topology']}{mode}; steal {figures['steal_ticks'] / 100:.2f} s")
+    lines += _wrapped(
+        f"{figures['frames']:,} frames ({figures['frames_per_s']:,.0f}/s), {figures['books']} books; "
         f"{figures['fallbacks']} by the slow decoder ({figures['fallback_ppm'] / 10_000:.3f} %), "
         f"{figures['frames_rejected']} rejected with a cause, {figures['dropped']} dropped")
     lines += _wrapped(
         f"{figures['ideas']} ideas, {figures.get('packages', 0)} packages"
-        f"{_by_legs(figures.get('packages_by_legs', {}))}, {figures['orders']} orders, {figures['fills']} fills")
+        f"{_by_legs(figures.get('packages_by_legs', {}))}, "
+        f"{figures['orders']} orders, {figures['fills']} fills")
     if not figures["orders"]:
         lines += _wrapped("nothing traded: " + ("; ".join(why_nothing) or "no reason told"))
     lines += ["", "Does it add up"]
@@ -76,10 +79,13 @@ def _agreements(figures: Mapping[str, Any]) -> list[str]:
     ours, theirs = figures["pnl_usd_micro"], figures["exchange_pnl_usd_micro"]
     rows = [
         ("frames", "frames" not in counts,
-         f"{figures['frames_accepted']:,} accepted by the exchange's kernel, {figures['dropped']} unaccounted for"),
+         (f"{figures['frames_accepted']:,} accepted by the exchange's kernel, "
+          f"{figures['dropped']} unaccounted for")),
         ("orders", not {"orders", "open orders", "duplicates"} & counts.keys(),
-         f"{figures['orders']} in our log, {figures.get('orders_sent', 0)} sent, each looked up at the exchange"),
-        ("fills", "fills" not in counts, f"{figures['fills']} compared with the exchange's trades, fees recomputed"),
+         (f"{figures['orders']} in our log, {figures.get('orders_sent', 0)} sent, "
+          "each looked up at the exchange")),
+        ("fills", "fills" not in counts,
+         f"{figures['fills']} compared with the exchange's trades, fees recomputed"),
         ("money", not {"money", "resolution", "logs"} & counts.keys(),
          f"PnL {usd_text(ours)} USD by our two logs, {usd_text(theirs)} USD by the exchange's ledger"),
         ("packages", "false positives" not in counts,
@@ -107,7 +113,8 @@ def latency_lines(figures: Mapping[str, Any]) -> list[str]:
     """Return the table of latencies in microseconds, and the gap when the stages do not add up."""
     lines = [f"{'Latency, us':<18}{'p50':>10}{'p99':>10}{'p99.9':>10}{'max':>12}{'count':>10}"]
     rows = [(name, figures[name]) for name in LATENCIES]
-    rows += [(f"  of {legs} leg{'' if legs == '1' else 's'}", row) for legs, row in figures[WHOLE]["by_legs"].items()]
+    for legs, row in figures[WHOLE]["by_legs"].items():
+        rows.append((f"  of {legs} leg{'' if legs == '1' else 's'}", row))
     for name, row in rows:
         numbers = [row[key] / 1_000 for key in ("p50", "p99", "p999")]
         lines.append(f"{name:<18}" + "".join(f"{number:>10.1f}" for number in numbers)
@@ -120,8 +127,10 @@ def latency_lines(figures: Mapping[str, Any]) -> list[str]:
 def _verdict(figures: Mapping[str, Any]) -> list[str]:
     problems = figures["problems"]
     if not problems:
-        return ["Verdict: all of it adds up (exit 0)", "Next: --json FILE keeps the figures, --keep DIR the logs"]
-    lines = [f"Verdict: {len(problems)} problem{'' if len(problems) == 1 else 's'} (exit {figures['exit_code']})"]
+        return [
+            "Verdict: all of it adds up (exit 0)", "Next: --json FILE keeps the figures, --keep DIR the logs"]
+    plural = "" if len(problems) == 1 else "s"
+    lines = [f"Verdict: {len(problems)} problem{plural} (exit {figures['exit_code']})"]
     for problem in problems[:PROBLEMS_SHOWN]:
         lines += _wrapped(problem, "- ")
     if len(problems) > PROBLEMS_SHOWN:
@@ -135,5 +144,6 @@ def _by_legs(by_legs: Mapping[str, int]) -> str:
 
 
 def _wrapped(text: str, mark: str = "") -> list[str]:
+    indent = "  " + " " * len(mark)
     return textwrap.wrap(
-        text, COLUMNS, initial_indent="  " + mark, subsequent_indent="  " + " " * len(mark), break_on_hyphens=False)
+        text, COLUMNS, initial_indent="  " + mark, subsequent_indent=indent, break_on_hyphens=False)

@@ -1,8 +1,8 @@
 """The halt page: who wants which halt level; a mapped file in the state directory, so it survives a reboot.
 
-One entry per owner, written by that owner alone (operator tools take turns under a file lock): the reason first,
-then the level word. The effective level is the highest. A page that is missing, short or wrong counts as H3 for
-everybody who reads it, with an error that says so: an unreadable brake is a pulled brake.
+One entry per owner, written by that owner alone (operator tools take turns under a file lock): the reason
+first, then the level word. The effective level is the highest. A page that is missing, short or wrong counts
+as H3 for everybody who reads it, with an error that says so: an unreadable brake is a pulled brake.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Halt:
 def owner_index(owner: str) -> int:
     """Return the place of an owner, also its number in `Halt` records; UsageError for an unknown one."""
     if owner not in OWNERS:
-        raise UsageError(f"shm.halt: owner must be one of {', '.join(OWNERS[:4])}, …, web, alert; was {owner!r}")
+        known = ", ".join(OWNERS[:4])
+        raise UsageError(f"shm.halt: owner must be one of {known}, …, web, alert; was {owner!r}")
     return OWNERS.index(owner)
 
 
@@ -85,7 +86,8 @@ def create(directory: str | os.PathLike[str], level: HaltLevel = HaltLevel.H0, r
     except FileExistsError:
         raise EnvironmentProblem(f"shm.halt: {path} exists; it is kept, open it instead") from None
     except OSError as error:
-        raise EnvironmentProblem(f"shm.halt: {path} cannot be made: {error.strerror}; check the state directory") from error
+        raise EnvironmentProblem(
+            f"shm.halt: {path} cannot be made: {error.strerror}; check the state directory") from error
     finally:
         made.unlink(missing_ok=True)
     return path
@@ -102,26 +104,27 @@ def _write_note(page: memoryview, index: int, now_ns: int, cause: Cause, reason:
 
 def _map(path: Path, writable: bool) -> tuple[mmap.mmap, tuple[int, int]]:
     """Map a proven page; return it and the file's (device, inode). IntegrityError says what is wrong."""
-    hint = "all readers take it as H3; look at the state directory, then remove the file and start to make a new one"
+    hint = "all readers take it as H3; look at the state directory, then remove the file and start anew"
+    access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
     try:
         with open(path, "r+b" if writable else "rb") as file:
             status = os.fstat(file.fileno())
             size = status.st_size
             if size != PAGE_BYTES:
                 raise IntegrityError(f"shm.halt: {path} needs {PAGE_BYTES} bytes, has {size}; {hint}")
-            mapping = mmap.mmap(file.fileno(), PAGE_BYTES, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
+            mapping = mmap.mmap(file.fileno(), PAGE_BYTES, access=access)
     except OSError as error:
         raise IntegrityError(f"shm.halt: {path} cannot be read: {error.strerror}; {hint}") from error
     if mapping[:_HEADER.size] != _header():
         mapping.close()
-        raise IntegrityError(f"shm.halt: {path} has a header that is not of this build or fails its check; {hint}")
+        raise IntegrityError(f"shm.halt: {path} has a header of another build or a bad check; {hint}")
     return mapping, (status.st_dev, status.st_ino)
 
 
 class HaltPage:
     """One owner's hold on the page: reads all levels, writes its own. Raises IntegrityError for a wrong page.
 
-    `level()` costs tens of ns and is what effect lanes call before each first byte; native callers use `words`.
+    `words.level()` costs tens of ns: what effect lanes call before each first byte.
     """
 
     def __init__(self, directory: str | os.PathLike[str], owner: str | None = None) -> None:
@@ -147,16 +150,38 @@ class HaltPage:
                 found.append(Halt(owner, level, cause, since_ns, reason))
         return sorted(found, key=lambda halt: (-halt.level, OWNERS.index(halt.owner)))
 
-    def put(self, level: HaltLevel, *, now_ns: int, cause: Cause = Cause.OPERATOR, reason: str) -> None:
+    def put(
+        self, level: HaltLevel, *, now_ns: int, reason: str, cause: Cause = Cause.OPERATOR,
+        durable: bool = True,
+    ) -> None:
         """Store our own level; H0 clears it. The reason stands before the level can be seen.
 
+        It is in force for every process at once and survives ours. durable: return after it is on disk; a
+        lane on the path says False and leaves that to the supervisor (a stalled disk must not stop a lane).
         The operator's entry has many writers (every `pm halt`), so it is written under a file lock.
         """
         if self.owner is None:
             raise UsageError("shm.halt: this page was opened to read; open it with an owner to write")
         with self._turn():
-            _write_note(self._page, self._own, now_ns, cause, reason)
-            self.words.put(int(level))
+            self._store(level, now_ns, cause, reason, durable)
+
+    def raise_to(self, level: HaltLevel, *, now_ns: int, cause: Cause = Cause.OPERATOR, reason: str) -> bool:
+        """Store our own level unless as much holds already; False = what stood there was kept.
+
+        One operator's mild halt must not loosen another's: only `put` lowers.
+        """
+        if self.owner is None:
+            raise UsageError("shm.halt: this page was opened to read; open it with an owner to write")
+        with self._turn():
+            if self.words.level_of(self._own) >= level:
+                return False
+            self._store(level, now_ns, cause, reason, durable=True)
+            return True
+
+    def _store(self, level: HaltLevel, now_ns: int, cause: Cause, reason: str, durable: bool) -> None:
+        _write_note(self._page, self._own, now_ns, cause, reason)
+        self.words.put(int(level))
+        if durable:
             self._mapping.flush()  # the word must survive a power loss too
 
     @contextmanager
@@ -169,15 +194,15 @@ class HaltPage:
             yield
 
     def check(self) -> None:
-        """Raise IntegrityError when the file was removed, replaced or its header changed; call now and then."""
+        """Raise IntegrityError when the file was removed, replaced or damaged; call each second."""
         try:
             found = os.stat(self.path)
             is_same = (found.st_dev, found.st_ino) == self._identity
         except OSError:
             is_same = False
         if not is_same or self._mapping[:_HEADER.size] != _header():
-            raise IntegrityError(f"shm.halt: {self.path} was removed, replaced or damaged under a running pipeline; "
-                                 "halt H3 and restart the pipeline")
+            raise IntegrityError(f"shm.halt: {self.path} was removed, replaced or damaged under a running "
+                                 "pipeline; halt H3 and restart the pipeline")
 
     def close(self) -> None:
         """Unmap; afterwards the level reads H3."""

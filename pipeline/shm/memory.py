@@ -1,13 +1,14 @@
 """Shared memory segments: made and unlinked by the supervisor alone, attached by everyone else.
 
 A segment is a `multiprocessing.shared_memory` object (any tool may `SharedMemory(name)` it) with one header
-page before its data. Nothing here ever registers with Python's resource tracker: an attacher that does deletes
-the live run's memory when it exits (seen on 3.11, 3.12 and 3.13), so the system calls are made directly.
+page before its data. Nothing here ever registers with Python's resource tracker: an attacher that does
+deletes the live run's memory when it exits (seen on 3.11, 3.12, 3.13), so the system calls are made directly.
 Names are `pm-<instance>-<generation>-<what>`; old generations are swept at start and after a stop.
 """
 
 from __future__ import annotations
 
+import _posixshmem  # type: ignore[import-not-found]
 import errno
 import functools
 import hashlib
@@ -17,8 +18,6 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-
-import _posixshmem  # type: ignore[import-not-found]
 
 import pipeline
 from pipeline import native
@@ -44,7 +43,7 @@ def build_id() -> int:
 
 
 def segment_name(instance: str, generation: int, what: str) -> str:
-    """Return the name of a segment; instance: lower-case letters and digits, what: letters, digits, `_`, `.`."""
+    """Return a segment's name; instance: lower-case letters and digits, what: letters, digits, `_`, `.`."""
     name = f"pm-{instance}-{generation}-{what}"
     if not _NAME.fullmatch(name) or len(name) > _NAME_BYTES_MAX:
         raise UsageError(
@@ -91,7 +90,7 @@ class Segment:
             self._mapping.close()
         except BufferError as error:
             raise InvariantError(
-                f"shm.memory: {self.name} is closed while a view of it is alive; release views first") from error
+                f"shm.memory: {self.name} is closed while a view of it lives; release views first") from error
 
     def __enter__(self) -> Segment:
         return self
@@ -100,7 +99,9 @@ class Segment:
         self.close()
 
 
-def create(name: str, data_bytes: int, *, generation: int, epoch: int = 0, group: int | None = None) -> Segment:
+def create(
+    name: str, data_bytes: int, *, generation: int, epoch: int = 0, group: int | None = None
+) -> Segment:
     """Make a segment of `data_bytes` zero bytes with all its memory reserved; for the supervisor only.
 
     Owner-only (0600), or owner and `group` (0660) for the signer's ring. Raises EnvironmentProblem when the
@@ -113,9 +114,10 @@ def create(name: str, data_bytes: int, *, generation: int, epoch: int = 0, group
         fd = _posixshmem.shm_open("/" + name, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)
     except FileExistsError:
         raise EnvironmentProblem(
-            f"shm.memory: {name} exists already; another run with this instance name is alive, or sweep first") from None
+            f"shm.memory: {name} exists already; stop the other run of this instance, or sweep") from None
     except OSError as error:
-        raise EnvironmentProblem(f"shm.memory: {name} cannot be made: {error.strerror}; check /dev/shm") from error
+        raise EnvironmentProblem(
+            f"shm.memory: {name} cannot be made: {error.strerror}; check /dev/shm") from error
     try:
         os.posix_fallocate(fd, 0, size)
         if group is not None:
@@ -126,7 +128,8 @@ def create(name: str, data_bytes: int, *, generation: int, epoch: int = 0, group
         mapping = mmap.mmap(fd, size)
     except OSError as error:
         _posixshmem.shm_unlink("/" + name)
-        reason = "not enough shared memory" if error.errno in (errno.ENOSPC, errno.ENOMEM) else str(error.strerror)
+        is_full = error.errno in (errno.ENOSPC, errno.ENOMEM)
+        reason = "not enough shared memory" if is_full else str(error.strerror)
         raise EnvironmentProblem(
             f"shm.memory: {name} needs {size} bytes: {reason}; "
             "enlarge /dev/shm or choose smaller rings and arenas") from error
@@ -143,7 +146,7 @@ def attach(name: str, *, read_only: bool = False) -> Segment:
         raise EnvironmentProblem(f"shm.memory: {name} does not exist; start the pipeline first") from None
     except PermissionError:
         raise EnvironmentProblem(
-            f"shm.memory: {name} belongs to another user; run as that user (or in the signer's group)") from None
+            f"shm.memory: {name} belongs to another user; run as that user or in its group") from None
     try:
         size = os.fstat(fd).st_size
         header = _read_header(name, os.pread(fd, _HEADER.size + _CHECK.size, 0), size)
@@ -164,7 +167,8 @@ def _read_header(name: str, raw: bytes, size: int) -> Header:
     (check,) = _CHECK.unpack_from(raw, _HEADER.size)
     wrong: list[tuple[str, object, object]] = [
         ("magic", MAGIC, magic), ("header check", checksum(fields), check),
-        ("layout", f"0x{LAYOUT_HASH:016x}", f"0x{layout:016x}"), ("build", f"0x{build_id():016x}", f"0x{build:016x}"),
+        ("layout", f"0x{LAYOUT_HASH:016x}", f"0x{layout:016x}"),
+        ("build", f"0x{build_id():016x}", f"0x{build:016x}"),
         ("size", HEADER_BYTES + data_bytes, size),
     ]
     for what, expected, found in wrong:
@@ -193,9 +197,34 @@ def listing(instance: str) -> list[tuple[int, str]]:
 
 
 def sweep(instance: str, keep_generation: int | None = None) -> list[str]:
-    """Unlink the instance's segments of all other generations; return their names. For the supervisor only."""
+    """Unlink the instance's segments of all other generations; return their names. For the supervisor only.
+
+    Raises EnvironmentProblem for one that another program made, and leaves it.
+    """
     swept = []
     for generation, name in listing(instance):
-        if generation != keep_generation and unlink(name):
+        if generation == keep_generation:
+            continue
+        _refuse_foreign(name)
+        if unlink(name):
             swept.append(name)
     return swept
+
+
+def _refuse_foreign(name: str) -> None:
+    """Raise EnvironmentProblem for what bears our name and is not ours: it is not for us to delete."""
+    path = Path("/dev/shm") / name  # noqa: S108 - where POSIX shared memory lives on Linux
+    try:
+        with open(path, "rb") as file:
+            found = file.read(len(MAGIC))
+            is_reserved = os.fstat(file.fileno()).st_size == 0 or found == bytes(len(MAGIC))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"shm.memory: {path} bears this run's name and cannot be read ({error.strerror}); "
+            "remove it, or set another name") from error
+    if found != MAGIC and not is_reserved:  # a maker killed inside `create` leaves an empty one
+        raise EnvironmentProblem(
+            f"shm.memory: {path} bears this run's name, but starts with {found!r} instead of {MAGIC!r}: another "
+            "program made it; remove it, or set another name")

@@ -1,8 +1,8 @@
 """One status page per lane: progress, state, stages, named counters, latency histograms.
 
 Written by its lane alone (the `asleep` word also by wakers); read by the supervisor, `pm status` and the
-metrics page through `StatusView`, over a read-only mapping. Names are registered into fixed tables when a stage
-is built, so a reader needs no declaration; after a restart the same name finds its entry and goes on counting.
+metrics page through `StatusView`, over a read-only mapping. Names are registered into fixed tables when a
+stage is built, so a reader needs no declaration; after a restart a name finds its entry and goes on counting.
 
     byte 0      constant        magic, layout hash, lane name
     byte 256    writer: lane    progress, epoch, pid, state, since_ns, sent_order_no
@@ -60,16 +60,17 @@ def format_page(page: memoryview, lane: str) -> None:
     """Make zeroed memory the status page of `lane`; for the segment's maker only."""
     name = lane.encode()
     if len(page) < PAGE_BYTES or len(name) > _NAME_BYTES:
-        raise InvariantError(f"shm.status: {PAGE_BYTES} bytes and a name of at most {_NAME_BYTES} bytes expected for "
-                             f"lane {lane!r}, the page has {len(page)} bytes")
+        raise InvariantError(f"shm.status: {PAGE_BYTES} bytes and a name of at most {_NAME_BYTES} bytes "
+                             f"expected for lane {lane!r}, the page has {len(page)} bytes")
     page[:PAGE_BYTES] = bytes(PAGE_BYTES)
     struct.pack_into("<8sQ32s", page, 0, MAGIC, LAYOUT_HASH, name)
 
 
 def _check_page(page: memoryview) -> None:
-    if len(page) < PAGE_BYTES or bytes(page[:8]) != MAGIC or struct.unpack_from("<Q", page, 8)[0] != LAYOUT_HASH:
+    head = struct.pack("<8sQ", MAGIC, LAYOUT_HASH)
+    if len(page) < PAGE_BYTES or bytes(page[:len(head)]) != head:
         raise LayoutError(f"shm.status: a status page of this build ({PAGE_BYTES} bytes) expected, "
-                          f"was {bytes(page[:8])!r} with {len(page)} bytes; stop the pipeline and start it anew")
+                          f"was {bytes(page[:8])!r} with {len(page)} bytes; stop the pipeline, start it anew")
 
 
 def asleep_place(page: memoryview) -> int:
@@ -118,14 +119,14 @@ class StatusPage:
         raw = name.encode()
         if not 0 < len(raw) <= name_bytes:
             raise InvariantError(f"shm.status: a {what} name of 1..{name_bytes} bytes expected, was {name!r}")
-        (count,) = _WORD.unpack_from(self._page, count_at)
+        count: int = _WORD.unpack_from(self._page, count_at)[0]
         for index in range(count):
             offset = first + index * stride
             if bytes(self._page[offset:offset + name_bytes]).rstrip(b"\0") == raw:
                 return offset
         if count >= limit:
-            raise InvariantError(f"shm.status: lane {self.lane} may have {limit} {what}s, {name!r} is one more; "
-                                 "raise the limit in shm/status.py")
+            raise InvariantError(f"shm.status: lane {self.lane} may have {limit} {what}s, {name!r} is one "
+                                 "more; raise the limit in shm/status.py")
         offset = first + count * stride
         self._page[offset:offset + name_bytes] = raw.ljust(name_bytes, b"\0")
         _WORD.pack_into(self._page, count_at, count + 1)
@@ -147,7 +148,8 @@ class StatusPage:
 
     def stage(self, name: str) -> StageMarks:
         """Return the marks of stage `name`, registered when it is new."""
-        offset = self._entry("stage", _STAGE_COUNT, STAGES_MAX, (_STAGES, _STAGE_BYTES, _STAGE_BYTES - 16), name)
+        place = (_STAGES, _STAGE_BYTES, _STAGE_BYTES - 16)
+        offset = self._entry("stage", _STAGE_COUNT, STAGES_MAX, place, name)
         begun = self._hold(Counter(self._page, offset + _STAGE_BYTES - 16))
         ended = self._hold(Counter(self._page, offset + _STAGE_BYTES - 8))
         ended.put(begun.get())  # a restarted lane is not inside a poll

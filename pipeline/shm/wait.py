@@ -1,8 +1,8 @@
 """How a lane spends a turn in which nothing happened: spin, yield or block; reads and writes `asleep` words.
 
-A lane calls `wait.after(done, has_input)` after each turn. `block` sleeps at most 20 ms; whoever writes to one
-of the lane's inputs calls its `Waker` after publishing. The 20 ms bound is the handshake's safety net, and a
-sleep that ends by it is counted (`wait_timeouts`): with traffic it must stay rare.
+A lane calls `wait.after(done, has_input)` after each turn. `block` sleeps at most 20 ms; whoever writes to
+one of the lane's inputs calls its `Waker` after publishing. The 20 ms bound is the handshake's safety net,
+and a sleep that ends by it is counted (`wait_timeouts`): with traffic it must stay rare.
 """
 
 from __future__ import annotations
@@ -135,12 +135,13 @@ def _counters(status: StatusPage) -> tuple[Counter, Counter, Counter]:
 
 
 def make_doorbell_fd() -> int:
-    """Return a new eventfd, inheritable, for one event-loop lane; the supervisor passes it to all who wake it."""
+    """Return a new inheritable eventfd of an event-loop lane; the supervisor passes it to all who wake it."""
     try:
         fd = os.eventfd(0, os.EFD_NONBLOCK)
         os.set_inheritable(fd, True)
     except OSError as error:
-        raise EnvironmentProblem(f"shm.wait: no eventfd: {error.strerror}; raise the limit of open files") from error
+        raise EnvironmentProblem(
+            f"shm.wait: no eventfd: {error.strerror}; raise the limit of open files") from error
     return fd
 
 

@@ -9,6 +9,7 @@ taker fee rate 0.05, neg_risk (and a missing last trade price) by trying which r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from pipeline.units import decimal_to_int
 FEE_RATE_PPM = 50_000
 TICK_STEPS = (1000, 100, 50, 25, 10, 1)
 MARKETS_MAX = 10_000
+BETWEEN_FILES_NS = 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -54,24 +56,48 @@ class Replay:
         return [book.market for book in self.books.values()]
 
 
-def load(path: Path) -> Replay:
-    """Read a file; frames of other venues and channels are left out."""
-    frames = [f for f in recording.read(path) if f.venue == "polymarket" and f.channel == "market"]
+def load(*paths: Path) -> Replay:
+    """Read files that tell of the same markets, one behind the other in the order of their times.
+
+    Frames of other venues and channels are left out. A file's first frame is a snapshot or checkpoint, so
+    each file begins its books anew, as after a reconnect.
+    """
+    files = []
+    for path in paths:
+        frames = [f for f in recording.read(path) if f.venue == "polymarket" and f.channel == "market"]
+        files.append((min((f.t_ns for f in frames if f.t_ns is not None), default=0), path, frames))
+    files.sort(key=lambda file: file[0])
+    frames, at_ns, side = [], [], {}
+    for _, path, own in files:
+        shift_ns = at_ns[-1] + BETWEEN_FILES_NS if at_ns else 0
+        at_ns += [shift_ns + offset for offset in recording.offsets_ns(own)]
+        frames += own
+        side |= {str(row.get("conditionId")): (row, path) for row in recording.side_metadata(path)}
     items = [recording.objects(frame.raw) for frame in frames]
     found = _scan(items)
     if len(found) > MARKETS_MAX:
-        raise ConfigError(f"recording {path}: expected at most {MARKETS_MAX} markets, found {len(found)}")
-    side = {str(row.get("conditionId")): row for row in recording.side_metadata(path)}
-    books = {}
-    for condition, facts in found.items():
-        row = side.get(condition)
-        market = _from_gamma(row, path) if row is not None else _from_frames(condition, facts)
-        books[condition] = ShadowBook(market)
+        raise ConfigError(f"recording {paths[0]}: expected at most {MARKETS_MAX} markets, found {len(found)}")
+    books = {
+        condition: ShadowBook(_from_gamma(*side[condition]) if condition in side else _from_frames(condition, facts))
+        for condition, facts in found.items()
+    }
     conditions = [
         tuple(dict.fromkeys(str(item["market"]) for item in group if "market" in item)) for group in items
     ]
     texts = [frame.raw.encode() for frame in frames]
-    return Replay(path, texts, recording.offsets_ns(frames), items, books, 0, conditions)
+    return Replay(paths[0], texts, at_ns, items, books, 0, conditions)
+
+
+def load_all(paths: Sequence[Path]) -> list[Replay]:
+    """Return one replay for each set of files that share a market; sets play side by side."""
+    groups: list[tuple[set[str], list[Path]]] = []
+    for path in paths:
+        markets = set(load(path).books)
+        joined = [group for group in groups if group[0] & markets]
+        groups = [group for group in groups if not group[0] & markets]
+        groups.append((
+            markets.union(*(known for known, _ in joined)), [*(old for _, files in joined for old in files), path]))
+    return [load(*files) for _, files in groups]
 
 
 def _scan(items: list[list[dict[str, Any]]]) -> dict[str, _Found]:

@@ -133,6 +133,7 @@ def _trade_row(trade: Trade) -> dict[str, Any]:
         "trade_id": trade.trade_id,
         "condition": trade.market.condition,
         "now_ns": trade.now_ns,
+        "updated_ns": trade.updated_ns,
         "price_ticks": trade.price_ticks,
         "size_micro": trade.size_micro,
         "outcome": trade.outcome,

@@ -188,13 +188,9 @@ def _add_flows(
             return
         _add_tracks(config, exchange, player, flows, progress)
         return
-    kalshi: list[Path] = []
-    for name in config.feeds:
-        path = Path(name)
-        if venue_of(path) == "kalshi":
-            kalshi.append(path)
-            continue
-        loaded = replay.load(path)
+    paths = [Path(name) for name in config.feeds]
+    kalshi = [path for path in paths if venue_of(path) == "kalshi"]
+    for loaded in replay.load_all([path for path in paths if path not in kalshi]):
         for book in loaded.books.values():
             exchange.add_market(book.market, book)
         player.add_replay(loaded)

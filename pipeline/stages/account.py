@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, CloseSocket, OpenSocket, Outbox, SendText
@@ -24,6 +26,7 @@ from pipeline.venues.polymarket.identity import Refusal
 from pipeline.venues.polymarket.user_decode import UserDecoder
 
 CONN = 0
+TOLD_MAX = 16_384
 _PONG = b"PONG"
 _RECONCILED = CODECS[Kind.RECONCILED]
 _REPORT = CODECS[Kind.REPORT]
@@ -109,6 +112,7 @@ class AccountMachine:
         self._wanted: deque[tuple[int, int, bytes]] = deque()  # request, order number, order hash
         self._passed_ns = 0
         self._last_frame = b""
+        self._told: dict[bytes, None] = {}  # rows of trades that were passed on, oldest first
 
     # ------------------------------------------------------------------ user channel
 
@@ -261,10 +265,23 @@ class AccountMachine:
             self._counts.add("user_rejects", 1)
         return decoded.reject is None
 
+    def _take_trade(self, now_ns: int, row: object) -> bool:
+        """Pass a trade on unless this very row was before: each pass lists the last minutes anew."""
+        text = orjson.dumps(row)
+        if text in self._told:
+            self._counts.add("trade_repeats", 1)
+            return True
+        if not self._take_row(self._decoder.decode_trade_row(row, now_ns)):
+            return False
+        self._told[text] = None
+        if len(self._told) > TOLD_MAX:
+            del self._told[next(iter(self._told))]
+        return True
+
     def _end_pass(self, now_ns: int, work: Pass) -> None:
         self._pass = None
         for row in work.trades.rows:
-            work.is_ok = self._take_row(self._decoder.decode_trade_row(row, now_ns)) and work.is_ok
+            work.is_ok = self._take_trade(now_ns, row) and work.is_ok
         for row in work.orders.rows:
             work.is_ok = self._take_row(self._decoder.decode_order_row(row, now_ns)) and work.is_ok
         is_whole = work.is_ok and work.orders.is_complete and work.trades.is_complete

@@ -19,11 +19,12 @@ from pipeline.stages.stage import Counts
 
 CHECKPOINT_RECORDS = 4_096
 CHECKPOINTS_KEPT = 4
+_FACTS, _DECIDED = 0, 1
 
 #: What trade folds; market data and ideas are no part of its state.
 STREAM_KINDS = (
-    Kind.INSTRUMENT, Kind.CONFIG, Kind.HALT, Kind.TICK, Kind.LANE_UP, Kind.RESUME, Kind.CLOCK_STEP, Kind.REPORT,
-    Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.RESOLVED,
+    Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.HALT, Kind.TICK, Kind.LANE_UP, Kind.RESUME,
+    Kind.CLOCK_STEP, Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.RESOLVED,
 )
 
 
@@ -42,47 +43,54 @@ class ArchiveStage:
         self._counts = counts
         self._checkpoint_records = checkpoint_records
         self._trader = Trader()
-        self._waiting = b""  # decisions that the stream has not reached yet
+        self._waiting: list[bytes] = [b"", b""]  # facts and decisions that were read and not folded
+        self._at = [0, 0]  # place in each
         self._since = 0
 
     def poll(self, budget: int) -> int:
-        """Fold what both logs hold, in the order in which trade saw it."""
-        if not self._waiting:
-            self._waiting = self._decided.read(budget)
-        facts = self._facts.read(budget)
-        for at in range(0, len(facts), SLOT_BYTES):
-            seq = HEADER_STRUCT.unpack_from(facts, at)[0]
-            self._apply_before(seq)
-            self._trader.fold(facts, at)
-        if not facts:
-            # Nothing in between is a fact, so what was decided up to here may be applied.
-            self._apply_before(self._stream.position)
-        done = len(facts) // SLOT_BYTES
-        if self._since >= self._checkpoint_records and not self._waiting:
+        """Fold what both logs hold, in the order in which trade saw it.
+
+        A fact is folded only when a decision of a later cause stands in the log: then trade had passed it,
+        and every decision that it caused is there to be read. Beats keep that at most half a second behind.
+        """
+        done = 0
+        while done < budget and self._has(_DECIDED, self._decided, budget):
+            has_fact = self._has(_FACTS, self._facts, budget)
+            cause_seq = self._head(_DECIDED, 3)
+            if has_fact and self._head(_FACTS, 0) <= cause_seq:
+                self._trader.fold(self._waiting[_FACTS], self._at[_FACTS])
+                self._at[_FACTS] += SLOT_BYTES
+            elif has_fact or self._stream.position > cause_seq:
+                self._trader.apply_decision(self._waiting[_DECIDED], self._at[_DECIDED])
+                self._at[_DECIDED] += SLOT_BYTES
+                self._since += 1
+            else:
+                break  # the cause itself is not read yet
+            done += 1
+        if self._since >= self._checkpoint_records:
             self._write()
         return done
 
-    def _apply_before(self, stream_seq: int) -> None:
-        """Apply the decisions that were caused by stream records before `stream_seq`."""
-        while self._waiting:
-            at = 0
-            while at < len(self._waiting) and self._cause_of(at) < stream_seq:
-                self._trader.apply_decision(self._waiting, at)
-                self._since += 1
-                at += SLOT_BYTES
-            self._waiting = self._waiting[at:]
-            if self._waiting:
-                return
-            self._waiting = self._decided.read(256)
+    def _has(self, which: int, source: Filter, budget: int) -> bool:
+        """Tell whether a slot of the log waits, after reading more when none does."""
+        if self._at[which] >= len(self._waiting[which]):
+            self._waiting[which], self._at[which] = source.read(budget), 0
+        return bool(self._waiting[which])
 
-    def _cause_of(self, at: int) -> int:
-        """Return the stream position that caused the decision at `at`: each carries it as `source_seq`."""
-        return int(HEADER_STRUCT.unpack_from(self._waiting, at)[3])
+    def _head(self, which: int, field: int) -> int:
+        """Return seq (0) or source_seq (3, of a decision: its cause) of the first waiting slot."""
+        return int(HEADER_STRUCT.unpack_from(self._waiting[which], self._at[which])[field])
+
+    def _position(self, which: int, reader: LogReader) -> int:
+        """Return the position of the first record of a log that is not folded yet."""
+        is_waiting = self._at[which] < len(self._waiting[which])
+        return self._head(which, 0) if is_waiting else reader.position
 
     def _write(self) -> None:
         self._since = 0
-        data = serialise(self._trader, self._stream.position, self._decisions.position)
-        path = self._directory / f"{self._decisions.position:020d}.checkpoint"
+        decided = self._position(_DECIDED, self._decisions)
+        data = serialise(self._trader, self._position(_FACTS, self._stream), decided)
+        path = self._directory / f"{decided:020d}.checkpoint"
         partial = path.with_suffix(".partial")
         with open(partial, "wb") as file:
             file.write(data)

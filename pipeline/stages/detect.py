@@ -15,8 +15,8 @@ from pipeline.units import NS_PER_MS
 
 #: What the strategies see; of TOP only the rows of a basket (`want_rows`).
 WANTED = (
-    Kind.TOP, Kind.INSTRUMENT, Kind.CONFIG, Kind.FILL, Kind.REPORT, Kind.TICK, Kind.RESOLVED, Kind.STALE,
-    Kind.GAP, Kind.HALT, Kind.RESUME,
+    Kind.TOP, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.FILL, Kind.REPORT, Kind.TICK, Kind.RESOLVED,
+    Kind.STALE, Kind.GAP, Kind.HALT, Kind.RESUME,
 )
 TELL_NS = 250 * NS_PER_MS
 

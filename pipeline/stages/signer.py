@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, Rule
+from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, Rule, kind_of
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.brake import Brake
 from pipeline.stages.stage import Clock, Counts
@@ -24,6 +24,7 @@ from pipeline.venues.polymarket.sign import OrderSigner
 _INTENT = CODECS[Kind.INTENT]
 _SIGNED = CODECS[Kind.SIGNED]
 _INSTRUMENT = CODECS[Kind.INSTRUMENT]
+_TICK_STEP = CODECS[Kind.TICK_STEP]
 INTENTS_PER_POLL = 16
 
 
@@ -43,12 +44,17 @@ class SignerStage:
         self._counts = counts
         self._stamps = stamps
         self._markets: dict[int, Any] = {}
+        self._steps: dict[int, int] = {}  # row -> spacing that the stream told since: it wins over a page
         self._waiting: deque[bytes] = deque()
 
     def poll(self, budget: int) -> int:
         """Sign what waits while the signed ring has room."""
         data = self._rows.read(budget)
         for at in range(0, len(data), SLOT_BYTES):
+            if kind_of(data, at) == Kind.TICK_STEP:
+                change = _TICK_STEP.unpack(data, at)
+                self._steps[change.instrument] = change.new_step
+                continue
             record = _INSTRUMENT.unpack(data, at)
             self._markets[record.instrument] = record
         intents = self._intents.read(INTENTS_PER_POLL) if not self._waiting else b""
@@ -95,8 +101,8 @@ class SignerStage:
     def _refusal(self, intent: Any, market: Any) -> Cause:
         if market is None:
             return Cause.NO_INSTRUMENT
-        amounts = order_amounts(
-            intent.order_type, intent.side, intent.price_ticks, intent.size_micro, market.tick_step)
+        step = self._steps.get(intent.instrument, market.tick_step)
+        amounts = order_amounts(intent.order_type, intent.side, intent.price_ticks, intent.size_micro, step)
         if amounts != (intent.maker_amount, intent.taker_amount):
             return amounts.cause if isinstance(amounts, Refusal) else Cause.BELOW_MINIMUM
         return self._brake.refuse(

@@ -16,7 +16,8 @@ from pipeline.stages.stage import Clock, Counts
 
 #: Everything but TOP: decisions come from ideas, truth and time.
 WANTED = (
-    Kind.IDEA, Kind.INSTRUMENT, Kind.CONFIG, Kind.HALT, Kind.TICK, Kind.LANE_UP, Kind.RESUME, Kind.CLOCK_STEP,
+    Kind.IDEA, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.HALT, Kind.TICK, Kind.LANE_UP, Kind.RESUME,
+    Kind.CLOCK_STEP,
     Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.RESOLVED, Kind.STALE, Kind.GAP,
 )
 _PACKAGE = CODECS[Kind.PACKAGE]

@@ -1,6 +1,6 @@
-"""One end of a ring or a log in a process of its own: `channel_worker.py '<json>'`; prints its result as JSON.
+"""One end of a ring or a log in a process of its own: `channel_worker.py '<json>'`; prints JSON.
 
-Used by test_ring_processes.py and test_log_processes.py. It pins itself, so that two ends really run on two CPUs.
+Used by test_ring_processes.py and test_log_processes.py. It pins itself, so two ends really run on two CPUs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def ring_end(task: dict) -> dict[str, int]:
             end.check()
         elif task["end"] == "churn":
             end, taker = Writer(segment.data), Reader(segment.data)
-            result = torture.churn(end, taker, task["first"], task["count"], task["seed"], **task.get("more", {}))
+            more = task.get("more", {})
+            result = torture.churn(end, taker, task["first"], task["count"], task["seed"], **more)
             taker.close()
         else:
             end = Observer(segment.data)
@@ -64,13 +65,13 @@ def ring_end(task: dict) -> dict[str, int]:
 
 def log_produce(task: dict) -> dict[str, int]:
     """Append messages to a log, the next segment prepared between pieces, as an idle lane does."""
-    directory, results, sent = Path(task["directory"]), [], 0
+    directory, results, sent, more = Path(task["directory"]), [], 0, task.get("more", {})
     writer = LogWriter(directory, "torture", task["segment_slots"])
     while sent < task["count"]:
         while len(segment_firsts(directory)) > AHEAD_SEGMENTS_MAX and task.get("bounded"):
             os.sched_yield()
         piece = min(task["segment_slots"] // 2, task["count"] - sent)
-        results.append(torture.produce(writer, task["first"] + sent, piece, task["seed"], **task.get("more", {})))
+        results.append(torture.produce(writer, task["first"] + sent, piece, task["seed"], **more))
         sent += piece
         writer.check()
         while not writer.prepare_next():
@@ -83,10 +84,11 @@ def log_produce(task: dict) -> dict[str, int]:
 def log_consume(task: dict) -> dict[str, int]:
     """Read a log from the start while it grows and remove what was read."""
     directory, results, received, removed = Path(task["directory"]), [], 0, 0
+    more = task.get("more", {})
     reader = LogReader(directory, "torture", verify=task.get("verify", False))
     while received < task["count"]:
         piece = min(task["segment_slots"], task["count"] - received)
-        result = torture.consume(reader, task["first"] + received, piece, task["seed"], **task.get("more", {}))
+        result = torture.consume(reader, task["first"] + received, piece, task["seed"], **more)
         reader.check()
         results.append(result)
         received += result.received

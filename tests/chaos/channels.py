@@ -23,7 +23,8 @@ def cpus() -> tuple[int, int]:
 def start(task: dict) -> subprocess.Popen[str]:
     """Start one end."""
     command = [sys.executable, str(Path(__file__).with_name("channel_worker.py")), json.dumps(task)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def answers(processes: list[subprocess.Popen[str]], timeout_s: float) -> list[dict[str, int]]:

@@ -1,4 +1,4 @@
-"""One wrong record, one wrong number, one flipped side: the verdict must change, in a line that says where."""
+"""One wrong record, one wrong number, one flipped side: exit 7, in a line that says where."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def change_fee(run: JudgedRun, by: int) -> None:
 
 MUTANTS: list[tuple[str, Callable[[JudgedRun], None], tuple[str, ...]]] = [
     ("all three records of one fill dropped",
-     lambda run: [drop_fill(run, status) for status in (0, 1, 2)] and None, ("order 2", "no fill of it in our log")),
+     lambda run: [drop_fill(run, status) for status in (0, 1, 2)] and None,
+     ("order 2", "no fill of it in our log")),
     ("the MATCHED record of one fill dropped", lambda run: drop_fill(run, TradeStatus.MATCHED),
      ("order 2", "lacks its record MATCHED")),
     ("the MINED record of one fill dropped", lambda run: drop_fill(run, TradeStatus.MINED),
@@ -52,7 +53,8 @@ MUTANTS: list[tuple[str, Callable[[JudgedRun], None], tuple[str, ...]]] = [
      ("order 2", f"has fee {fee(ASK, SHARES) + 10}, the exchange {fee(ASK, SHARES)}")),
     ("one fee 10 uUSD lower", lambda run: change_fee(run, -10),
      ("order 2", f"has fee {fee(ASK, SHARES) - 10}, the exchange {fee(ASK, SHARES)}")),
-    ("one fill's side flipped", lambda run: flip(run, Kind.FILL), ("order 2", "has side SELL, the exchange BUY")),
+    ("one fill's side flipped", lambda run: flip(run, Kind.FILL),
+     ("order 2", "has side SELL, the exchange BUY")),
     ("one intent's side flipped", lambda run: flip(run, Kind.INTENT),
      ("order 2", "side was SELL in our log, BUY at the exchange")),
     ("one fill's token flipped", lambda run: run.find(Kind.FILL, instrument=2).update(outcome=1),
@@ -88,7 +90,8 @@ def test_two_wrong_fees_that_cancel_in_the_sum_are_found(tmp_path):
 
     assert found.figures["fees_usd_micro"] == found.figures["exchange_fees_usd_micro"]
     assert 7 == found.exit_code
-    assert {"order 1", "order 2"} == {line.partition(" (")[0] for line in found.problems if line.startswith("order")}
+    orders = [line.partition(" (")[0] for line in found.problems if line.startswith("order")]
+    assert {"order 1", "order 2"} == set(orders)
 
 
 def test_a_fee_that_is_wrong_on_both_sides_is_found(tmp_path):

@@ -25,7 +25,7 @@ RATE_PPM = 50_000
 RULES = Rule.TRADABLE | Rule.NEG_RISK | Rule.EXCLUSIVE | Rule.EXHAUSTIVE | Rule.MIRRORED
 SHARES = 20 * 10**6
 ASK, REST_ASK, REST_BID = 3_000, 4_500, 2_000  # planted and quiet prices, ticks
-KILLED = "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found."
+KILLED = "no orders found to match with FAK order"
 EVENTS, OUTCOMES = 2, 3
 
 
@@ -64,22 +64,25 @@ class JudgedRun:
         self.counters = {"frames": 990, "frames_unknown_token": 4, "frames_ignored": 3, "frames_rejected": 1,
                          "pongs": 2, "fallbacks": 1, "frames_lost": 0, "ideas": 3}
         self.report = {
-            "version": 1, "now_ns": T0 + 60_000 * MS, "is_final": True, "accounts": [], "markets": [], "orders": [],
+            "version": 1, "now_ns": T0 + 60_000 * MS, "is_final": True, "accounts": [], "markets": [],
+            "orders": [],
             "arrivals": [], "trades": [], "plants": [], "history": {},
             "sockets": [{"socket": 1, "channel": "market", "queued": 1000, "accepted": 1000},
                         {"socket": 2, "channel": "user", "queued": 9, "accepted": 9}]}
         for row in range(1, EVENTS * OUTCOMES + 1):
             event, index = (row - 1) // OUTCOMES + 1, (row - 1) % OUTCOMES
             self.stream.append((Kind.INSTRUMENT, {
-                "instrument": row, "condition": condition(row), "token_yes": token(row, 0).to_bytes(32, "big"),
+                "instrument": row, "condition": condition(row),
+                "token_yes": token(row, 0).to_bytes(32, "big"),
                 "token_no": token(row, 1).to_bytes(32, "big"), "rules": RULES, "event": event,
                 "outcome_index": index, "outcome_count": OUTCOMES, "tick_step": 10, "tick_step_finest": 10,
                 "fee_rate_ppm": RATE_PPM, "fee_exponent": 1, "size_micro_min": 5 * 10**6,
                 "usd_micro_min": 10**6, "label": f"row {row}".encode()}))
             self.report["markets"].append({
                 "condition": "0x" + condition(row).hex(), "tokens": [str(token(row, 0)), str(token(row, 1))],
-                "slug": f"row-{row}", "event_id": f"e{event}", "outcome_index": index, "outcome_count": OUTCOMES,
-                "planted": True, "tick_step": 10, "fee_rate_ppm": RATE_PPM, "payout_micro": None})
+                "slug": f"row-{row}", "event_id": f"e{event}", "outcome_index": index,
+                "outcome_count": OUTCOMES, "planted": True, "tick_step": 10,
+                "fee_rate_ppm": RATE_PPM, "payout_micro": None})
             self.commit(row, T0, [[True, REST_BID, 10**9], [False, REST_ASK, 10**9]])
 
     # -- the exchange -------------------------------------------------------------------------------
@@ -100,7 +103,8 @@ class JudgedRun:
         end = start + (withdraw_ms or (3 if taken else life_ms)) * MS
         row = {
             "id": len(self.report["plants"]) + 1, "event_id": f"e{event}", "kind": "buy_all_yes",
-            "t_start_ns": start, "t_end_ns": end, "end": "taken" if taken and not withdraw_ms else "withdrawn",
+            "t_start_ns": start, "t_end_ns": end,
+            "end": "taken" if taken and not withdraw_ms else "withdrawn",
             "life_ns": life_ms * MS, "tick_step": 10, "edge_usd_micro": 1_000_000, "clears_fees_by_ticks": 60,
             "legs": [{"condition": "0x" + condition(r).hex(), "outcome_index": i, "is_bid": False,
                       "levels": [[ASK, SHARES]], "consumed_micro": SHARES if taken else 0}
@@ -127,7 +131,8 @@ class JudgedRun:
         for leg, row in enumerate(rows):
             self.order_no += 1
             slots.append((Kind.INTENT, {
-                "now_ns": cause_ns + MS, "instrument": row, "order_no": self.order_no, "group_no": self.group_no,
+                "now_ns": cause_ns + MS, "instrument": row, "order_no": self.order_no,
+                "group_no": self.group_no,
                 "maker_amount": cost(ASK, SHARES), "taker_amount": SHARES, "size_micro": SHARES,
                 "price_ticks": ASK, "leg_no": leg, "leg_count": len(rows), "batch_index": leg,
                 "batch_count": len(rows), "outcome": 0, "side": 0, "order_type": int(OrderType.FAK)}))
@@ -141,7 +146,8 @@ class JudgedRun:
         usd, charged = (cost(ASK, SHARES), fee(ASK, SHARES)) if is_there else (0, 0)
         trade = uuid.UUID(int=self.order_no << 64 | 0x4000)
         shared = {"condition": "0x" + condition(row).hex(), "outcome": 0, "is_buy": True, "order_type": "FAK",
-                  "price_ticks": ASK, "maker_micro": cost(ASK, SHARES), "taker_micro": SHARES, "account": "demo",
+                  "price_ticks": ASK, "maker_micro": cost(ASK, SHARES), "taker_micro": SHARES,
+                  "account": "demo",
                   "order_id": "0x" + order_hash.hex()}
         self.report["arrivals"].append({
             **shared, "now_ns": arrival, "batch": self.group_no, "error": "" if is_there else KILLED,
@@ -152,7 +158,8 @@ class JudgedRun:
             "matched_micro": SHARES if is_there else 0, "usd_micro": usd, "fee_micro": charged,
             "trade_ids": [str(trade)] if is_there else []})
         state = OrderState.MATCHED if is_there else OrderState.CANCELED
-        known = {"instrument": row, "order_no": self.order_no, "group_no": self.group_no, "order_hash": order_hash}
+        known = {"instrument": row, "order_no": self.order_no, "group_no": self.group_no,
+                 "order_hash": order_hash}
         self.stream += [
             (Kind.REPORT, {**known, "now_ns": arrival - MS, "state": int(OrderState.SENT),
                            "origin": int(Origin.GATEWAY), "matched_micro": -1}),
@@ -166,13 +173,15 @@ class JudgedRun:
         self.commit(row, arrival, [[False, ASK, 0]])
         self.report["trades"].append({
             "trade_id": str(trade), "condition": shared["condition"], "now_ns": arrival, "price_ticks": ASK,
-            "size_micro": SHARES, "outcome": 0, "is_buy": True, "taker_order_id": shared["order_id"],
+            "updated_ns": arrival + 2_000 * MS, "size_micro": SHARES, "outcome": 0, "is_buy": True,
+            "taker_order_id": shared["order_id"],
             "maker_order_id": None, "fee_micro": charged, "status": "CONFIRMED"})
         for status in (TradeStatus.MATCHED, TradeStatus.MINED, TradeStatus.CONFIRMED):
             self.stream.append((Kind.FILL, {
                 "instrument": row, "now_ns": arrival + (1 + status) * MS, "order_hash": order_hash,
                 "trade_id": trade.bytes, "venue_ns": arrival, "size_micro": SHARES, "usd_micro": usd,
-                "fee_usd_micro": charged, "price_ticks": ASK, "outcome": 0, "side": 0, "status": int(status)}))
+                "fee_usd_micro": charged, "price_ticks": ASK, "outcome": 0, "side": 0,
+                "status": int(status)}))
         self.cash -= usd + charged
         self.fees += charged
         self.held[row] = self.held.get(row, 0) + SHARES
@@ -224,7 +233,8 @@ class JudgedRun:
         values: dict[str, Any] = {
             "counters": {"core": self.counters, "edge": {"orders_sent": self.order_no}},
             "latencies": {name: latency(us) for name, us in LATENCY_US.items()}, "seconds": 60.0,
-            "topology": "2core", "feeds": [], "speed": "1", "steal_ticks": 12, "dry": False, "why_nothing": []}
+            "topology": "2core", "feeds": [], "speed": "1", "steal_ticks": 12, "dry": False,
+            "why_nothing": []}
         return RunFacts(**{**values, **changes})
 
 

@@ -1,4 +1,4 @@
-"""Slow models of the two channels: a list of runs and two positions. No memory, no atomics, nothing shared."""
+"""Slow models of the channels: a list of runs and two positions; no memory, no atomics, nothing shared."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ObserverModel:
 
 
 class LogModel:
-    """What a log must hold: runs that never cross a segment's end, PAD in the holes, positions that count both."""
+    """What a log must hold: runs that never cross a segment's end; positions count the PAD before it too."""
 
     def __init__(self, segment_slots: int, position: int = 0) -> None:
         self.segment_slots = segment_slots

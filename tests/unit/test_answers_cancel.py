@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pipeline.records import CODECS, Cause, Kind, OrderState, Side
+from pipeline.records import CODECS, Cause, Kind, OrderState, Origin, Side
 from pipeline.venues.polymarket.answers import (
     Sent,
     VenueState,
@@ -72,6 +72,7 @@ def test_silence() -> None:
     assert [(OrderState.UNSENT, Cause.NO_CONNECTION, b"refused")] == [
         (r.state, r.cause, r.text) for r in kept
     ]
+    assert {Origin.GATEWAY} == {r.origin for r in [*lost, *kept]}
 
 
 @pytest.mark.parametrize(

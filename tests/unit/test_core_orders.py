@@ -353,3 +353,16 @@ def test_strangers_and_contradictions_change_nothing() -> None:
     found, learned = orders.on_report(unpack(report(0, S.LIVE, order_hash=hash_of(2))))
     assert found is orders.by_no[2]
     assert not learned
+
+
+def test_what_a_pass_lists_is_open() -> None:
+    """OR12: a refused cancel and a pass that still shows the order: it stays open and reserved."""
+    orders = sent(OrderType.GTC)
+    order = tell(orders, S.LIVE, Origin.HTTP)
+    orders.asked_cancel(1, T0_NS)
+    tell(orders, S.CANCEL_REFUSED, Origin.HTTP, now_ns=T0_NS + 1)
+    tell(orders, S.LIVE, Origin.RECONCILE, now_ns=T0_NS + 5)
+    orders.on_reconciled(T0_NS + 2, T0_NS + 6)
+    assert (S.LIVE, False) == (order.state, order.is_closed)
+    orders.on_reconciled(T0_NS + 7, T0_NS + 9)  # the next pass does not show it
+    assert (S.CANCELED, True) == (order.state, order.is_closed)

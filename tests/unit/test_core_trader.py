@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from tests.models.core_rig import (
     event,
     fill,
     hash_of,
-    instrument,
     pack,
     report,
     started,
@@ -247,49 +245,6 @@ def test_a_restarted_gateway_settles_what_it_left() -> None:
     assert [(Kind.CANCEL, 1), (Kind.CANCEL, 2)] == [(record.kind, record.order_no) for record in decided]
 
 
-def test_new_rows_are_subscribed_once() -> None:
-    """Each new instrument is asked for once; a change or repeat of it is not."""
-    rig = Rig()
-    decided = rig.feed(*event([1, 2, 3]))
-    assert [1, 2, 3] == [record.instrument for record in decided if record.kind == Kind.SUBSCRIBE]
-    assert [] == rig.feed(instrument(2, 1, 3, fee_rate_ppm=1), instrument(2, 1, 3, flags=4))
-
-
-def test_stale_books_are_asked_for_under_a_budget() -> None:
-    """A contradiction is resynced at once and once a second; a lost stream heals itself for 5 s first."""
-    rig = started()
-    wrong = pack(Kind.STALE, instrument=4, cause=int(Cause.HASH_MISMATCH))
-    decided = rig.feed(wrong, wrong)
-    assert [(Kind.RESYNC, 4, Cause.HASH_MISMATCH)] == [
-        (item.kind, item.instrument, item.cause) for item in decided
-    ]
-    lost = pack(Kind.STALE, instrument=5, cause=int(Cause.DISCONNECT))
-    assert [] == rig.feed(lost)
-    rig.feed(pack(Kind.STALE, instrument=4, cause=int(Cause.NONE)))
-    assert Kind.RESYNC not in kinds(rig.feed(tick(T0_NS + 4_900 * NS_PER_MS)))
-    decided = rig.feed(tick(T0_NS + 5_100 * NS_PER_MS))
-    assert [5] == [item.instrument for item in decided if item.kind == Kind.RESYNC]
-    assert Kind.RESYNC not in kinds(rig.feed(tick(T0_NS + 6_000 * NS_PER_MS)))
-    many = started()
-    many.feed(*(pack(Kind.STALE, instrument=row, cause=int(Cause.NO_SNAPSHOT)) for row in range(1, 200)))
-    for number in range(60, 80):
-        runs = many.feed(tick(T0_NS + number * 100 * NS_PER_MS))
-        assert kinds(runs).count(Kind.RESYNC) <= 8
-
-
-def test_beats_every_half_second_of_stream_time() -> None:
-    """A beat at the first tick and every 500 ms from then; ticks between them say nothing."""
-    rig = started()
-    for number in range(2_001):
-        rig.feed(tick(T0_NS + number * NS_PER_MS))
-    beats = rig.of(Kind.BEAT)
-    assert [1, 2, 3, 4, 5] == [beat.beat_no for beat in beats]
-    gaps = [
-        (after.now_ns - before.now_ns) // NS_PER_MS for before, after in itertools.pairwise(beats)
-    ]
-    assert all(500 <= gap <= 510 for gap in gaps)
-
-
 def test_a_restart_reconciles_before_it_trades() -> None:
     """After Resume: a reconcile on the next tick, no package before a pass that was asked for later ended."""
     rig = started(*event([1, 2, 3]))
@@ -395,3 +350,21 @@ def test_what_trade_does_not_know_passes() -> None:
         slot = CODECS[kind].pack() if kind in CODECS else bytes(256)
         assert not trader.on_record(slot)
     assert not trader.on_record(config())
+
+
+def test_a_verdict_that_was_told_is_not_told_again() -> None:
+    """Repeats that the next verdict counted are gone: a later tick adds nothing."""
+    rig, _ = bought(cooldown_ns=10 * NS_PER_S)
+    for milliseconds in (1, 2, 1_501):
+        rig.feed(
+            *(
+                top(row, [(2_900, 50)], [(3_000, 20 + milliseconds % 7)], T0_NS + milliseconds * NS_PER_MS)
+                for row in (1, 2, 3)
+            )
+        )
+    told = [verdict.count for verdict in rig.of(Kind.VERDICT)]
+    refused = rig.trader.counts[Cause.GROUP_BUSY]
+    rig.feed(tick(T0_NS + 3 * NS_PER_S - NS_PER_MS))
+    rig.feed(tick(T0_NS + 3 * NS_PER_S + NS_PER_S))
+    assert refused == sum(verdict.count for verdict in rig.of(Kind.VERDICT))
+    assert told[0] == 1

@@ -24,19 +24,20 @@ def place(tmp_path):
 
 
 def test_effective_level_is_the_highest_of_all_owners(place):
-    """Whatever the owners want in whatever order, the level is the maximum and clearing one leaves the others."""
+    """Whatever the owners want, the level is the maximum and clearing one leaves the others."""
     rng = random.Random(8)
     pages = {owner: HaltPage(place, owner) for owner in halt.OWNERS}
     reader, wanted = HaltPage(place), dict.fromkeys(halt.OWNERS, H0)
-    for step in range(2_000):
+    for step in range(400):
         owner, level = rng.choice(halt.OWNERS), HaltLevel(rng.randrange(5))
-        pages[owner].put(level, now_ns=step, reason=f"step {step}")
+        pages[owner].put(level, now_ns=step, reason=f"step {step}", durable=step % 20 == 0)
         wanted[owner] = level
         assert max(wanted.values()) == reader.level()
-    assert {o: l for o, l in wanted.items() if l} == {entry.owner: entry.level for entry in reader.entries()}
+    above = {owner: level for owner, level in wanted.items() if level}
+    assert above == {entry.owner: entry.level for entry in reader.entries()}
     assert sorted(wanted.values(), reverse=True)[0] == reader.entries()[0].level
     for owner in halt.OWNERS:
-        pages[owner].put(H0, now_ns=9, reason="")
+        pages[owner].put(H0, now_ns=9, reason="", durable=False)
     assert (H0, []) == (reader.level(), reader.entries())
 
 
@@ -83,7 +84,7 @@ def test_missing_short_and_corrupt_pages_are_h3(tmp_path):
 
 
 def test_a_flipped_bit_in_a_level_word_is_h3_never_less(place):
-    """Every single flipped bit of every level word at every level reads as H3 for that owner, never as another level."""
+    """Every single flipped bit of a level word reads as H3 for that owner, never as another level."""
     path = place / halt.FILE_NAME
     for level in (H0, H1, H2, H4):
         HaltPage(place, "web").put(level, now_ns=0, reason="")
@@ -108,7 +109,8 @@ def test_a_page_is_never_replaced(place):
     other = place / "new"
     other.mkdir()
     halt.create(other, H1, "first start")
-    assert [("supervisor", H1, "first start")] == [(e.owner, e.level, e.reason) for e in halt.effective(other)[1]]
+    first = halt.effective(other)[1][0]
+    assert ("supervisor", H1, "first start") == (first.owner, first.level, first.reason)
     with pytest.raises(EnvironmentProblem, match="check the state directory"):
         halt.create(place / "none")
 

@@ -103,7 +103,8 @@ def test_an_unknown_order_without_evidence(tmp_path):
         run.drop(Kind.REPORT, order_no=4 if origin == Origin.HTTP else 0, origin=int(origin),
                  order_hash=(4).to_bytes(32, "big"))
     run.stream.append((Kind.REPORT, {
-        "order_no": 4, "state": int(OrderState.UNKNOWN), "origin": int(Origin.HTTP), "cause": int(Cause.TIMEOUT)}))
+        "order_no": 4, "state": int(OrderState.UNKNOWN), "origin": int(Origin.HTTP),
+        "cause": int(Cause.TIMEOUT)}))
 
     found = verdict(run, tmp_path)
 
@@ -219,7 +220,8 @@ def test_an_untaken_plant_needs_a_reason(tmp_path):
 
 
 @pytest.mark.parametrize(("cause", "reason"), [
-    (Cause.GROUP_BUSY, "busy: a package of this basket was open"), (Cause.LIMIT_EVENT, "vetoed: limit_event")])
+    (Cause.GROUP_BUSY, "busy: a package of this basket was open"),
+    (Cause.LIMIT_EVENT, "vetoed: limit_event")])
 def test_a_verdict_is_a_reason(tmp_path, cause, reason):
     """A veto of the plant's event in its time explains it; told in a run that a beat leads."""
     run = JudgedRun()
@@ -322,3 +324,22 @@ def test_many_problems_are_cut_and_counted(tmp_path):
     assert 120 == found.figures["problem_counts"]["orders"]
     assert lines_with(found, "orders: 108 more of this sort")
     assert len(found.lines()) <= 60
+
+
+def test_a_dry_run_sends_nothing_and_passes(tmp_path):
+    """Dry orders must not exist at the exchange; that nothing was taken is no finding."""
+    run = JudgedRun()
+    run.plant(1_000, withdraw_ms=100)
+    run.end()
+    for name in ("orders", "arrivals"):
+        run.report[name].clear()
+    for order_no in (1, 2, 3):
+        for origin in (Origin.HTTP, Origin.USER_CHANNEL):
+            run.drop(Kind.REPORT, origin=int(origin), order_hash=order_no.to_bytes(32, "big"))
+        run.find(Kind.REPORT, order_no=order_no).update(state=int(OrderState.DRY), cause=int(Cause.DRY_RUN))
+
+    found = verdict(run, tmp_path, dry=True)
+
+    assert [] == found.problems
+    assert {"dry": 3} == found.figures["orders_by_state"]
+    assert {"not sent: dry_run": 1} == found.figures["untaken_reasons"]

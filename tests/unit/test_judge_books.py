@@ -48,8 +48,11 @@ def test_a_leg_walks_the_book(tmp_path):
     yes = buy_usd_micro(logs, sides, LegShares(NAMES[0], 0, 9_000_000))
     no = buy_usd_micro(logs, sides, LegShares(NAMES[0], 1, 5_000_000))
 
-    assert (cost(3_000, 5_000_003) + fee(3_000, 5_000_003) + cost(3_100, 3_999_997) + fee(3_100, 3_999_997)) == yes
-    assert cost(7_100, 4_000_000) + fee(7_100, 4_000_000) + cost(7_200, 1_000_000) + fee(7_200, 1_000_000) == no
+    def paid(*fills):
+        return sum(cost(price, size) + fee(price, size) for price, size in fills)
+
+    assert paid((3_000, 5_000_003), (3_100, 3_999_997)) == yes
+    assert paid((7_100, 4_000_000), (7_200, 1_000_000)) == no
     assert None is buy_usd_micro(logs, sides, LegShares(NAMES[0], 0, 12_000_004))
 
 
@@ -60,7 +63,8 @@ def test_worst_world_of_an_event(tmp_path_factory, seed):
     is_exhaustive = draw.random() < 0.5
     rules = RULES if is_exhaustive else RULES & ~Rule.EXHAUSTIVE
     logs, venue = tables(tmp_path_factory.mktemp("worlds"), rules)
-    legs = [LegShares(NAMES[row], draw.randint(0, 1), draw.randint(1, 50)) for row in draw.sample(range(6), 4)]
+    rows = draw.sample(range(6), 4)
+    legs = [LegShares(NAMES[row], draw.randint(0, 1), draw.randint(1, 50)) for row in rows]
 
     def paid(winners):
         return sum(leg.size_micro for leg in legs if (leg.condition in winners) == (leg.outcome == 0))

@@ -1,4 +1,4 @@
-"""native.log: the journal against a slow model, against cuts at every byte, flipped bits, full disks and dead writers."""
+"""native.log: the journal against a slow model, other logs, other writers and full disks."""
 
 from __future__ import annotations
 
@@ -6,61 +6,29 @@ import os
 import random
 import resource
 import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
-from pipeline.errors import EnvironmentProblem, IntegrityError, LayoutError, LogCorrupt, PipelineError, UsageError
+from pipeline.errors import (
+    EnvironmentProblem,
+    LayoutError,
+    LogCorrupt,
+    PipelineError,
+    UsageError,
+)
 from pipeline.native import crc
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.segments import allocate_segment, segments
-from pipeline.records import CODECS, SLOT_BYTES, Kind, unpack
+from pipeline.records import SLOT_BYTES
+from tests.models.log_files import facts, fill, memory_directory, replay, ticks
 from tests.models.ring_model import LogModel
-
-HEADER_BYTES = 4096
 
 
 @pytest.fixture
 def place():
     """Give a directory in memory where there is one: these tests write thousands of small files."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=base) as name:
-        yield Path(name)
-
-
-def ticks(numbers: list[int]) -> bytes:
-    """Return one slot a number."""
-    return b"".join(CODECS[Kind.TICK].pack(tick_count=number) for number in numbers)
-
-
-def facts(data: bytes) -> list[tuple[int, int, int, int]]:
-    """Return (seq, number, part, parts) of each slot."""
-    records = [unpack(data, offset) for offset in range(0, len(data), SLOT_BYTES)]
-    return [(record.seq, record.tick_count, record.part, record.parts) for record in records]
-
-
-def replay(directory: Path, position: int | None = None) -> list[tuple[int, int, int, int]]:
-    """Return all records that a proving reader shows; raises what it raises."""
-    reader = LogReader(directory, "log", position, verify=True)
-    found = []
-    while data := reader.read():
-        found += facts(data)
-    reader.close()
-    return found
-
-
-def fill(directory: Path, seed: int, slots_min: int, segment_slots: int = 64) -> tuple[LogModel, LogWriter]:
-    """Return a model and a writer that hold the same random runs."""
-    rng, model = random.Random(seed), LogModel(segment_slots)
-    writer = LogWriter(directory, "log", segment_slots)
-    number = 0
-    while writer.position < slots_min:
-        numbers = list(range(number, number + rng.choice([1, 1, 1, 2, 3, 5, 30])))
-        assert writer.push(ticks(numbers))
-        model.push(numbers)
-        number += len(numbers)
-    return model, writer
+    with memory_directory() as path:
+        yield path
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -99,12 +67,12 @@ def test_equals_the_slow_model(place, seed):
             writer.prepare_next()
         for reader, got in seen.items():
             if rng.random() < 0.4:
-                got += facts(reader.read(rng.choice([1, 10, 500])))
+                got.extend(facts(reader.read(rng.choice([1, 10, 500]))))
                 reader.prepare_next()
     assert model.position == writer.position
     for reader, got in seen.items():
         while data := reader.read(1_000):
-            got += facts(data)
+            got.extend(facts(data))
         assert model.records == got
         assert not reader.has_input()
     for _ in range(20):
@@ -200,137 +168,8 @@ def test_preparing_when_idle_keeps_the_roll_off_the_path(place):
     assert 0o600 == (place / f"{0:020d}.log").stat().st_mode & 0o777
 
 
-def expect_prefix(place: Path, model: LogModel, published: int) -> str:
-    """Recover a damaged log; it must be refused, or replay to a prefix of whole runs whose loss is reported."""
-    try:
-        writer = LogWriter(place, "log", 64)
-    except IntegrityError as error:
-        assert "\n" not in str(error)
-        return "refused"
-    recovered = writer.recovered
-    writer.close()
-    got = replay(place)
-    assert model.records[:len(got)] == got
-    assert not got or got[-1][2] + 1 == got[-1][3]
-    if len(got) < len(model.records):
-        assert recovered.cut_count >= published - recovered.position > 0
-        return "cut"
-    return "whole"
-
-
-def test_cut_at_every_byte_of_a_64_kib_log(place):
-    """A file cut anywhere replays to the whole runs before the cut, reported exactly, or is refused: 0 wrong."""
-    rng, model = random.Random(3), LogModel(239)
-    writer = LogWriter(place, "log", 239)
-    while writer.position < 230:
-        numbers = [len(model.records) + n for n in range(rng.choice([1, 1, 2, 3, 5]))]
-        writer.push(ticks(numbers))
-        model.push(numbers)
-    published = writer.position
-    writer.close()
-    path = place / f"{0:020d}.log"
-    whole = path.read_bytes()
-    assert 65_280 == len(whole)
-    ends = [0] + [position + 1 for position, _, part, parts in model.records if part + 1 == parts]
-    outcomes = {"refused": 0, "cut": 0, "whole": 0}
-    for size in range(len(whole) + 1):
-        path.write_bytes(whole[:size])
-        if size < HEADER_BYTES:
-            with pytest.raises(LogCorrupt, match="the header is cut off"):
-                LogWriter(place, "log", 64)
-            outcomes["refused"] += 1
-            continue
-        slots = min((size - HEADER_BYTES) // SLOT_BYTES, published)
-        kept = max(end for end in ends if end <= slots)
-        recovering = LogWriter(place, "log", 64)
-        assert (kept, published - kept) == (recovering.recovered.position, recovering.recovered.cut_count)
-        recovering.close()
-        if size % 61 == 0:
-            assert model.records[:kept] == replay(place)
-        outcomes["whole" if kept == published else "cut"] += 1
-    assert HEADER_BYTES == outcomes["refused"]
-    assert outcomes["cut"] > 50_000
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_flipped_bits_never_replay_wrongly(place, seed):
-    """10,000 random flipped bits in four files: each refused, cut and reported, or without any effect."""
-    rng = random.Random(seed)
-    model, writer = fill(place, seed, 180)
-    published = writer.position
-    writer.close()
-    whole = {path: path.read_bytes() for path in sorted(place.glob("*.log"))}
-    outcomes = {"refused": 0, "cut": 0, "whole": 0}
-    for _ in range(1_000):
-        path = rng.choice(list(whole))
-        damaged = bytearray(whole[path])
-        bit = rng.randrange(8 * len(damaged) if rng.random() < 0.8 else 8 * 512)
-        damaged[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(damaged)
-        outcomes[expect_flip(place, model, published)] += 1
-        for other in place.glob("*.log"):
-            if other not in whole:
-                other.unlink()
-        for one, data in whole.items():
-            one.write_bytes(data)
-    assert all(outcomes.values())
-
-
-def expect_flip(place: Path, model: LogModel, published: int) -> str:
-    """As expect_prefix; a flip in an older file is met by the proving reader after the writer attached."""
-    try:
-        return expect_prefix(place, model, published)
-    except LogCorrupt as error:
-        assert "\n" not in str(error)
-        return "refused"
-
-
-def test_a_damaged_middle_is_refused_by_writer_and_reader(place):
-    """A wrong record with whole runs after it: where, what and what to do, and nothing after it is shown."""
-    writer = LogWriter(place, "log", 64)
-    for number in range(20):
-        writer.push(ticks([number]))
-    writer.close()
-    path = place / f"{0:020d}.log"
-    data = bytearray(path.read_bytes())
-    data[HEADER_BYTES + 7 * SLOT_BYTES + 60] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(LogCorrupt, match="position 7: a record fails its check; do not trade on it"):
-        LogWriter(place, "log", 64)
-    reader = LogReader(place, "log", verify=True)
-    assert [(n, n, 0, 1) for n in range(7)] == facts(reader.read())
-    with pytest.raises(LogCorrupt, match="position 7"):
-        reader.read()
-
-
-def test_a_missing_file_is_refused(place):
-    """A hole between files is corruption, for the writer and for a reader that comes to it."""
-    _, writer = fill(place, 2, 300)
-    writer.close()
-    (place / f"{128:020d}.log").unlink()
-    with pytest.raises(LogCorrupt, match="segment 128 expected, was 192"):
-        LogWriter(place, "log", 64)
-    with pytest.raises(LogCorrupt, match="the next segment is missing"):
-        replay(place)
-
-
-def test_an_unused_file_that_was_cut_is_made_anew(place):
-    """A prepared next file that a power loss left short holds nothing while the file before it has room."""
-    writer = LogWriter(place, "log", 64)
-    writer.push(ticks([1]))
-    writer.prepare_next()
-    writer.close()
-    (place / f"{64:020d}.log").write_bytes(b"")
-    (place / f"{64:020d}.999.tmp").write_bytes(b"left by a dead writer")
-    writer = LogWriter(place, "log", 64)
-    for number in range(2, 100):
-        assert writer.push(ticks([number]))
-    assert list(range(1, 100)) == [number for _, number, _, _ in replay(place)]
-    assert [] == list(place.glob("*.tmp"))
-
-
 def test_disk_full_is_known_before_anything_is_half_written(place):
-    """When the next segment cannot be reserved the run is refused whole, visible records stay, and space cures it."""
+    """When the next segment cannot be reserved the run is refused whole, records stay, and space cures it."""
     writer = LogWriter(place, "log", 64)
     for number in range(60):
         writer.push(ticks([number]))

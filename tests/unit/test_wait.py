@@ -83,7 +83,7 @@ def test_no_wakeup_is_lost(spin_count):
 
 
 def test_block_spins_first_and_sleeps_at_most_20_ms():
-    """It sleeps only after spin_count idle turns, never while there is input, and a lonely sleep ends by itself."""
+    """It sleeps only after spin_count idle turns, never with input, and a lonely sleep ends by itself."""
     page, _ = parts(shared(), 0)
     status = StatusPage(page)
     block, view = wait.Block(status, 5), StatusView(page)
@@ -105,7 +105,7 @@ def test_block_spins_first_and_sleeps_at_most_20_ms():
 
 
 def test_the_second_look_comes_after_the_announcement():
-    """A record that is published between the lane's last poll and its sleep is seen: has_input runs while asleep = 1."""
+    """A record published between the last poll and the sleep is seen: has_input runs while asleep = 1."""
     page, _ = parts(shared(), 0)
     view, seen = StatusView(page), []
     block = wait.Block(StatusPage(page), 0)
@@ -133,11 +133,12 @@ def test_a_waker_pays_only_for_a_sleeper():
 
 
 def test_an_event_loop_lane_is_rung_by_eventfd():
-    """armed -> woken through the fd its loop watches; input at arming -> no wait; silence -> counted timeout."""
+    """Woken through the fd its loop watches; input at arming means no wait; silence is a counted timeout."""
     page, _ = parts(shared(), 0)
     fd = wait.make_doorbell_fd()
     try:
-        doorbell, waker, view = wait.Doorbell(StatusPage(page), fd), wait.make_waker(page, fd), StatusView(page)
+        doorbell, view = wait.Doorbell(StatusPage(page), fd), StatusView(page)
+        waker = wait.make_waker(page, fd)
         assert not doorbell.arm(lambda: True)
         assert not waker.wake_if_asleep()
         assert doorbell.arm(lambda: False)

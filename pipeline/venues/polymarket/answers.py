@@ -67,14 +67,16 @@ class VenueState(enum.IntEnum):
     FAILING = 9  # 5xx without a known reason
 
 
-def report(sent: Sent, verdict: Verdict, http_status: int, recv_ns: int) -> bytes:
-    """Return the REPORT slot of one order, origin HTTP."""
+def report(
+    sent: Sent, verdict: Verdict, http_status: int, recv_ns: int, origin: Origin = Origin.HTTP
+) -> bytes:
+    """Return the REPORT slot of one order; origin HTTP = the venue itself said so."""
     taking_is_shares = sent.side == Side.BUY
     return _REPORT.pack(
         recv_ns=recv_ns, instrument=sent.instrument, order_no=sent.order_no, group_no=sent.group_no,
         order_hash=sent.order_hash, making_micro=verdict.making_micro, taking_micro=verdict.taking_micro,
         matched_micro=verdict.taking_micro if taking_is_shares else verdict.making_micro,
-        state=int(verdict.state), origin=int(Origin.HTTP), cause=int(verdict.cause),
+        state=int(verdict.state), origin=int(origin), cause=int(verdict.cause),
         http_status=http_status if 0 <= http_status < 1000 else 0, account=sent.account,
         text=_plain(verdict.text))
 
@@ -256,12 +258,17 @@ def _cancel_lists(parsed: Any) -> tuple[dict[str, str], dict[str, str]]:
 
 def no_answer(batch: Sequence[Sent], cause: Cause, recv_ns: int = 0) -> list[bytes]:
     """Return UNKNOWN for each order that may have left unanswered (TIMEOUT, CONNECTION_LOST)."""
-    return [report(sent, Verdict(OrderState.UNKNOWN, cause), 0, recv_ns) for sent in batch]
+    verdict = Verdict(OrderState.UNKNOWN, cause)
+    return [report(sent, verdict, 0, recv_ns, Origin.GATEWAY) for sent in batch]
 
 
 def not_sent(batch: Sequence[Sent], cause: Cause, recv_ns: int = 0, text: str = "") -> list[bytes]:
-    """Return UNSENT for each order of which provably no byte left (NO_CONNECTION, DEADLINE, HALT_LEVEL)."""
-    return [report(sent, Verdict(OrderState.UNSENT, cause, text), 0, recv_ns) for sent in batch]
+    """Return UNSENT for each order of which provably no byte left (NO_CONNECTION, DEADLINE, HALT_LEVEL).
+
+    The gateway knows that and the venue cannot: core refuses the claim from any venue origin.
+    """
+    verdict = Verdict(OrderState.UNSENT, cause, text)
+    return [report(sent, verdict, 0, recv_ns, Origin.GATEWAY) for sent in batch]
 
 
 class VenueCondition(NamedTuple):
