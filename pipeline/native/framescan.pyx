@@ -158,6 +158,21 @@ cdef class Scanner:
             self.slots_left += self._event_slots(&self.state.events[index])
         return self.resume(sink)
 
+    cdef void uncount(self, int result) noexcept nogil:
+        # Takes the counts of a scan that gave `result`, not FS_OK, back: the frame will be scanned anew.
+        if self.is_partial:
+            return  # some runs are out: the next `scan` goes on with this frame
+        self.slots_left = 0
+        self.frame_count -= 1
+        if result == FS_FALLBACK:
+            self.fallback_count -= 1
+        elif result == FS_UNKNOWN:
+            self.unknown_count -= 1
+        elif result == FS_IGNORED:
+            self.ignored_count -= 1
+        elif result == FS_NO_ROOM:
+            self.no_room_count -= 1
+
     cdef int resume(self, Sink sink) noexcept nogil:
         # Publishes what the last frame still holds: FS_OK or FS_NO_ROOM.
         if self.slots_left == 0:
