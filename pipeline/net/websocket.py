@@ -138,7 +138,8 @@ class SocketDriver:
             self._disconnect(conn)
         await asyncio.sleep(0)
 
-    def _listener(self, conn: int) -> WSListener:
+    def listener(self, conn: int) -> WSListener:
+        """Return a listener for a new connection."""
         own = _Listener(self, conn)
         return own if self._wrap is None else self._wrap(own, self._backlog, self.turn)
 
@@ -146,7 +147,7 @@ class SocketDriver:
         try:
             await asyncio.wait_for(
                 ws_connect(
-                    lambda: self._listener(command.conn), command.url,
+                    lambda: self.listener(command.conn), command.url,
                     ssl_context=self._tls if command.url.startswith("wss:") else None,
                     max_frame_size=FRAME_BYTES_MAX, max_redirects=0, proxy=None,
                 ),
