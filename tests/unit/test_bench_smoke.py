@@ -111,6 +111,15 @@ def test_loopback():
     assert (0, 0, {}) == (found["dropped"], found["fallbacks"], found["stales"])
 
 
+def test_listener():
+    """Both listeners leave the same records of every frame (checked inside), none by the decoder."""
+    found = smoke("listener")
+
+    check_input(found["input"], 2_000)
+    assert {"python", "native"} == set(found["call"])
+    assert all(found["socket"][name]["cpu_ns_per_frame"] > 0 for name in found["call"])
+
+
 def test_every_benchmark_is_smoked():
     """No benchmark is without a test here."""
     assert sorted(NAMES) == sorted(name.removeprefix("test_") for name in globals() if name in {
