@@ -30,7 +30,19 @@ from pipeline.run import wiring
 from pipeline.run.channels import Channels, ladder_blocks
 from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import StatusPage
-from pipeline.stages import account, archive, book, detect, feed, gateway, observe, refdata, sequencer, signer, trade
+from pipeline.stages import (
+    account,
+    archive,
+    book,
+    detect,
+    feed,
+    gateway,
+    observe,
+    refdata,
+    sequencer,
+    signer,
+    trade,
+)
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.stages.stage import Clock, Counts, Stage
 from pipeline.units import NS_PER_MS

@@ -105,9 +105,9 @@ SPELLINGS = [
     b"1790766981628", b"BUY", b"SELL", b"buy", b"0.000", b"1.0000", b"0.6.1", b"5,5",
 ]
 VALUES = [b"null", b"true", b"false", b"1", b"0.5", b"-1", b"1e400", b"[]", b"{}", b'{"a":1}',
-          b'["1","1"]', b'{"a":{"b":[1,{"c":[]}]}}', b'{"a":1,"a":2}', b'{"a":[[[[0]]]]}', b"[[[[1]]]]", b"01",
-          b"-", b"1.", b'"x"', b'"\\u0041"', b'"\\ud800"', b"12345678901234567890", b"123456789012345", b'"caf\xc3\xa9"',
-          b'"\xff"']
+          b'["1","1"]', b'{"a":{"b":[1,{"c":[]}]}}', b'{"a":1,"a":2}', b'{"a":[[[[0]]]]}', b"[[[[1]]]]",
+          b"01", b"-", b"1.", b'"x"', b'"\\u0041"', b'"\\ud800"', b"12345678901234567890",
+          b"123456789012345", b'"caf\xc3\xa9"', b'"\xff"']
 KEYS = [b"market", b"asset_id", b"timestamp", b"hash", b"bids", b"asks", b"tick_size", b"event_type",
         b"price", b"size",
         b"side", b"best_bid", b"best_ask", b"price_changes", b"last_trade_price", b"changes", b"spread",
