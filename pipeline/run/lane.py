@@ -49,13 +49,14 @@ class Lane:
         state_dir = Path(spec.state_dir)
         self.config = load(spec.config_files, spec.overrides)
         self.channels = Channels(
-            SharedMemory(spec.instance, spec.generation), state_dir / "logs", self.config.shm.log_segment_slots,
-            spec.salt_epoch)
+            SharedMemory(spec.instance, spec.generation), state_dir / "logs",
+            self.config.shm.log_segment_slots, spec.salt_epoch)
         self.page = StatusPage(
             self.channels.memory.buffer(f"status.{lane.name}"), pid=os.getpid(), now_ns=self.clock())
         env = Env(
             config=self.config, mode=spec.mode, stages=spec.stages, channels=self.channels, page=self.page,
-            clock=self.clock, state_dir=state_dir, run_dir=Path(spec.run_dir), book_position=self._book_position())
+            clock=self.clock, state_dir=state_dir, run_dir=Path(spec.run_dir),
+            book_position=self._book_position())
         self.env = env
         self.built: list[Built] = [build_stage(stage, env) for stage in lane.stages]
         self._marks = [self.page.stage(stage) for stage in lane.stages]
@@ -108,7 +109,8 @@ def pin(lane: LaneSpec) -> None:
         except OSError as error:
             raise EnvironmentProblem(
                 f"run.lane: lane {lane.name} asks for cpu {lane.cpu}, which this machine does not give "
-                f"({error.strerror}); set lane.{lane.name}.cpu to one of {sorted(os.sched_getaffinity(0))}") from error
+                f"({error.strerror}); set lane.{lane.name}.cpu to one of {sorted(os.sched_getaffinity(0))}"
+            ) from error
         found = os.sched_getaffinity(0)
         if found != {lane.cpu}:
             raise EnvironmentProblem(

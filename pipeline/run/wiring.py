@@ -38,7 +38,8 @@ WIRES: dict[str, Wire] = {
     "detect": Wire(("tops",), ("ideas",), ("tops",), is_core=True),
     "trade": Wire(("ideas",), (DECISIONS,), ("ideas",), is_core=True),
     "signer": Wire((DECISIONS, STREAM), ("signed.{id}",), (DECISIONS,), holds_wallet_key=True),
-    "gateway": Wire(("signed.{id}", DECISIONS, STREAM), ("report.{id}",), ("signed.{id}", DECISIONS), has_sockets=True),
+    "gateway": Wire(
+        ("signed.{id}", DECISIONS, STREAM), ("report.{id}",), ("signed.{id}", DECISIONS), has_sockets=True),
     "archive": Wire((STREAM, DECISIONS), (), ()),
     "observe": Wire((STREAM, DECISIONS), (), ()),
 }
