@@ -92,8 +92,8 @@ class Supervisor:
         except OSError as error:  # a full disk, a folder that is not ours
             self.stop()
             raise EnvironmentProblem(
-                f"run.supervisor: {error.filename or self.state_dir}: {error.strerror}; free space or fix its owner"
-            ) from error
+                f"run.supervisor: {error.filename or self.state_dir}: {error.strerror}; free space or fix its "
+                "owner") from error
         except BaseException:
             self.stop()
             raise

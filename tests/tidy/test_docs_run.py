@@ -1,8 +1,8 @@
-"""Every command block of the documents runs: a fence ```sh is run as it stands, ```text and ```console are not.
+"""Every command block of the documents runs: a fence ```sh is run as it stands, all others are not.
 
-Blocks of one document share an empty folder, in their order, so a later one can look at what an earlier one kept.
-What takes long gets a small size: `--seconds N` becomes 5, `python -m bench X` gets `--smoke`, and `./pm test` only
-collects the tests that it would run. Everything else is run to the letter and must end with 0.
+Blocks of one document share an empty folder, in their order, so a later one can look at what an earlier one
+kept. What takes long gets a small size: `--seconds N` becomes 5, `python -m bench X` gets `--smoke`, and
+`./pm test` only collects the tests that it would run. Everything else is run to the letter and must end with 0.
 """
 
 from __future__ import annotations
@@ -70,7 +70,12 @@ def desk(tmp_path: Path) -> Path:
     place.mkdir()
     tools = tmp_path / "bin"
     tools.mkdir()
-    for path, text in ((place / "pm", PM), (tools / "pm", PM), (tools / "python", PYTHON), (tools / "python3", PYTHON)):
+    for path, text in (
+        (place / "pm", PM),
+        (tools / "pm", PM),
+        (tools / "python", PYTHON),
+        (tools / "python3", PYTHON),
+    ):
         path.write_text(text.format(root=ROOT, python=sys.executable))
         path.chmod(0o755)
     shutil.copytree(ROOT / "config", place / "config")
@@ -82,13 +87,25 @@ def desk(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", present())
 def test_commands_of_a_document_run(name: str, desk: Path) -> None:
     """Whoever types what the document says gets exit 0 each time."""
-    environment = {**os.environ, "PATH": f"{desk.parent / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "PATH": f"{desk.parent / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
     found = commands((ROOT / name).read_text())
-    assert found or name not in MUST_RUN, f"{name} shows no command; fence what a reader shall type with ```sh"
+    assert found or name not in MUST_RUN, (
+        f"{name} shows no command; fence what a reader shall type with ```sh"
+    )
     for command in found:
         done = subprocess.run(
-            ["sh", "-c", small(command)], cwd=desk, env=environment, capture_output=True, text=True, timeout=200,
-            check=False)
+            ["sh", "-c", small(command)],
+            cwd=desk,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
         assert 0 == done.returncode, f"{name}: {command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
