@@ -23,6 +23,7 @@ from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.relay import Filter, Relay
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.sequence import Sequencer
+from pipeline.native.wslistener import ShortCut
 from pipeline.net.edge import RestMachine, SocketMachine
 from pipeline.records import Kind
 from pipeline.run import wiring
@@ -49,6 +50,7 @@ class Built:
     stage: Stage
     sockets: SocketMachine | None = None
     rest: RestMachine | None = None
+    short_cut: ShortCut | None = None  # beside `sockets`: what their listeners may do natively
     orders: gateway.GatewayMachine | None = None
     orders_url: str = ""
     close: list[Callable[[], None]] = field(default_factory=list)
@@ -104,7 +106,7 @@ def _feed(name: str, ident: str, env: Env) -> Built:
     stage = feed.FeedStage(
         name, machine, env.filter(wiring.STREAM, Kind.INSTRUMENT),
         env.filter(wiring.DECISIONS, Kind.SUBSCRIBE, Kind.RESYNC), env.clock)
-    return Built(stage, sockets=machine)
+    return Built(stage, sockets=machine, short_cut=machine.short_cut)
 
 
 def _refdata(name: str, ident: str, env: Env) -> Built:

@@ -14,6 +14,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -21,6 +22,7 @@ import uvloop
 from pipeline.config.load import Config, load
 from pipeline.config.topology import LaneSpec
 from pipeline.errors import EnvironmentProblem, PipelineError
+from pipeline.native.wslistener import FeedListener
 from pipeline.net.orders import OrderConnections
 from pipeline.net.rest import RestDriver
 from pipeline.net.websocket import SocketDriver
@@ -148,7 +150,8 @@ class LoopLane:
         self._orders: list[OrderConnections] = []
         for built in lane.built:
             if built.sockets is not None:
-                self._sockets.append(SocketDriver(built.sockets, lane.clock, self.turn, tls))
+                wrap = built.short_cut and partial(FeedListener, built.short_cut, lane.spec.clock_offset_ns)
+                self._sockets.append(SocketDriver(built.sockets, lane.clock, self.turn, tls, wrap))
             if built.orders is not None:
                 latency = PackageLatency(lane, built.orders)
                 self._orders.append(OrderConnections(

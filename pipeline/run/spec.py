@@ -39,6 +39,11 @@ class RunSpec:
         """All stages of the run, lane by lane."""
         return [stage for lane in self.lanes for stage in lane.stages]
 
+    @property
+    def clock_offset_ns(self) -> int:
+        """What to add to monotonic time: the run's clock, for native code."""
+        return self.anchor_wall_ns - self.anchor_mono_ns
+
     def lane(self, name: str) -> LaneSpec:
         """Return one lane's description."""
         for lane in self.lanes:

@@ -36,7 +36,8 @@ class Counts:
         self._page = page
         self._counters: dict[str, Counter] = {}
 
-    def _counter(self, name: str) -> Counter:
+    def counter(self, name: str) -> Counter:
+        """Return the counter itself, for native code."""
         found = self._counters.get(name)
         if found is None:
             found = self._counters[name] = self._page.counter(name)
@@ -44,8 +45,8 @@ class Counts:
 
     def add(self, name: str, amount: int = 1) -> None:
         """Count `amount` more."""
-        self._counter(name).add(amount)
+        self.counter(name).add(amount)
 
     def put(self, name: str, value: int) -> None:
         """Store a gauge."""
-        self._counter(name).put(value)
+        self.counter(name).put(value)

@@ -7,6 +7,7 @@ What is judged comes from the two logs and from the exchange. A failure names it
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from pipeline.core.state import TraderState
 from pipeline.core.tops import Book
 from pipeline.records import Cause, OrderState
 from tests.shared import scaled
-from tests.world.judge import judge
+from tests.world.judge import FRAMES_MIN, ORDERS_MIN, judge
 from tests.world.network import Weather
 from tests.world.plan import draw_plan
+from tests.world.world import World
 
 SEEDS = range(1, 1 + scaled(200, 2_000))
 
@@ -33,6 +35,24 @@ def test_world(seed: int, tmp_path: Path) -> None:
     plan = draw_plan(seed)
 
     assert [] == judge(plan, tmp_path, with_tops=seed % 10 == 0), f"seed {seed}: {plan}"
+
+
+@pytest.mark.parametrize("seed", [5, 26])
+def test_a_seed_is_one_run(seed: int, tmp_path: Path) -> None:
+    """The same seed gives the same stream and decisions, byte for byte: a failure can be repeated."""
+    found = []
+    for _ in range(2):
+        directory = _fresh(tmp_path / "world")  # the same one: its path is part of the config hash
+        world = World(draw_plan(seed), directory)
+        try:
+            world.trade(ORDERS_MIN, FRAMES_MIN)
+            world.settle()
+            found.append((world.log("stream"), world.log("decisions")))
+        finally:
+            world.close()
+        shutil.rmtree(directory)
+
+    assert found[0] == found[1], f"seed {seed}"
 
 
 # What the judgement must notice: each fault is planted into a stage, and the runs of a few seeds complain.
