@@ -2,7 +2,7 @@
 
 Blocks of one document share an empty folder, in their order, so a later one can look at what an earlier one
 kept. What takes long gets a small size: `--seconds N` becomes 5, `python -m bench X` gets `--smoke`, and
-`./pm test` only collects the tests that it would run. Everything else is run to the letter and must end with 0.
+`./pm test` only collects the tests that it would run. All else is run to the letter and must end with 0.
 """
 
 from __future__ import annotations
