@@ -111,11 +111,13 @@ class Channels:
         self._salt_epoch = salt_epoch
         self._ends: list[Writer | Reader | LogWriter | LogReader] = []
         self._stamps: dict[str, Stamps] = {}
+        self.written: dict[str, Writer | LogWriter] = {}  # channel -> the end that this lane writes
 
     def ring_writer(self, ring: str) -> Writer:
         """Return the writing end; each ring has one in the whole run."""
         end = Writer(self.memory.buffer(f"ring.{ring}"))
         self._ends.append(end)
+        self.written[ring] = end
         return end
 
     def ring_reader(self, ring: str) -> Reader:
@@ -128,6 +130,7 @@ class Channels:
         """Return the writing end; a log that exists is continued."""
         end = LogWriter(self._log_dir / log, log, self._segment_slots, salt_epoch=self._salt_epoch)
         self._ends.append(end)
+        self.written[log] = end
         return end
 
     def log_reader(self, log: str, position: int | None = 0) -> LogReader:

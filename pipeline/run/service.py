@@ -26,7 +26,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_service(
-    config_files: Sequence[Path], mode: str | None, topology: str | None, cpus: str, set_: Sequence[str],
+    config_files: Sequence[Path],
+    mode: str | None,
+    topology: str | None,
+    cpus: str,
+    set_: Sequence[str],
     as_json: bool,
 ) -> int:
     """Run until told to stop; return 0 after a clean end. Raises PipelineError, with nothing left behind."""
@@ -95,7 +99,8 @@ def _refuse_stopped(state_dir: Path) -> None:
     if level >= HaltLevel.H4:
         raise RiskRefusal(
             f"run: halted {level.name} by {entries[0].owner} ({entries[0].reason}); nothing starts before "
-            f"pm resume --state {state_dir} --reason …")
+            f"pm resume --state {state_dir} --reason …"
+        )
 
 
 def _who_halts(page: HaltPage) -> str:

@@ -174,7 +174,7 @@ class Supervisor:
         except BlockingIOError:
             raise EnvironmentProblem(
                 f"run.supervisor: another run uses {self.state_dir}; stop it, "
-                "or set another state_dir and name"
+                "or set another state_dir"
             ) from None
 
     def _prepare(self) -> None:
