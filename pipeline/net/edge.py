@@ -118,3 +118,10 @@ class RestMachine(Protocol):
 
     def on_timer(self, now_ns: int) -> None:
         """Do what is due; called every few milliseconds."""
+
+
+class OrderMachine(RestMachine, Protocol):
+    """An edge that sends orders."""
+
+    def flush(self) -> bool:
+        """Publish what is owed; the driver calls it right behind its writes, before it reads anything."""

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import aiofastnet
 
-from pipeline.net.edge import RestMachine, Submit
+from pipeline.net.edge import OrderMachine, Submit
 from pipeline.net.http1 import Answer, AnswerParser, BadAnswer
 from pipeline.records import Cause
 from pipeline.units import NS_PER_S
@@ -62,7 +62,7 @@ class OrderConnections:
     """A small pool for one host. `on_written(tag, now_ns)` runs right behind the write."""
 
     def __init__(
-        self, machine: RestMachine, base_url: str, clock: Callable[[], int], turn: Callable[[], None],
+        self, machine: OrderMachine, base_url: str, clock: Callable[[], int], turn: Callable[[], None],
         tls: ssl.SSLContext | None, on_written: Callable[[int, int], None],
         connections: int = 4, timeout_ns: int = 3 * NS_PER_S, age_ns_max: int = 240 * NS_PER_S,
     ) -> None:
@@ -112,6 +112,8 @@ class OrderConnections:
                 self._waiting.append(command)
             else:
                 self._machine.on_failure(self._clock(), command.tag, False, Cause.NO_CONNECTION)
+        if done:
+            self._machine.flush()  # SENT is told before the venue's word on the order can be read
         return done
 
     def check(self, now_ns: int) -> None:
