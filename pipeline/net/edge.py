@@ -116,5 +116,4 @@ class RestMachine(Protocol):
     def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
         """No answer will come. `was_sent` False only when provably no byte left this host."""
 
-    def on_timer(self, now_ns: int) -> None:
-        """Do what is due; called every few milliseconds."""
+    def on_timer(self, now_ns: int) -> None: ...
