@@ -115,10 +115,19 @@ def _say_up(supervisor: Supervisor, page: HaltPage, as_json: bool) -> None:
     words = f"running: mode {supervisor.mode}, lanes {shown}, state {supervisor.state_dir}"
     if level > HaltLevel.H0:
         words += f"; {_who_halts(page)}"
-    facts = {
-        "event": "running", "mode": supervisor.mode, "topology": supervisor.config.topology, "lanes": lanes,
-        "state": str(supervisor.state_dir), "run_dir": str(supervisor.run_dir), "halt": level.name}
-    _say(facts, words, as_json)
+    _say(
+        {
+            "event": "running",
+            "mode": supervisor.mode,
+            "topology": supervisor.config.topology,
+            "lanes": lanes,
+            "state": str(supervisor.state_dir),
+            "run_dir": str(supervisor.run_dir),
+            "halt": level.name,
+        },
+        words,
+        as_json,
+    )
 
 
 def _say(facts: dict[str, object], words: str, as_json: bool) -> None:
