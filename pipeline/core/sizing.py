@@ -101,15 +101,14 @@ def price_package(
     is_exclusive_no: every leg is the NO of another outcome of one exclusive event, so all but one leg of a
     partial fill pay 1 (a tighter bound of its loss).
     """
-    ladders = [_usable(leg, bounds.levels_max, SHARE_LOT_MICRO) for leg in legs]
-    sizes, used = _walk(legs, ladders, sets_paid, bounds)
+    ladders, sizes = _walk(legs, sets_paid, bounds)
     refusal = Refusal(Cause.BELOW_EDGE, 0, bounds.edge_usd_micro_min)
     if not sizes:
         return refusal
     is_first, tries = True, 0
     while sizes and tries < _TRIES_MAX:
         size_micro, tries = sizes.pop(), tries + 1
-        priced = _at_size(legs, ladders, used, size_micro, sets_paid, bounds, is_exclusive_no)
+        priced = _at_size(legs, ladders, size_micro, sets_paid, bounds, is_exclusive_no)
         if isinstance(priced, Package):
             return priced
         if priced.cause in (Cause.LIMIT_ORDER, Cause.LIMIT_PARTIAL_LOSS):
@@ -122,43 +121,50 @@ def price_package(
     return refusal
 
 
-def _usable(leg: LegBook, levels_max: int, lot_micro: int) -> list[tuple[int, int]]:
-    """Return the first levels, on the market's grid, floored to the lot; nothing behind an off-grid level."""
-    levels: list[tuple[int, int]] = []
-    step = leg.tick_step
-    for price, size in leg.asks[:levels_max]:
-        if not (0 < price < TICKS_PER_USD and price % step == 0):
+def _next_level(leg: LegBook, place: int, levels_max: int) -> tuple[int, int, int]:
+    """Return the first usable level from `place` on, floored to the lot: (price, size, place behind it).
+
+    Price 0: there is none. A level off the market's grid, or without a size, ends the ladder.
+    """
+    asks, step = leg.asks, leg.tick_step
+    for at in range(place, min(len(asks), levels_max)):
+        price, size = asks[at]
+        if not (0 < price < TICKS_PER_USD and price % step == 0 and size > 0):
             break
-        if size >= lot_micro:
-            levels.append((price, size - size % lot_micro))
-    return levels
+        if size >= SHARE_LOT_MICRO:
+            return price, size - size % SHARE_LOT_MICRO, at + 1
+    return 0, 0, 0
 
 
-def _walk(
-    legs: Sequence[LegBook], ladders: Sequence[Ladder], sets_paid: int, bounds: Bounds,
-) -> tuple[list[int], list[int]]:
-    """Return the cumulative sizes at which a level ends, ascending, and the number of levels used per leg.
+def _walk(legs: Sequence[LegBook], sets_paid: int, bounds: Bounds) -> tuple[list[list[tuple[int, int]]], list[int]]:
+    """Return the levels reached of each leg, and the cumulative sizes at which a level ends, ascending.
 
     Goes on while one more share of each leg costs less than it pays and the spending bounds allow it.
     """
-    count = len(legs)
-    place, left = [0] * count, [ladder[0][1] if ladder else 0 for ladder in ladders]
-    if not count or 0 in left:
-        return [], place
+    ladders: list[list[tuple[int, int]]] = []
+    sizes: list[int] = []
+    left, places, pairs = [], [], []
+    for leg in legs:
+        price, size, place = _next_level(leg, 0, bounds.levels_max)
+        if not price:
+            return ladders, sizes
+        ladders.append([(price, size)])
+        left.append(size)
+        places.append(place)
+        pairs.append(unit_pair_pico(price, leg.fee_rate_ppm, leg.fee_exponent))
+    if not pairs:
+        return ladders, sizes
     slack = bounds.package_orders_max * 20  # rounding of fees and reservations, per order
     room = max(0, bounds.package_usd_micro_max - slack) * _SCALED_PER_USD_MICRO
-    room_legs = [max(0, bounds.order_usd_micro_max - slack) * _SCALED_PER_USD_MICRO] * count  # still free
-    payout, total, sizes = sets_paid * PICO_PER_USD, 0, []
-    pairs = [
-        unit_pair_pico(ladder[0][0], leg.fee_rate_ppm, leg.fee_exponent)
-        for leg, ladder in zip(legs, ladders, strict=True)]
+    room_legs = [max(0, bounds.order_usd_micro_max - slack) * _SCALED_PER_USD_MICRO] * len(legs)  # still free
+    payout, total = sets_paid * PICO_PER_USD, 0
     while True:
         units = worst = 0
         for unit, unit_worst in pairs:
             units += unit
             worst += unit_worst
         if units >= payout:
-            break
+            return ladders, sizes
         step = min(left)
         is_short = room < step * worst
         for (_, unit_worst), free in zip(pairs, room_legs, strict=True):
@@ -169,32 +175,28 @@ def _walk(
             step_paid = max(0, fits // SHARE_LOT_MICRO * SHARE_LOT_MICRO)
             if step_paid:
                 sizes.append(total + step_paid)
-            break
+            return ladders, sizes
         total += step
         sizes.append(total)
         room -= step * worst
-        is_over = False
-        for number, ladder in enumerate(ladders):
+        for number, leg in enumerate(legs):
             room_legs[number] -= step * pairs[number][1]
             left[number] -= step
             if left[number] == 0:
-                place[number] = at = place[number] + 1
-                if at == len(ladder):
-                    is_over = True
-                    break
-                leg, (price, left[number]) = legs[number], ladder[at]
+                price, size, place = _next_level(leg, places[number], bounds.levels_max)
+                if not price:
+                    return ladders, sizes
+                ladders[number].append((price, size))
+                left[number], places[number] = size, place
                 pairs[number] = unit_pair_pico(price, leg.fee_rate_ppm, leg.fee_exponent)
-        if is_over:
-            return sizes, [min(at + 1, len(levels)) for at, levels in zip(place, ladders, strict=True)]
-    return sizes, [at + 1 for at in place]
 
 
 def _at_size(
-    legs: Sequence[LegBook], ladders: Sequence[Ladder], used: Sequence[int], size_micro: int, sets_paid: int,
-    bounds: Bounds, is_exclusive_no: bool,
+    legs: Sequence[LegBook], ladders: Sequence[Ladder], size_micro: int, sets_paid: int, bounds: Bounds,
+    is_exclusive_no: bool,
 ) -> Package | Refusal:
     """Return the package of about this size: FAK when that costs at most an eighth of the size, else GTC."""
-    coarse, fak_size = _fak_ladders(ladders, used, size_micro)
+    coarse, fak_size = _fak_ladders(ladders, size_micro)
     is_fak_first = fak_size * 8 >= size_micro * 7
     refusal: Refusal | None = None
     for is_fak in (is_fak_first, not is_fak_first):
@@ -209,15 +211,12 @@ def _at_size(
     return refusal or Refusal(Cause.BELOW_EDGE, 0, bounds.edge_usd_micro_min)
 
 
-def _fak_ladders(
-    ladders: Sequence[Ladder], used: Sequence[int], size_micro: int,
-) -> tuple[Sequence[Ladder], int]:
+def _fak_ladders(ladders: Sequence[Ladder], size_micro: int) -> tuple[Sequence[Ladder], int]:
     """Return the ladders and the size floored to the lot at which every budget is a whole number of cents."""
-    reached = [ladder[:count] for ladder, count in zip(ladders, used, strict=True)]
-    lot = math.lcm(*[_LOT_CENTS[price] for ladder in reached for price, _ in ladder]) * SHARE_LOT_MICRO
+    lot = math.lcm(*[_LOT_CENTS[price] for ladder in ladders for price, _ in ladder]) * SHARE_LOT_MICRO
     floored: list[Ladder] = []
     reach = size_micro - size_micro % lot
-    for ladder in reached:
+    for ladder in ladders:
         levels = [(price, size - size % lot) for price, size in ladder if size >= lot]
         floored.append(levels)
         depth = 0
@@ -272,7 +271,9 @@ def _planned(
                     return Refusal(Cause.BELOW_MINIMUM, size, leg.size_micro_min)
                 spends.append(paid - (-charged // whole) * FEE_QUANTUM_USD_MICRO)
             else:
-                spends.append(paid + budget_fee_usd_micro_max(paid, leg.tick_step, rate, exponent))
+                spends.append(paid + (
+                    -(-paid * rate // PPM) if exponent
+                    else budget_fee_usd_micro_max(paid, leg.tick_step, rate, exponent)))
             orders.append(Order(leg_no, leg.row, leg.outcome, price, size, order_type))
     if len(orders) > bounds.package_orders_max:
         return Refusal(Cause.TOO_MANY_ORDERS, len(orders), bounds.package_orders_max)

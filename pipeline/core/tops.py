@@ -134,26 +134,16 @@ class Book:
                 rules.row, outcome, [], [], rules.fee_rate_ppm, rules.fee_exponent, rules.tick_step,
                 rules.size_micro_min, rules.usd_micro_min)
         values = _LEVELS.unpack_from(slot, HEADER_BYTES)
-        bids, asks = values[:_D], values[_D:2 * _D]
-        bid_sizes, ask_sizes = values[2 * _D:3 * _D], values[3 * _D:]
+        # Levels that are not there have price and size 0 and end a ladder for whoever walks it.
         if outcome == 0:
-            leg.asks, leg.bids = _ladder(asks, ask_sizes), _ladder(bids, bid_sizes)
+            leg.bids = list(zip(values[:_D], values[2 * _D:3 * _D], strict=True))
+            leg.asks = list(zip(values[_D:2 * _D], values[3 * _D:], strict=True))
         elif rules.has(_MIRRORED):
-            leg.asks, leg.bids = _mirror(_ladder(bids, bid_sizes)), _mirror(_ladder(asks, ask_sizes))
+            mirrored = [TICKS_PER_USD - price for price in values[:2 * _D]]
+            leg.asks = list(zip(mirrored[:_D], values[2 * _D:3 * _D], strict=True))
+            leg.bids = list(zip(mirrored[_D:], values[3 * _D:], strict=True))
         self.legs[outcome] = slot, rules, leg
         return leg
 
 
 _MIRRORED = int(Rule.MIRRORED)
-
-
-def _ladder(prices: Sequence[int], sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the levels before the first without a size."""
-    levels = list(zip(prices, sizes, strict=True))
-    if min(sizes) > 0:
-        return levels
-    return levels[:next(place for place, size in enumerate(sizes) if size <= 0)]
-
-
-def _mirror(levels: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    return [(TICKS_PER_USD - price, size) for price, size in levels]

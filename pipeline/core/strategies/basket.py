@@ -286,9 +286,14 @@ class BasketStrategy:
         if not watch.basket.is_subset:
             return self._priced(watch, chosen, 1)
         gains, refusal = watch.gains, Refusal(Cause.NOT_PROVEN, 0, 0)
-        ranked = sorted(chosen, key=lambda leg_no: (-gains[leg_no], leg_no))[:BATCH_ORDERS_MAX]
+        ranked: list[int] = []
         for number in range(_SUBSETS_MAX):
-            legs = sorted(ranked[:len(ranked) - number])
+            if number == 0 and len(chosen) <= BATCH_ORDERS_MAX:
+                legs = chosen  # all of them, already in order
+            else:
+                ranked = ranked or sorted(
+                    chosen, key=lambda leg_no: (-gains[leg_no], leg_no))[:BATCH_ORDERS_MAX]
+                legs = sorted(ranked[:len(ranked) - number])
             if not (len(legs) > 1 and sum([gains[leg_no] for leg_no in legs]) > PICO_PER_USD):
                 break
             found = self._priced(watch, legs, len(legs) - 1)
