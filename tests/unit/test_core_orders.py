@@ -296,7 +296,7 @@ def test_cancels_are_asked_again() -> None:
 
 
 def test_OR12_a_cancel_that_came_before_its_order_is_repeated() -> None:  # noqa: N802
-    """A delayed order that rests after its cancel was refused is looked for, and cancelled once it is listed."""
+    """A delayed order that rests after its cancel was refused is looked for, and cancelled once listed."""
     orders = sent(OrderType.GTC)
     tell(orders, S.UNKNOWN, Origin.GATEWAY)
     orders.asked_cancel(1, T0_NS)
