@@ -111,6 +111,14 @@ def test_loopback():
     assert (0, 0, {}) == (found["dropped"], found["fallbacks"], found["stales"])
 
 
+def test_listener():
+    """Both listeners leave the same records, from memory and from a socket; every frame comes."""
+    found = twice("listener", "checksum", "socket_checksum")
+
+    check_input(found["input"], 2_000)
+    assert ["native", "python", "reads_last"] == sorted(found["socket"])
+
+
 def test_every_benchmark_is_smoked():
     """No benchmark is without a test here."""
     assert sorted(NAMES) == sorted(name.removeprefix("test_") for name in globals() if name in {
