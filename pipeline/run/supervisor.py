@@ -209,8 +209,8 @@ class Supervisor:
         text = path.read_text().strip() if path.exists() else "0"
         if not (text.isascii() and text.isdigit()):
             raise EnvironmentProblem(
-                f"run.supervisor: {path} must hold a number, holds {text[:20]!r}; write a number into it that "
-                f"is above all folders of {self.state_dir / 'run'}")
+                f"run.supervisor: {path} must hold a number, holds {text[:20]!r}; write a number into it "
+                f"that is above all folders of {self.state_dir / 'run'}")
         generation = int(text) + 1
         partial = path.with_suffix(".partial")
         partial.write_text(str(generation))
