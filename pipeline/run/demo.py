@@ -49,7 +49,8 @@ class DemoOptions:
         """Return the options with absolute paths; raises UsageError in one line."""
         for feed in self.feeds:
             if not feed.is_file():
-                raise UsageError(f"demo: recording {feed} does not exist; give a *.jsonl.zst file or leave --feed away")
+                raise UsageError(
+                    f"demo: recording {feed} does not exist; give a *.jsonl.zst file or leave --feed away")
         if self.speed != "max":
             try:
                 is_good = 0 < float(self.speed) <= 1_000
@@ -89,6 +90,7 @@ class _Demo:
         self._supervisor: Supervisor | None = None
 
     def run(self) -> int:
+        """Start, trade, verify, report; return the exit code. Whatever happens, both trees end."""
         options = self._options
         try:
             self._start()
@@ -135,7 +137,8 @@ class _Demo:
         cpus = [lane.cpu for lane in plan.lanes if lane.cpu is not None]
         settings: dict[str, Any] = {
             "seed": options.seed, "feeds": [str(feed) for feed in options.feeds],
-            "speed": "max" if options.speed == "max" else float(options.speed), "seconds": float(options.seconds),
+            "speed": "max" if options.speed == "max" else float(options.speed),
+            "seconds": float(options.seconds),
             # A real exchange does not share our CPUs: when both want one, ours goes first.
             "cpu": cpu_of_exchange(cpus), "nice": EXCHANGE_NICE,
         }
@@ -217,5 +220,5 @@ class _Demo:
         """Everything that the exchange wrote was taken in, and the core has read it all."""
         status = self._need_exchange().control("GET", "/control/status")
         numbers = sums(self._need_supervisor())
-        return bool(
-            status["frames_queued"] == status["frames_accepted"] == numbers["frames_taken"] and numbers["is_idle"])
+        all_taken = status["frames_queued"] == status["frames_accepted"] == numbers["frames_taken"]
+        return bool(all_taken and numbers["is_idle"])

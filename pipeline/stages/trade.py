@@ -35,6 +35,7 @@ class TradeStage:
         self._clock = clock
         self._counts = counts
         self._stamps = stamps
+        self.cancel_count = 0  # cancels written so far: they must reach a sleeping gateway at once
 
     def poll(self, budget: int) -> int:
         """Decide on up to `budget` wanted slots; a log has no full state, so nothing waits here."""
@@ -50,6 +51,7 @@ class TradeStage:
     def _append(self, run: bytes) -> None:
         if not self._decisions.push(run):
             raise InvariantError("stages.trade: the decision log took no record; a log must never be full")
+        self.cancel_count += sum(kind_of(run, at) == Kind.CANCEL for at in range(0, len(run), SLOT_BYTES))
         if kind_of(run) == Kind.PACKAGE:
             cause_seq = _PACKAGE.struct.unpack_from(run)[_PACKAGE.at["cause_seq"]]
             self._stamps.mark(cause_seq, cause_seq + 1, self._clock())

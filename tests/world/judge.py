@@ -18,6 +18,7 @@ def judge(plan: Plan, directory: Path, with_tops: bool = False) -> list[str]:
         world.trade(ORDERS_MIN, FRAMES_MIN)
         world.settle()
         found = verdict.check_held(world, verdict.read_logs(world))
+        found += [f"not settled: {order}" for order in world.trader.facts.orders.open_orders]
         world.resolve()
         logs = verdict.read_logs(world)
         handed = world.network.counts["handed_market"]

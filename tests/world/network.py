@@ -20,6 +20,7 @@ from pipeline.net.edge import Ask, CloseSocket, OpenSocket, Outbox, PauseSocket,
 from pipeline.records import Cause
 from pipeline.sim.book import MatchedBook
 from pipeline.sim.exchange import Exchange
+from pipeline.stages.gateway import GatewayMachine
 from pipeline.units import NS_PER_MS, NS_PER_S
 
 ANSWER_NS_MAX = 3 * NS_PER_S  # the order driver's patience
@@ -152,6 +153,8 @@ class Network:
                 self._ask(machine, command.tag, service, request)
             elif isinstance(command, Submit):
                 self._submit(machine, command.tag, parse_request(command.data))
+        if done and isinstance(machine, GatewayMachine):
+            machine.flush()  # as the order driver does
         return done
 
     # -- websockets ----------------------------------------------------------------------------
