@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.run.exchange import ExchangeProcess
+from pipeline.run.supervisor import instance_name
 from tests.shared import ROOT
 
 DEADLINE_S = 60.0
@@ -68,9 +69,10 @@ def until(is_true: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S)
         time.sleep(pause)
 
 
-def segments_of(name: str) -> list[str]:
-    """Return the shared segments of runs with this configured name."""
-    return sorted(entry for entry in os.listdir("/dev/shm") if entry.startswith(f"pm-{name}"))
+def segments_of(name: str, state: Path) -> list[str]:
+    """Return the shared segments of runs of this name and state directory; other sessions have others."""
+    prefix = f"pm-{instance_name(name, state)}-"
+    return sorted(entry for entry in os.listdir("/dev/shm") if entry.startswith(prefix))
 
 
 def processes_of(directory: Path) -> list[int]:

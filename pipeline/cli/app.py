@@ -99,7 +99,7 @@ def demo(
     """Trade against a local exchange with real processes, sockets and signatures; ends with a report.
 
     Exit 0 only if no frame was dropped, every order is accounted for, and our books and the exchange's
-    agree to the micro-dollar; 7 if they do not.
+    agree to the micro-dollar; 7 if they do not, or if a recording is damaged.
     """
     from pipeline.run.demo import DemoOptions, run_demo
 

@@ -13,6 +13,7 @@ from pipeline.config.files import check_files
 from pipeline.config.load import DEFAULT, Config, config_hash, leaves, load, parse_override
 from pipeline.config.topology import plan
 from pipeline.errors import EnvironmentProblem, UsageError
+from pipeline.run.checks import check_accounts
 from pipeline.units import usd_text
 
 LIMIT_SECTIONS = ("risk.", "strategies.", "execution.")
@@ -36,6 +37,7 @@ def check(config_files: Sequence[Path], set_: Sequence[str], cpus: str, as_json:
 def collect(config: Config, *, is_virtual: bool) -> dict[str, Any]:
     """Return everything that `pm config check --json` prints; values as they stand in a file."""
     lanes = plan(config, virtual=is_virtual)
+    check_accounts(config)
     try:
         check_files(config)
         missing = ""

@@ -122,12 +122,10 @@ def _open(logs: Path, name: str, position: int = 0) -> LogReader:
 def _decisions(logs: Path) -> Iterator[Any]:
     reader = _open(logs, "decisions")
     try:
-        # All kinds: a filter judges a run by its first slot, and intents stand behind their package.
-        wanted = Filter(reader, tuple(Kind))
+        wanted = Filter(reader, (Kind.PACKAGE, Kind.VERDICT, Kind.INTENT))
         while data := wanted.read(READ_SLOTS):
             for at in range(0, len(data), SLOT_BYTES):
-                if kind_of(data, at) in (Kind.PACKAGE, Kind.VERDICT, Kind.INTENT):
-                    yield unpack(data, at)
+                yield unpack(data, at)
     finally:
         reader.close()
 

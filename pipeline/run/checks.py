@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pipeline.config.files import check_files
 from pipeline.config.load import Config
 from pipeline.errors import ConfigError, RiskRefusal, Unreachable
+from pipeline.venues.polymarket.identity import identify
 
 CONNECT_S_MAX = 5.0
 
@@ -27,9 +28,20 @@ def check_start(config: Config, mode: str) -> None:
     for url in _urls(config):
         if mode == "local":
             _refuse_foreign(url)
+    check_accounts(config)
     check_files(config)
     for url in _urls(config):
         _probe(url)
+
+
+def check_accounts(config: Config) -> None:
+    """Raise ConfigError for a wallet that the venue cannot know: a mistyped address, a wrong signature type."""
+    for name, account in config.accounts.items():
+        try:
+            identify(
+                account.address, account.maker, account.signature_type, config.venues.polymarket.chain_id)
+        except ConfigError as error:
+            raise ConfigError(f"accounts.{name}: {error}") from error
 
 
 def _urls(config: Config) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def config(tmp_path: Path, state: Path, venue: int) -> Path:
     for name, text in (("wallet.key", KEY), ("api.json", json.dumps(API))):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o600)
-    address = "0xf39Fd6e51aad88F6F4ce6aB8827279cfF9b92266"
+    address = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
     return write_config(
         tmp_path / "run.toml",
         NAME,
@@ -68,12 +68,13 @@ def config(tmp_path: Path, state: Path, venue: int) -> Path:
 
 def refused(expected_code: int, config: Path, *arguments: object) -> str:
     """Run `pm run`, which must refuse; return its line. No process and no segment may be left."""
-    before = segments_of(NAME)
+    state = config.parent / "state"
+    before = segments_of(NAME, state)
     done = pm("run", "--config", config, *arguments)
     line = one_line(done)
     assert (expected_code, "") == (done.returncode, done.stdout), line
-    assert before == segments_of(NAME)
-    assert [] == processes_of(config.parent / "state")
+    assert before == segments_of(NAME, state)
+    assert [] == processes_of(state)
     return line
 
 
@@ -97,6 +98,15 @@ REFUSALS = {
     "unknown lane": (set_("lane.cor.cpu", 0), 3, ("lane.cor", "did you mean lane.core?")),
     "spin shares a cpu": (set_("lane.core.wait", "spin"), 3, ("lane core spins on cpu 0", "move one")),
     "key is a secret": (set_("accounts.main.key_file", "ab" * 32), 3, ("the secret itself (not shown)",)),
+    "mistyped address": (
+        set_(
+            "accounts.main.maker",
+            "0xf39Fd6e51aad88F6F4ce6aB8827279cfF9b92266",
+        )
+        + set_("accounts.main.address", "0xf39Fd6e51aad88F6F4ce6aB8827279cfF9b92266"),
+        3,
+        ("accounts.main", "0xf39Fd6e51aad88F6F4ce6aB8827279cfF9b92266"),
+    ),
     "wrong --cpus": (("--cpus", "many"), 2, ("--cpus is auto or virtual",)),
     "wrong --set": (("--set", "risk"), 3, ("expected key=value",)),
 }
@@ -279,7 +289,7 @@ def test_damaged_recording_is_refused(broken: str, tmp_path: Path) -> None:
     line = one_line(done)
     assert str(path) in line
     assert [] == processes_of(tmp_path)
-    assert [] == segments_of(instance_name("demo", keep / "state"))
+    assert [] == segments_of("demo", keep / "state")
 
 
 @pytest.mark.parametrize(

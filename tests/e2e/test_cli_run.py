@@ -62,7 +62,7 @@ def orders(state: Path) -> int:
 
 
 def nothing_left(state: Path) -> bool:
-    return not processes_of(state) and not segments_of(NAME)
+    return not processes_of(state) and not segments_of(NAME, state)
 
 
 def test_dry_run_decides_and_sends_nothing(market: Market, start: Any, state: Path) -> None:
@@ -177,9 +177,9 @@ def test_explain_tells_what_the_exchange_knows(market: Market, start: Any, state
 def test_status_disturbs_nothing(market: Market, start: Any, state: Path) -> None:
     """Attaching and leaving again and again keeps every segment (same inode) and the run."""
     run = start()
-    before = {name: os.stat(f"/dev/shm/{name}").st_ino for name in segments_of(NAME)}
+    before = {name: os.stat(f"/dev/shm/{name}").st_ino for name in segments_of(NAME, state)}
     frames = [status(state)["counters"].get("frames", 0) for _ in range(3)]
-    assert before == {name: os.stat(f"/dev/shm/{name}").st_ino for name in segments_of(NAME)}
+    assert before == {name: os.stat(f"/dev/shm/{name}").st_ino for name in segments_of(NAME, state)}
     assert "status.core" in "".join(before)
     until(lambda: status(state)["counters"].get("frames", 0) > frames[-1], "more frames")
     text = pm("status", "--state", state.parent).stdout  # the folder right above will do
@@ -190,11 +190,11 @@ def test_status_disturbs_nothing(market: Market, start: Any, state: Path) -> Non
 def test_second_instance_is_refused(market: Market, start: Any, state: Path) -> None:
     """A second run on one state directory ends with exit 4 and one line; the first does not notice."""
     run = start()
-    before = segments_of(NAME)
+    before = segments_of(NAME, state)
     second = pm("run", "--config", market.config, "--set", f"state_dir={state}")
     assert 4 == second.returncode
     assert "another run uses" in one_line(second)
-    assert before == segments_of(NAME)
+    assert before == segments_of(NAME, state)
     assert run.process.poll() is None
     assert 0 == run.stop()[0]
 

@@ -246,6 +246,7 @@ def test_a_refusal_names_the_override(tmp_path: Path) -> None:
         ("a=true", ("a", True)),
         ('u=["x","y"]', ("u", ["x", "y"])),
         ("u=https://h:1/x", ("u", "https://h:1/x")),
+        ("a=0x00F3", ("a", "0x00F3")),
     ],
 )
 def test_override_values(text: str, expected: tuple[str, object]) -> None:
