@@ -113,6 +113,7 @@ class Client:
             MarketDecoder(table.get, SOURCE), self._rig.feed, Counts(self._page),
             Stamps(bytearray(1_024 * ENTRY_BYTES)), time.time_ns)
         self.machine.prepare()
+        self._driver: SocketDriver | None = None
         self._turns = 0
         self._accepted = 0
         self._flow_ns = 0
@@ -130,16 +131,15 @@ class Client:
             cursor = page.next_cursor
 
     def _turn(self) -> None:
-        """Behind the last frame of a read: fold, and look at what came out."""
-        rig = self._rig
+        """Behind the last frame of a read: fold, then hand in what found no room, as a lane's turn does."""
         self._turns += 1
-        while rig.books.poll(rig.feed_end, rig.tops, 4_096):
-            while rig.tops_end.read(4_096):
-                pass
+        self._rig.drain()
+        while self._driver is not None and self._driver.pump():
+            self._rig.drain()
 
     async def play(self, seconds: float) -> dict[str, Any]:
         """Subscribe, let the flow play to its end (at most `seconds`, when it has a speed), count."""
-        driver = SocketDriver(self.machine, time.time_ns, self._turn, self._tls)
+        driver = self._driver = SocketDriver(self.machine, time.time_ns, self._turn, self._tls)
         for row in self._rows:
             record = CODECS[Kind.INSTRUMENT].unpack(row)
             yes, no = (str(int.from_bytes(token, "big")) for token in (record.token_yes, record.token_no))

@@ -81,10 +81,14 @@ def problems(text: str, results: dict[str, Any]) -> list[str]:
 
 
 def rewritten(text: str, results: dict[str, Any]) -> str:
-    """Return the document with every number as the results say."""
+    """Return the document with every number as the results say; what has no result stays as it is."""
 
     def one(found: re.Match[str]) -> str:
-        return f"<!-- bench:{found[1]} -->{rendered(value_of(found[1], results), found[2])}<!-- /bench -->"
+        try:
+            shown = rendered(value_of(found[1], results), found[2])
+        except (KeyError, ValueError):
+            return found[0]  # `problems` says why
+        return f"<!-- bench:{found[1]} -->{shown}<!-- /bench -->"
 
     return MARKER.sub(one, text)
 

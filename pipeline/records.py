@@ -558,8 +558,10 @@ class Codec:
         self._template[self.at["parts"]] = 1
         self.struct = struct.Struct(code)
         self.names = tuple(names)
-        self.tuple_type: Any = collections.namedtuple(kind.name.title().replace("_", ""), names)  # type: ignore[misc]
-        self._build = eval(f"lambda t, new: new(({', '.join(parts)}))")  # noqa: S307 - built from the tables above
+        title = kind.name.title().replace("_", "")
+        self.tuple_type: Any = collections.namedtuple(title, names)  # type: ignore[misc]
+        source = f"lambda t, new: new(({', '.join(parts)}))"
+        self._build = eval(source)  # noqa: S307 - built from the tables above
         if self.struct.size != SLOT_BYTES:
             raise InvariantError(f"records: {kind.name} packs {self.struct.size} bytes, not {SLOT_BYTES}")
 
@@ -576,7 +578,8 @@ class Codec:
                 if width == 1:
                     values[place] = value
                 elif len(value) > width:
-                    raise InvariantError(f"records: {self.kind.name}.{name} holds {width} values, was {len(value)}")
+                    raise InvariantError(
+                        f"records: {self.kind.name}.{name} holds {width} values, was {len(value)}")
                 else:
                     values[place : place + len(value)] = value
         except KeyError:
@@ -597,7 +600,8 @@ class Mover:
         for name in names:
             found, wanted = _span(source, name), _span(target, name)
             if found[1] != wanted[1]:
-                raise InvariantError(f"records: {name} is {found[1]} bytes in {source.name}, {wanted[1]} in {target.name}")
+                raise InvariantError(
+                    f"records: {name} is {found[1]} bytes in {source.name}, {wanted[1]} in {target.name}")
             last = self._spans[-1] if self._spans else (0, 0, 0)
             if (last[0] + last[2], last[1] + last[2]) == (wanted[0], found[0]):
                 self._spans[-1] = (last[0], last[1], last[2] + found[1])

@@ -13,11 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.run.exchange import ExchangeProcess
+from pipeline.run.supervisor import instance_name
 from tests.shared import ROOT
 
 DEADLINE_S = 60.0
 EXCHANGE = {
-    "seed": 7, "seconds": 600.0, "markets": 4, "planted_events": 6, "plant_spacing_ms": 150, "quiet_ms": 200,
+    "seed": 7,
+    "seconds": 600.0,
+    "markets": 4,
+    "planted_events": 6,
+    "plant_spacing_ms": 150,
+    "quiet_ms": 200,
 }
 
 
@@ -26,11 +32,20 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "pipeline.cli", *(str(one) for one in arguments)]
 
 
-def pm(*arguments: object, cwd: Path = ROOT, timeout_s: float = DEADLINE_S) -> subprocess.CompletedProcess[str]:
+def pm(
+    *arguments: object, cwd: Path = ROOT, timeout_s: float = DEADLINE_S
+) -> subprocess.CompletedProcess[str]:
     """Run `pm ARGUMENTS` to its end."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        command(*arguments), cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)
+        command(*arguments),
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -54,9 +69,10 @@ def until(is_true: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S)
         time.sleep(pause)
 
 
-def segments_of(name: str) -> list[str]:
-    """Return the shared segments of runs with this configured name."""
-    return sorted(entry for entry in os.listdir("/dev/shm") if entry.startswith(f"pm-{name}"))
+def segments_of(name: str, state: Path) -> list[str]:
+    """Return the shared segments of runs of this name and state directory; other sessions have others."""
+    prefix = f"pm-{instance_name(name, state)}-"
+    return sorted(entry for entry in os.listdir("/dev/shm") if entry.startswith(prefix))
 
 
 def processes_of(directory: Path) -> list[int]:
@@ -73,19 +89,34 @@ def processes_of(directory: Path) -> list[int]:
     return found
 
 
-def write_config(path: Path, name: str, state_dir: Path, venue: dict[str, Any], account: dict[str, Any]) -> Path:
+def write_config(
+    path: Path, name: str, state_dir: Path, venue: dict[str, Any], account: dict[str, Any]
+) -> Path:
     """Write a configuration of the demo's kind; TOML's strings, integers and booleans are JSON's."""
     tables: dict[str, dict[str, Any]] = {
         "": {"mode": "dry", "name": name, "state_dir": str(state_dir), "topology": "1core"},
-        "venues.polymarket": venue, "accounts.main": account,
+        "venues.polymarket": venue,
+        "accounts.main": account,
         "universe": {"include_all": True, "instruments_max": 100},
         "strategies.basket": {
-            "enabled": True, "edge_usd_min": "0.01", "edge_ppm_min": 1000, "levels_max": 1, "package_usd_max": "500",
-            "cooldown_ms": 1, "intent_ttl_ms": 500},
+            "enabled": True,
+            "edge_usd_min": "0.01",
+            "edge_ppm_min": 1000,
+            "levels_max": 1,
+            "package_usd_max": "500",
+            "cooldown_ms": 1,
+            "intent_ttl_ms": 500,
+        },
         "risk": {
-            "order_usd_max": "500", "market_usd_max": "100000", "event_usd_max": "500000", "day_usd_max": "1000000",
-            "open_orders_max": 500, "partial_loss_usd_max": "500", "residue_usd_max": "5000",
-            "proof_age_ms_max": 5000},
+            "order_usd_max": "500",
+            "market_usd_max": "100000",
+            "event_usd_max": "500000",
+            "day_usd_max": "1000000",
+            "open_orders_max": 500,
+            "partial_loss_usd_max": "500",
+            "residue_usd_max": "5000",
+            "proof_age_ms_max": 5000,
+        },
     }
     lines: list[str] = []
     for table, values in tables.items():
@@ -107,12 +138,26 @@ class Market:
         account = self.exchange.account()
         urls = self.exchange.urls
         self.config = write_config(
-            directory / "run.toml", name, self.state,
-            {"clob_url": urls["clob_tls"], "gamma_url": urls["gamma_tls"], "market_ws_url": urls["ws_market_tls"],
-             "user_ws_url": urls["ws_user_tls"], "tls_ca_file": str(self.exchange.ca_file)},
-            {"address": account["address"], "maker": account["wallet"], "signature_type": account["signature_type"],
-             "key_file": str(self.exchange.key_file), "api_file": str(self.exchange.api_file),
-             "orders_per_s": 600, "orders_burst": 900})
+            directory / "run.toml",
+            name,
+            self.state,
+            {
+                "clob_url": urls["clob_tls"],
+                "gamma_url": urls["gamma_tls"],
+                "market_ws_url": urls["ws_market_tls"],
+                "user_ws_url": urls["ws_user_tls"],
+                "tls_ca_file": str(self.exchange.ca_file),
+            },
+            {
+                "address": account["address"],
+                "maker": account["wallet"],
+                "signature_type": account["signature_type"],
+                "key_file": str(self.exchange.key_file),
+                "api_file": str(self.exchange.api_file),
+                "orders_per_s": 600,
+                "orders_burst": 900,
+            },
+        )
 
     def arrivals(self) -> list[dict[str, Any]]:
         """Return every order that reached the exchange."""
@@ -128,8 +173,12 @@ class Run:
 
     def __init__(self, config: Path, *arguments: object) -> None:
         self.process = subprocess.Popen(
-            command("run", "--config", config, "--json", *arguments), cwd=ROOT, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True)
+            command("run", "--config", config, "--json", *arguments),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:

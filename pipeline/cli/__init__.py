@@ -50,7 +50,10 @@ def _run() -> int:
         if type(problem).__name__ == "NoArgsIsHelpError":
             print(problem.format_message())
             return problem.exit_code
-        return _say(f"{_one_line(problem.format_message())} ({_command_of(problem)} --help says more)", problem.exit_code)
+        return _say(
+            f"{_one_line(problem.format_message())} ({_command_of(problem)} --help says more)",
+            problem.exit_code,
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the last flush at exit is silent too
         return BROKEN_PIPE_CODE
@@ -90,4 +93,6 @@ def _say_unexpected(kind: type[BaseException], value: BaseException, where: Trac
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     place = f" at {os.path.basename(last.tb_frame.f_code.co_filename)}:{last.tb_lineno}" if last else ""
-    _say(f"unexpected {kind.__name__}: {value}{place}; this is a bug, {TRACEBACK_SWITCH}=1 shows all of it", 1)
+    _say(
+        f"unexpected {kind.__name__}: {value}{place}; this is a bug, {TRACEBACK_SWITCH}=1 shows all of it", 1
+    )

@@ -8,25 +8,45 @@ from typing import Annotated
 import typer
 
 EXIT_CODES = (
-    "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 config, 4 environment, 5 venue, 6 risk refusal, 7 data integrity.")
+    "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 config, 4 environment, 5 venue, "
+    "6 risk refusal, 7 data integrity."
+)
 
 app = typer.Typer(
     help="Trade prediction markets from one Linux server. Dry run is the default; `pm demo` needs no keys.",
-    epilog=EXIT_CODES, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 config_app = typer.Typer(help="Check configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-ConfigFiles = Annotated[list[Path], typer.Option(
-    "--config", "-c", metavar="FILE", help="TOML file; give it again for more, a later one wins.")]
-SetKeys = Annotated[list[str] | None, typer.Option(
-    "--set", metavar="KEY=VALUE", help="One key over the files, such as risk.order_usd_max=5; may be repeated.")]
-Cpus = Annotated[str, typer.Option(
-    metavar="auto|virtual", help="virtual folds a bigger topology onto the CPUs present.")]
-StateDir = Annotated[Path, typer.Option(
-    "--state", metavar="DIR", help="The configuration's state_dir, or the folder right above it.")]
+ConfigFiles = Annotated[
+    list[Path],
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="TOML file; give it again for more, a later one wins."
+    ),
+]
+SetKeys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="One key over the files, such as risk.order_usd_max=5; may be repeated.",
+    ),
+]
+Cpus = Annotated[
+    str, typer.Option(metavar="auto|virtual", help="virtual folds a bigger topology onto the CPUs present.")
+]
+StateDir = Annotated[
+    Path,
+    typer.Option(
+        "--state", metavar="DIR", help="The configuration's state_dir, or the folder right above it."
+    ),
+]
 DEFAULT_STATE = Path("state")
 
 
@@ -42,7 +62,8 @@ def _version(is_asked: bool) -> None:
 @app.callback()
 def _common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print version and record layout.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print version and record layout."),
     ] = False,
 ) -> None:
     del version
@@ -51,38 +72,68 @@ def _common(
 @app.command(short_help="Trade against a local exchange: no keys, no network.")
 def demo(
     seconds: Annotated[int, typer.Option(metavar="N", min=2, max=86_400, help="How long to trade.")] = 60,
-    feed: Annotated[list[Path] | None, typer.Option(
-        metavar="FILE", help="Recording (*.jsonl.zst) to play, may be repeated; default: generated flow.")] = None,
+    feed: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Recording (*.jsonl.zst) to play, may be repeated; default: generated flow."
+        ),
+    ] = None,
     speed: Annotated[str, typer.Option(metavar="N|max", help="Playback speed of recordings.")] = "1",
     topology: Annotated[str, typer.Option(metavar="NAME", help="1core, 2core or 4core.")] = "2core",
     cpus: Cpus = "auto",
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything that is generated.")] = 1,
-    json_file: Annotated[Path | None, typer.Option(
-        "--json", metavar="FILE", help="Write the report's figures to this file.")] = None,
-    keep: Annotated[Path | None, typer.Option(
-        metavar="DIR", help="Keep logs and state in this new folder; `pm status --state DIR` reads it.")] = None,
-    config: Annotated[list[Path] | None, typer.Option(
-        "--config", "-c", metavar="FILE", help="Settings over the demo's own.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report's figures to this file.")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Keep logs and state in this new folder; `pm status --state DIR` reads it."
+        ),
+    ] = None,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", "-c", metavar="FILE", help="Settings over the demo's own."),
+    ] = None,
 ) -> None:
     """Trade against a local exchange with real processes, sockets and signatures; ends with a report.
 
     Exit 0 only if no frame was dropped, every order is accounted for, and our books and the exchange's
-    agree to the micro-dollar; 7 if they do not.
+    agree to the micro-dollar; 7 if they do not, or if a recording is damaged.
     """
     from pipeline.run.demo import DemoOptions, run_demo
 
-    raise typer.Exit(run_demo(DemoOptions(
-        seconds=seconds, feeds=tuple(feed or ()), speed=speed, topology=topology, cpus=cpus, seed=seed,
-        json_file=json_file, keep=keep, config_files=tuple(config or ()))))
+    raise typer.Exit(
+        run_demo(
+            DemoOptions(
+                seconds=seconds,
+                feeds=tuple(feed or ()),
+                speed=speed,
+                topology=topology,
+                cpus=cpus,
+                seed=seed,
+                json_file=json_file,
+                keep=keep,
+                config_files=tuple(config or ()),
+            )
+        )
+    )
 
 
 @app.command(short_help="Start the pipeline in the foreground; dry run by default.")
 def run(
     config: ConfigFiles,
-    mode: Annotated[str | None, typer.Option(
-        metavar="dry|local|live", help="dry: nothing is sent. local: to this machine only. live: refused until "
-        "arming exists. Default: the configuration's, which is dry unless it says otherwise.")] = None,
-    topology: Annotated[str | None, typer.Option(metavar="NAME", help="Instead of the configuration's.")] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dry|local|live",
+            help="dry: nothing is sent. local: to this machine only. live: refused until "
+            "arming exists. Default: the configuration's, which is dry unless it says otherwise.",
+        ),
+    ] = None,
+    topology: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Instead of the configuration's.")
+    ] = None,
     cpus: Cpus = "auto",
     set_: SetKeys = None,
     as_json: AsJson = False,
@@ -99,10 +150,11 @@ def run(
 
 @config_app.command("check", short_help="Check configuration files; starts nothing.")
 def config_check(
-    files: Annotated[list[Path] | None, typer.Argument(
-        metavar="FILE...", help="TOML files; a later one wins.")] = None,
-    config: Annotated[list[Path] | None, typer.Option(
-        "--config", "-c", metavar="FILE", help="The same as a plain argument.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", hidden=True)] = None,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", "-c", metavar="FILE", help="A FILE as an option; TOML, a later one wins."),
+    ] = None,
     set_: SetKeys = None,
     cpus: Cpus = "auto",
     as_json: AsJson = False,
@@ -131,9 +183,13 @@ def status(state: StateDir = DEFAULT_STATE, as_json: AsJson = False) -> None:
 @app.command(short_help="Stop new orders until `pm resume`; survives a reboot.")
 def halt(
     reason: Annotated[str, typer.Argument(metavar="REASON", help="Why; kept with the halt.")],
-    level: Annotated[str, typer.Option(
-        metavar="H1|H2|H3|H4", help="H1 no new risk, H2 cancel all and hedge only, H3 cancels only, "
-        "H4 stop the pipeline.")] = "H3",
+    level: Annotated[
+        str,
+        typer.Option(
+            metavar="H1|H2|H3|H4",
+            help="H1 no new risk, H2 cancel all and hedge only, H3 cancels only, H4 stop the pipeline.",
+        ),
+    ] = "H3",
     state: StateDir = DEFAULT_STATE,
     as_json: AsJson = False,
 ) -> None:
@@ -160,11 +216,15 @@ def resume(
 
 @app.command(short_help="Print a log's records in words.")
 def inspect(
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="Folder of a log, such as state/logs/decisions.")],
+    log: Annotated[
+        Path, typer.Argument(metavar="LOG", help="Folder of a log, such as state/logs/decisions.")
+    ],
     first: Annotated[int, typer.Option("--from", metavar="N", min=0, help="First position.")] = 0,
     count: Annotated[int, typer.Option(metavar="N", min=0, help="How many records; 0 = all.")] = 100,
-    kind: Annotated[list[str] | None, typer.Option(
-        metavar="KIND", help="Only this kind, such as fill or report; may be repeated.")] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Only this kind, such as fill or report; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print a log's records in words, one line each; with --json one JSON object a line."""
@@ -175,8 +235,12 @@ def inspect(
 
 @app.command(short_help="Tell the story of one package, idea or order.")
 def explain(
-    ident: Annotated[str, typer.Argument(
-        metavar="ID", help="Package (g12), idea (i12) or order (o12); a bare number is a package.")],
+    ident: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Package (g12), idea (i12) or order (o12); a bare number is a package."
+        ),
+    ],
     state: StateDir = DEFAULT_STATE,
     as_json: AsJson = False,
 ) -> None:

@@ -13,6 +13,7 @@ from pipeline.config.files import check_files
 from pipeline.config.load import DEFAULT, Config, config_hash, leaves, load, parse_override
 from pipeline.config.topology import plan
 from pipeline.errors import EnvironmentProblem, UsageError
+from pipeline.run.checks import check_accounts
 from pipeline.units import usd_text
 
 LIMIT_SECTIONS = ("risk.", "strategies.", "execution.")
@@ -36,17 +37,32 @@ def check(config_files: Sequence[Path], set_: Sequence[str], cpus: str, as_json:
 def collect(config: Config, *, is_virtual: bool) -> dict[str, Any]:
     """Return everything that `pm config check --json` prints; values as they stand in a file."""
     lanes = plan(config, virtual=is_virtual)
+    check_accounts(config)
     try:
         check_files(config)
         missing = ""
     except EnvironmentProblem as problem:  # a right configuration may be checked before its keys are made
         missing = str(problem)
     return {
-        "ok": True, "name": config.name, "mode": config.mode, "topology": config.topology,
-        "state_dir": config.state_dir, "config_hash": config_hash(config).hex(),
-        "lanes": [{"name": lane.name, "cpu": lane.cpu, "wait": lane.wait, "nice": lane.nice,
-                   "stages": list(lane.stages)} for lane in lanes],
-        "values": {key: {"value": _plain(key, value), "origin": config.origin(key)} for key, value in leaves(config)},
+        "ok": True,
+        "name": config.name,
+        "mode": config.mode,
+        "topology": config.topology,
+        "state_dir": config.state_dir,
+        "config_hash": config_hash(config).hex(),
+        "lanes": [
+            {
+                "name": lane.name,
+                "cpu": lane.cpu,
+                "wait": lane.wait,
+                "nice": lane.nice,
+                "stages": list(lane.stages),
+            }
+            for lane in lanes
+        ],
+        "values": {
+            key: {"value": _plain(key, value), "origin": config.origin(key)} for key, value in leaves(config)
+        },
         "not_ready": missing,
     }
 
@@ -58,13 +74,18 @@ def _plain(key: str, value: object) -> object:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    lines = [f"ok: {facts['name']}, mode {facts['mode']}, topology {facts['topology']}, state {facts['state_dir']}"]
+    lines = [
+        f"ok: {facts['name']}, mode {facts['mode']}, topology {facts['topology']}, state {facts['state_dir']}"
+    ]
     for lane in facts["lanes"]:
         cpu = "any cpu" if lane["cpu"] is None else f"cpu {lane['cpu']}"
         lines.append(f"  lane {lane['name']:<8} {cpu}, {lane['wait']}: {', '.join(lane['stages'])}")
     limits = {key: entry for key, entry in facts["values"].items() if key.startswith(LIMIT_SECTIONS)}
     width = max(len(key) for key in limits)
-    lines += [f"  {key:<{width}} {_shown(entry['value']):<12} {_origin(entry['origin'])}" for key, entry in limits.items()]
+    lines += [
+        f"  {key:<{width}} {_shown(entry['value']):<12} {_origin(entry['origin'])}"
+        for key, entry in limits.items()
+    ]
     if facts["mode"] == "live":
         lines.append("note: pm run refuses mode live until arming exists")
     if facts["not_ready"]:

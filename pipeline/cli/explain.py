@@ -1,8 +1,8 @@
 """`pm explain g12`: the story of one package, idea or order, read from the two logs alone.
 
-Reads `logs/stream` and `logs/decisions` of a state directory; writes words or JSON. Times are microseconds since
-the first byte of the frame that caused it all; decisions bear the time of their cause, so only what an edge
-stamped (sent, answered, filled) shows how long things took.
+Reads `logs/stream` and `logs/decisions` of a state directory; writes words or JSON. Times are microseconds
+since the first byte of the frame that caused it all; decisions bear the time of their cause, so only what an
+edge stamped (sent, answered, filled) shows how long things took.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import orjson
 import typer
@@ -63,13 +62,20 @@ def _cause(story: Story) -> list[str]:
     if cause is None:
         return ["cause      not in the stream log any more"]
     venue = f", venue time {utc_text(cause['venue_ns'])}" if cause.get("venue_ns") else ""
-    market = f" of {story.markets.get(cause['instrument'], 'row ' + str(cause['instrument']))}" if (
-        cause["instrument"]) else ""
-    sequenced = f", in the stream {(cause['now_ns'] - cause['recv_ns']) / NS_PER_US:.1f} us later" if (
-        cause["recv_ns"]) else ""
+    market = (
+        f" of {story.markets.get(cause['instrument'], 'row ' + str(cause['instrument']))}"
+        if (cause["instrument"])
+        else ""
+    )
+    sequenced = (
+        f", in the stream {(cause['now_ns'] - cause['recv_ns']) / NS_PER_US:.1f} us later"
+        if (cause["recv_ns"])
+        else ""
+    )
     return [
         f"cause      stream record {cause['seq']}: {cause['kind'].lower()}{market}",
-        f"           first byte read {utc_text(story.cause_ns)}{venue}{sequenced}"]
+        f"           first byte read {utc_text(story.cause_ns)}{venue}{sequenced}",
+    ]
 
 
 def _idea(story: Story) -> list[str]:
@@ -77,12 +83,17 @@ def _idea(story: Story) -> list[str]:
     if package is None:
         return []
     edge = package["payout_usd_micro"] - package["cost_usd_micro"] - package["fee_usd_micro"]
-    return [
+    what = (
         f"package    g{package['group_no']} of idea i{package['idea_no']}: {package['leg_count']} legs, "
-        f"{package['order_count']} orders, {share_text(package['size_micro'])} shares each, basket {package['basket']}",
+        f"{package['order_count']} orders, {share_text(package['size_micro'])} shares each, "
+        f"basket {package['basket']}"
+    )
+    money = (
         f"           pays at least {usd_text(package['payout_usd_micro'])} USD for "
         f"{usd_text(package['cost_usd_micro'])} and fees {usd_text(package['fee_usd_micro'])}: "
-        f"edge {usd_text(edge)} USD"]
+        f"edge {usd_text(edge)} USD"
+    )
+    return [what, money]
 
 
 def _verdicts(story: Story) -> list[str]:
@@ -92,7 +103,8 @@ def _verdicts(story: Story) -> list[str]:
         repeats = f", {verdict['count']} times since the last such verdict" if verdict["count"] > 1 else ""
         lines.append(
             f"gate       idea i{verdict['idea_no']} refused: {name} (value {verdict['value']}, "
-            f"limit {verdict['limit']}){repeats}")
+            f"limit {verdict['limit']}){repeats}"
+        )
     if story.package is not None:
         lines.append("gate       taken: every rule passed")
     return lines
@@ -106,7 +118,8 @@ def _orders(story: Story) -> list[str]:
             f"intent     o{order['order_no']} leg {order['leg_no']}: {Side(order['side']).name.lower()} "
             f"{share_text(order['size_micro'])} {Outcome(order['outcome']).name} of {market} at "
             f"{price_text(order['price_ticks'])}, {OrderType(order['order_type']).name}, "
-            f"at most {usd_text(order['worst_usd_micro'])} USD")
+            f"at most {usd_text(order['worst_usd_micro'])} USD"
+        )
     return lines
 
 
@@ -119,33 +132,41 @@ def _events(story: Story) -> list[str]:
             lines.append(
                 f"{when} o{event['order_no']} fill {TradeStatus(event['status']).name.lower()}: "
                 f"{share_text(event['size_micro'])} for {usd_text(event['usd_micro'])} USD, fee "
-                f"{usd_text(event['fee_usd_micro'])}{maker}")
+                f"{usd_text(event['fee_usd_micro'])}{maker}"
+            )
             continue
         cause = "" if event["cause"] == Cause.NONE else f" ({Cause(event['cause']).name.lower()})"
         text = f": {event['text']}" if event["text"] else ""
         status = f", http {event['http_status']}" if event["http_status"] else ""
         lines.append(
             f"{when} o{event['order_no']} {OrderState(event['state']).name.lower()}{cause}, says "
-            f"{Origin(event['origin']).name.lower()}{status}{text}")
+            f"{Origin(event['origin']).name.lower()}{status}{text}"
+        )
     return lines
 
 
 def _result(story: Story) -> list[str]:
     result = story.result
-    lines = [
+    bought = (
         f"result     bought {_shares(result['filled_by_leg'])} shares by leg for "
-        f"{usd_text(result['spent_usd_micro'])} USD, fees {usd_text(result['fees_usd_micro'])} USD"]
+        f"{usd_text(result['spent_usd_micro'])} USD, fees {usd_text(result['fees_usd_micro'])} USD"
+    )
+    lines = [bought]
     if result["payout_usd_micro"] is not None:
         gain = result["payout_usd_micro"] - result["spent_usd_micro"] - result["fees_usd_micro"]
         lines.append(
             f"           every market resolved: paid {usd_text(result['payout_usd_micro'])} USD, "
-            f"result {usd_text(gain)} USD")
+            f"result {usd_text(gain)} USD"
+        )
     elif result["is_whole"]:
         lines.append(
-            f"           all legs are equal: at least {usd_text(result['guaranteed_usd_micro'])} USD come back, "
-            f"result at least {usd_text(result['worst_usd_micro'])} USD")
+            f"           all legs are equal: at least {usd_text(result['guaranteed_usd_micro'])} USD "
+            f"come back, result at least {usd_text(result['worst_usd_micro'])} USD"
+        )
     else:
-        lines.append(f"           legs are not equal; {usd_text(result['guaranteed_usd_micro'])} USD are sure so far")
+        lines.append(
+            f"           legs are not equal; {usd_text(result['guaranteed_usd_micro'])} USD are sure so far"
+        )
     return lines
 
 

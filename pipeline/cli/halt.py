@@ -56,7 +56,9 @@ def clear_halt(directory: Path, reason: str, as_json: bool) -> None:
         raise UsageError("resume: the reason is empty; say why it is safe again")
     state = one_state(directory)
     if not (state / halt.FILE_NAME).exists():
-        raise EnvironmentProblem(f"resume: {state} has no halt page, so nothing is halted there; check --state")
+        raise EnvironmentProblem(
+            f"resume: {state} has no halt page, so nothing is halted there; check --state"
+        )
     page = _page(state)
     try:
         page.put(HaltLevel.H0, now_ns=time.time_ns(), reason=f"resumed: {reason.strip()}")
@@ -67,8 +69,9 @@ def clear_halt(directory: Path, reason: str, as_json: bool) -> None:
     if facts["owners"]:
         first = facts["owners"][0]
         raise RiskRefusal(
-            f"resume: your halt is cleared, {first['level']} still holds by {first['owner']} ({first['reason']}); "
-            "its owner clears it")
+            f"resume: your halt is cleared, {first['level']} still holds by {first['owner']} "
+            f"({first['reason']}); its owner clears it"
+        )
 
 
 def _made(directory: Path) -> Path:
@@ -76,7 +79,9 @@ def _made(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise EnvironmentProblem(f"halt: {directory} cannot be made ({error.strerror}); check --state") from error
+        raise EnvironmentProblem(
+            f"halt: {directory} cannot be made ({error.strerror}); check --state"
+        ) from error
     return directory
 
 
@@ -92,9 +97,17 @@ def _page(state: Path) -> HaltPage:
 
 def _facts(state: Path, page: HaltPage) -> dict[str, Any]:
     return {
-        "state": str(state), "level": page.level().name, "owners": [
-            {"owner": entry.owner, "level": entry.level.name, "since_ns": entry.since_ns, "reason": entry.reason}
-            for entry in page.entries()],
+        "state": str(state),
+        "level": page.level().name,
+        "owners": [
+            {
+                "owner": entry.owner,
+                "level": entry.level.name,
+                "since_ns": entry.since_ns,
+                "reason": entry.reason,
+            }
+            for entry in page.entries()
+        ],
     }
 
 
@@ -105,4 +118,6 @@ def _show(facts: dict[str, Any], what: str, as_json: bool) -> None:
     level = HaltLevel[facts["level"]]
     typer.echo(f"{what}: {facts['state']} is at {level.name}: {FORBIDS[level]}")
     for owner in facts["owners"]:
-        typer.echo(f"  {owner['owner']} {owner['level']} since {utc_text(owner['since_ns'])}: {owner['reason']}")
+        typer.echo(
+            f"  {owner['owner']} {owner['level']} since {utc_text(owner['since_ns'])}: {owner['reason']}"
+        )

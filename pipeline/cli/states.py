@@ -27,10 +27,13 @@ def one_state(directory: Path) -> Path:
     if not found:
         why = "holds no run" if directory.is_dir() else "does not exist"
         raise EnvironmentProblem(
-            f"state directory {directory} {why}; give --state DIR, the state_dir of the configuration")
+            f"state directory {directory} {why}; give --state DIR, the state_dir of the configuration"
+        )
     if len(found) > 1:
         names = ", ".join(str(path) for path in found)
-        raise UsageError(f"{directory} holds several state directories ({names}); choose one with --state DIR")
+        raise UsageError(
+            f"{directory} holds several state directories ({names}); choose one with --state DIR"
+        )
     return found[0]
 
 

@@ -30,8 +30,14 @@ LOOK_S = 0.01
 COUNTERS_FILE = "counters.json"  # left by the supervisor at its end
 #: What the lanes count, in the order of the stream.
 SHOWN = (
-    ("frames", "frames"), ("fallbacks", "fallbacks"), ("frames_rejected", "rejected"), ("gaps", "gaps"),
-    ("instruments", "books"), ("detect_baskets", "baskets"), ("ideas", "ideas"), ("packages", "packages"),
+    ("frames", "frames"),
+    ("fallbacks", "fallbacks"),
+    ("frames_rejected", "rejected"),
+    ("gaps", "gaps"),
+    ("instruments", "books"),
+    ("detect_baskets", "baskets"),
+    ("ideas", "ideas"),
+    ("packages", "packages"),
     ("orders_sent", "orders sent"),
 )
 
@@ -81,19 +87,37 @@ def collect(state: Path) -> dict[str, Any]:
     level, entries, problem = halt.effective(state)
     if not (state / halt.FILE_NAME).exists():
         level, problem = HaltLevel.H0, ""  # made at the first start; no run has read one yet
-    owners = [{"owner": entry.owner, "level": entry.level.name, "since_ns": entry.since_ns, "reason": entry.reason}
-              for entry in entries]
+    owners = [
+        {"owner": entry.owner, "level": entry.level.name, "since_ns": entry.since_ns, "reason": entry.reason}
+        for entry in entries
+    ]
     if problem:
         owners = [{"owner": "halt page", "level": level.name, "since_ns": 0, "reason": problem}]
     mode = spec.mode if spec else ""
     return {
-        "state": str(state), "is_running": is_running, "instance": spec.instance if spec else "",
-        "generation": spec.generation if spec else 0, "mode": mode,
+        "state": str(state),
+        "is_running": is_running,
+        "instance": spec.instance if spec else "",
+        "generation": spec.generation if spec else 0,
+        "mode": mode,
         "started_ns": spec.anchor_wall_ns if spec else 0,
-        "lanes": [{"name": lane.name, "is": lane.words, "state": lane.state, "pid": lane.pid,
-                   "is_alive": lane.is_alive, "turns": lane.turns, "cpu_wanted": lane.cpu_wanted, "cpus": lane.cpus,
-                   "stages": list(lane.stages)} for lane in lanes],
-        "counters": counters, "summary": summary, "halt": {"level": level.name, "owners": owners},
+        "lanes": [
+            {
+                "name": lane.name,
+                "is": lane.words,
+                "state": lane.state,
+                "pid": lane.pid,
+                "is_alive": lane.is_alive,
+                "turns": lane.turns,
+                "cpu_wanted": lane.cpu_wanted,
+                "cpus": lane.cpus,
+                "stages": list(lane.stages),
+            }
+            for lane in lanes
+        ],
+        "counters": counters,
+        "summary": summary,
+        "halt": {"level": level.name, "owners": owners},
         "why_nothing": why_nothing(is_running, mode, counters, summary, owners),
     }
 
@@ -107,7 +131,8 @@ def look_at_lanes(spec: RunSpec) -> list[LaneLook]:
             looks.append(look)
             try:
                 segment = memory.attach(
-                    memory.segment_name(spec.instance, spec.generation, f"status.{lane.name}"), read_only=True)
+                    memory.segment_name(spec.instance, spec.generation, f"status.{lane.name}"), read_only=True
+                )
             except EnvironmentProblem:  # the run has ended and its memory is gone
                 continue
             segments.append(segment)
@@ -185,8 +210,10 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines.append(when + _money_line(summary))
     owners = facts["halt"]["owners"]
     lines.append(f"halt: {facts['halt']['level']}" + ("" if owners else ", nobody halts"))
-    lines += [f"  {owner['owner']} {owner['level']} since {utc_text(owner['since_ns'])}: {owner['reason']}"
-              for owner in owners]
+    lines += [
+        f"  {owner['owner']} {owner['level']} since {utc_text(owner['since_ns'])}: {owner['reason']}"
+        for owner in owners
+    ]
     if facts["why_nothing"]:
         lines.append("why nothing trades:")
         lines += [f"  {line}" for line in facts["why_nothing"]]
@@ -204,8 +231,11 @@ def _headline(facts: dict[str, Any]) -> str:
 
 def _lane_line(lane: dict[str, Any]) -> str:
     cpus = ",".join(str(cpu) for cpu in lane["cpus"]) or "-"
-    wanted = "" if lane["cpu_wanted"] is None or lane["cpus"] == [lane["cpu_wanted"]] else (
-        f" (cpu {lane['cpu_wanted']} was asked)")
+    wanted = (
+        ""
+        if lane["cpu_wanted"] is None or lane["cpus"] == [lane["cpu_wanted"]]
+        else (f" (cpu {lane['cpu_wanted']} was asked)")
+    )
     stages = ", ".join(lane["stages"])
     return f"  lane {lane['name']:<8} {lane['is']}, pid {lane['pid']}, cpu {cpus}{wanted}: {stages}"
 
@@ -216,4 +246,5 @@ def _money_line(summary: dict[str, Any]) -> str:
     return (
         f"packages {summary.get('packages', 0)}, orders {summary.get('orders', 0)} ({shown}), "
         f"fills {summary.get('fills', 0)}, fees {usd_text(summary.get('fees_usd_micro', 0))} USD, "
-        f"cash {usd_text(summary.get('cash_usd_micro', 0))} USD, open markets {summary.get('open_rows', 0)}")
+        f"cash {usd_text(summary.get('cash_usd_micro', 0))} USD, open markets {summary.get('open_rows', 0)}"
+    )

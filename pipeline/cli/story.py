@@ -1,4 +1,6 @@
-"""What two logs know about one package, idea or order. Reads the logs through native filters; writes a `Story`.
+"""What two logs know about one package, idea or order.
+
+Reads the logs through native filters; writes a `Story`.
 
 Numbers may occur again when a run was started anew over the same logs; the first occurrence is the one that
 could reach the venue.
@@ -14,7 +16,17 @@ from typing import Any
 from pipeline.errors import EnvironmentProblem, UsageError
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
-from pipeline.records import CODECS, HEADER_BYTES, SLOT_BYTES, Kind, Outcome, Side, TradeStatus, kind_of, unpack
+from pipeline.records import (
+    CODECS,
+    HEADER_BYTES,
+    SLOT_BYTES,
+    Kind,
+    Outcome,
+    Side,
+    TradeStatus,
+    kind_of,
+    unpack,
+)
 from pipeline.units import MICRO, NS_PER_S
 
 VERDICTS_BEFORE_NS = 5 * NS_PER_S  # verdicts of the same basket shortly before a package belong to its story
@@ -28,7 +40,7 @@ _FIELDS_NOT_SHOWN = ("check", "part", "parts", "source_seq", "source", "kind")
 
 @dataclass(slots=True)
 class Story:
-    """Everything about one package, or about an idea that was refused. Records as plain dicts, in log order."""
+    """Everything about one package, or about an idea that was refused; records as plain dicts."""
 
     cause_ns: int = 0  # first byte of the causing frame read; 0 = the cause is gone
     cause: dict[str, Any] | None = None
@@ -76,8 +88,10 @@ def read_story(logs: Path, sort: str, number: int) -> Story:
 def _begin(story: Story, package: Any, recent: dict[int, list[Any]]) -> None:
     story.package = _plain(package)
     story.verdicts = [
-        _plain(verdict) for verdict in recent.get(package.basket, [])
-        if package.now_ns - verdict.now_ns <= VERDICTS_BEFORE_NS][-VERDICTS_SHOWN_MAX:]
+        _plain(verdict)
+        for verdict in recent.get(package.basket, [])
+        if package.now_ns - verdict.now_ns <= VERDICTS_BEFORE_NS
+    ][-VERDICTS_SHOWN_MAX:]
 
 
 def _widen(span: list[int], number: int) -> None:
@@ -92,8 +106,9 @@ def _not_found(sort: str, number: int, ranges: dict[str, list[int]]) -> str:
         return f"explain: there is no {names[sort]} {sort}{number}: the logs hold none yet; see pm status"
     if sort == "i" and low <= number <= high:
         return (
-            f"explain: idea i{number} has no record of its own: repeats of one refusal are counted in the next VERDICT "
-            f"of its basket; see pm inspect --kind verdict")
+            f"explain: idea i{number} has no record of its own: repeats of one refusal are counted in the "
+            "next VERDICT of its basket; see pm inspect --kind verdict"
+        )
     return f"explain: there is no {names[sort]} {sort}{number}; the logs hold {sort}{low} to {sort}{high}"
 
 
@@ -107,12 +122,10 @@ def _open(logs: Path, name: str, position: int = 0) -> LogReader:
 def _decisions(logs: Path) -> Iterator[Any]:
     reader = _open(logs, "decisions")
     try:
-        # All kinds: a filter judges a run by its first slot, and intents stand behind their package.
-        wanted = Filter(reader, tuple(Kind))
+        wanted = Filter(reader, (Kind.PACKAGE, Kind.VERDICT, Kind.INTENT))
         while data := wanted.read(READ_SLOTS):
             for at in range(0, len(data), SLOT_BYTES):
-                if kind_of(data, at) in (Kind.PACKAGE, Kind.VERDICT, Kind.INTENT):
-                    yield unpack(data, at)
+                yield unpack(data, at)
     finally:
         reader.close()
 
@@ -135,7 +148,9 @@ def _read_cause(logs: Path, story: Story, cause_seq: int) -> None:
 def _read_events(logs: Path, story: Story) -> None:
     """Collect labels, and the reports, fills and resolutions of our orders."""
     numbers = {order["order_no"].to_bytes(8, "little") for order in story.orders}
-    rows = {order["instrument"] for order in story.orders} | ({story.cause["instrument"]} if story.cause else set())
+    rows = {order["instrument"] for order in story.orders} | (
+        {story.cause["instrument"]} if story.cause else set()
+    )
     hashes: dict[bytes, int] = {}
     payouts: dict[int, tuple[int, int]] = {}
     reader = _open(logs, "stream")
@@ -147,7 +162,7 @@ def _read_events(logs: Path, story: Story) -> None:
                 if kind in (Kind.REPORT, Kind.FILL):
                     _take_event(story, data, at, numbers, hashes)
                     continue
-                row = int.from_bytes(data[at + 36:at + 40], "little")
+                row = int.from_bytes(data[at + 36 : at + 40], "little")
                 if row in rows and kind == Kind.INSTRUMENT:
                     label = CODECS[Kind.INSTRUMENT].unpack(data, at).label.decode("ascii", "backslashreplace")
                     story.markets[row] = "".join(letter for letter in label if letter.isprintable())
@@ -173,9 +188,9 @@ def _without_repeats(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _take_event(story: Story, data: bytes, at: int, numbers: set[bytes], hashes: dict[bytes, int]) -> None:
     """Keep a report or fill of our orders; the user channel knows an order by its hash alone."""
-    number = data[at:at + SLOT_BYTES][_NUMBER]
+    number = data[at : at + SLOT_BYTES][_NUMBER]
     hash_at = at + (_REPORT_HASH_AT if kind_of(data, at) == Kind.REPORT else _FILL_HASH_AT)
-    order_hash = data[hash_at:hash_at + 32]
+    order_hash = data[hash_at : hash_at + 32]
     if number in numbers:
         if any(order_hash):
             hashes[order_hash] = int.from_bytes(number, "little")
@@ -192,8 +207,10 @@ def _plain(record: Any) -> dict[str, Any]:
         if name in _FIELDS_NOT_SHOWN or name.startswith("reserved"):
             continue
         if name == "text" and isinstance(value, bytes):
-            value = "".join(letter for letter in value.decode("utf-8", "replace") if letter.isprintable())
-        shown[name] = value.hex() if isinstance(value, bytes) else value
+            text = value.decode("utf-8", "replace")
+            shown[name] = "".join(letter for letter in text if letter.isprintable())
+        else:
+            shown[name] = value.hex() if isinstance(value, bytes) else value
     return shown
 
 
@@ -211,17 +228,32 @@ def _result(story: Story) -> dict[str, Any]:
     legs = {order["order_no"]: order["leg_no"] for order in story.orders}
     filled = [0] * package["leg_count"]
     for trade in standing:
-        filled[legs[trade["order_no"]]] += trade["size_micro"] if trade["side"] == Side.BUY else -trade["size_micro"]
-    spent = sum(trade["usd_micro"] if trade["side"] == Side.BUY else -trade["usd_micro"] for trade in standing)
+        filled[legs[trade["order_no"]]] += (
+            trade["size_micro"] if trade["side"] == Side.BUY else -trade["size_micro"]
+        )
+    spent = sum(
+        trade["usd_micro"] if trade["side"] == Side.BUY else -trade["usd_micro"] for trade in standing
+    )
     fees = sum(trade["fee_usd_micro"] for trade in standing)
-    sure = package["payout_usd_micro"] * max(0, min(filled)) // package["size_micro"] if package["size_micro"] else 0
+    sure = (
+        package["payout_usd_micro"] * max(0, min(filled)) // package["size_micro"]
+        if package["size_micro"]
+        else 0
+    )
     paid = None
     if all(trade["instrument"] in payouts for trade in standing) and standing:
         paid = sum(
             trade["size_micro"] * payouts[trade["instrument"]][trade["outcome"] == Outcome.NO] // MICRO
-            for trade in standing if trade["side"] == Side.BUY)
+            for trade in standing
+            if trade["side"] == Side.BUY
+        )
     return {
-        "filled_by_leg": filled, "spent_usd_micro": spent, "fees_usd_micro": fees,
-        "is_whole": bool(standing) and min(filled) == max(filled), "guaranteed_usd_micro": sure,
-        "worst_usd_micro": sure - spent - fees, "payout_usd_micro": paid, "fills": len(standing),
+        "filled_by_leg": filled,
+        "spent_usd_micro": spent,
+        "fees_usd_micro": fees,
+        "is_whole": bool(standing) and min(filled) == max(filled),
+        "guaranteed_usd_micro": sure,
+        "worst_usd_micro": sure - spent - fees,
+        "payout_usd_micro": paid,
+        "fills": len(standing),
     }

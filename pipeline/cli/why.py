@@ -15,7 +15,7 @@ _DETECT = {
     Cause.BOOK_STALE: "a book of the basket was stale",
     Cause.BOOK_OPEN: "a book of the basket was in the middle of a batch",
     Cause.PROOF_OLD: "the last proof of a book was too old (risk.proof_age_ms_max)",
-    Cause.BELOW_EDGE: "below edge: the gain was below strategies.basket.edge_usd_min or edge_ppm_min after fees",
+    Cause.BELOW_EDGE: "below edge: less than strategies.basket.edge_usd_min or edge_ppm_min after fees",
     Cause.BELOW_MINIMUM: "below the market's smallest order",
     Cause.NOT_TRADABLE: "a market of the basket takes no orders",
     Cause.NOT_PROVEN: "the payout could not be proven",
@@ -41,7 +41,11 @@ _GATE = {
 
 
 def why_nothing(
-    is_running: bool, mode: str, counters: Mapping[str, int], summary: Mapping[str, Any], halted: list[dict[str, Any]],
+    is_running: bool,
+    mode: str,
+    counters: Mapping[str, int],
+    summary: Mapping[str, Any],
+    halted: list[dict[str, Any]],
 ) -> list[str]:
     """Return one line per reason.
 
@@ -68,7 +72,8 @@ def why_nothing(
     if len(lines) == 0:
         lines.append(
             f"no opportunity yet: {counters.get('detect_baskets', 0)} baskets watched, "
-            f"{counters.get('detect_tops', 0)} books seen, none for sale below its payout")
+            f"{counters.get('detect_tops', 0)} books seen, none for sale below its payout"
+        )
     return lines
 
 
@@ -77,14 +82,22 @@ def _detect_lines(counters: Mapping[str, int]) -> list[str]:
     for name, count in counters.items():
         if name.startswith("detect_refused_") and count:
             found[name.removeprefix("detect_refused_").upper()] = count
-    return [f"{name.lower()} {count}: {_words(_DETECT, name)}"
-            for name, count in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
+    return [
+        f"{name.lower()} {count}: {_words(_DETECT, name)}"
+        for name, count in sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    ]
 
 
 def _gate_lines(refused: Mapping[str, int]) -> list[str]:
-    return [f"vetoed by {name} {count}: {_words(_GATE, name.upper())}"
-            for name, count in sorted(refused.items(), key=lambda item: (-item[1], item[0]))]
+    return [
+        f"vetoed by {name} {count}: {_words(_GATE, name.upper())}"
+        for name, count in sorted(refused.items(), key=lambda item: (-item[1], item[0]))
+    ]
 
 
 def _words(table: Mapping[Cause, str], name: str) -> str:
-    return table.get(Cause[name], "see the VERDICT records of pm inspect") if name in Cause.__members__ else "unknown"
+    return (
+        table.get(Cause[name], "see the VERDICT records of pm inspect")
+        if name in Cause.__members__
+        else "unknown"
+    )

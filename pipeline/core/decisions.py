@@ -6,21 +6,19 @@ Pure. Every decision carries the time and the stream position of the record that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from pipeline.core.instruments import Instrument
 from pipeline.core.limits import salt_of
 from pipeline.core.order import Order
 from pipeline.core.packing import Packer
-from pipeline.core.risk import Proposal, Verdict, WantedOrder, worst_usd_micro
-from pipeline.records import IntentClass, Kind, OrderType
+from pipeline.core.risk import Proposal, Verdict, WantedOrder
+from pipeline.records import CODECS, IntentClass, Kind, OrderType
 from pipeline.units import NS_PER_MS, cost_micro
 
 _HEAD = ("now_ns", "recv_ns", "source_seq", "instrument")
 
 
-@dataclass(frozen=True, slots=True)
-class Causing:
+class Causing(NamedTuple):
     """Where a decision comes from: fields of the header of the record that caused it."""
 
     seq: int
@@ -31,10 +29,15 @@ class Causing:
 _PACKAGE = Packer(
     Kind.PACKAGE, *_HEAD, "group_no", "idea_no", "basket", "event", "payout_usd_micro", "cost_usd_micro",
     "fee_usd_micro", "size_micro", "cause_seq", "cause_venue_ns", "strategy", "leg_count", "order_count")
-_INTENT = Packer(
-    Kind.INTENT, *_HEAD, "order_no", "group_no", "cause_seq", "deadline_ns", "timestamp_ms", "salt",
-    "maker_amount", "taker_amount", "size_micro", "worst_usd_micro", "price_ticks", "leg_no", "leg_count",
-    "batch_index", "batch_count", "outcome", "side", "order_type", "intent_class", "cancel_rest")
+_INTENT = CODECS[Kind.INTENT].struct.pack
+assert (
+    "order_no", "group_no", "cause_seq", "deadline_ns", "timestamp_ms", "salt", "maker_amount",
+    "taker_amount", "size_micro", "expiration_s", "worst_usd_micro", "price_ticks", "leg_no", "leg_count",
+    "batch_index", "batch_count", "outcome", "side", "order_type", "intent_class", "post_only", "account",
+    "cancel_rest", "reserved0", "reserved",
+) == CODECS[Kind.INTENT].names[11:]
+_REST = (0,) * 14  # reserved
+_INTENT_KIND, _NEW_RISK, _GTC = int(Kind.INTENT), int(IntentClass.NEW_RISK), int(OrderType.GTC)
 _CANCEL = Packer(Kind.CANCEL, *_HEAD, "order_no", "group_no", "cancel_no", "order_hash", "cause")
 _VERDICT = Packer(
     Kind.VERDICT, *_HEAD, "idea_no", "basket", "event", "cause", "strategy", "value", "limit", "cause_seq",
@@ -56,28 +59,30 @@ def package_slot(causing: Causing, proposal: Proposal, group_no: int, venue_ns: 
         len(proposal.orders))
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """What an intent takes from counters and limits."""
+class Numbers(NamedTuple):
+    """What the intents of one package take from counters and limits."""
 
-    order_no: int
+    order_no: int  # of the first
     group_no: int
     salt_epoch: int
     deadline_ns: int
     leg_count: int
-    batch_index: int
     batch_count: int
 
 
-def intent_slot(causing: Causing, order: WantedOrder, instrument: Instrument, numbers: Numbers) -> bytes:
-    """Return the INTENT slot of one BUY: gives USD, wants shares, both in 1e-6 units."""
+def intent_slot(
+    causing: Causing, order: WantedOrder, numbers: Numbers, place: int, worst_usd_micro: int,
+) -> bytes:
+    """Return the INTENT slot of the package's BUY at `place`: gives USD, wants shares, both in 1e-6 units."""
+    seq, now_ns, recv_ns = causing
+    order_no, group_no, salt_epoch, deadline_ns, leg_count, batch_count = numbers
+    order_no += place
+    size, price, order_type = order.size_micro, order.price_ticks, order.order_type
     return _INTENT(
-        causing.now_ns, causing.recv_ns, causing.seq, order.row, numbers.order_no, numbers.group_no,
-        causing.seq, numbers.deadline_ns, causing.now_ns // NS_PER_MS,
-        salt_of(numbers.salt_epoch, numbers.order_no), cost_micro(order.price_ticks, order.size_micro),
-        order.size_micro, order.size_micro, worst_usd_micro(order, instrument), order.price_ticks,
-        order.leg_no, numbers.leg_count, numbers.batch_index, numbers.batch_count, order.outcome, order.side,
-        order.order_type, int(IntentClass.NEW_RISK), int(order.order_type == OrderType.GTC))
+        0, now_ns, recv_ns, seq, _INTENT_KIND, 0, order.row, 0, 0, 1, 0, order_no, group_no, seq, deadline_ns,
+        now_ns // NS_PER_MS, salt_of(salt_epoch, order_no), cost_micro(price, size), size, size, 0,
+        worst_usd_micro, price, order.leg_no, leg_count, place, batch_count, order.outcome, order.side,
+        order_type, _NEW_RISK, 0, 0, order_type == _GTC, *_REST)
 
 
 def cancel_slot(causing: Causing, order: Order, cancel_no: int, cause: int) -> bytes:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.core.limits import NO_LIMITS, limits_of
-from pipeline.core.packing import Packer, run_of
 from pipeline.core.strategies.basket import BasketStrategy, Watch
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
@@ -31,6 +30,7 @@ from pipeline.units import PPM
 
 _TOP_KIND = int(Kind.TOP)
 _TICK_KIND = int(Kind.TICK)
+_IDEA_KIND = int(Kind.IDEA)
 _NOTHING: Sequence[bytes] = ()
 _PICO_PER_PPM = 1_000_000  # 1e-12 USD a share in a millionth of a USD a share
 
@@ -114,6 +114,7 @@ class Detector:
         book = self._books.get(record.instrument)
         if book is not None and record.status == TradeStatus.MATCHED:
             book.touch(record.venue_ns, record.now_ns + self._limits.cooldown_ns)
+            self._strategy.on_fill(book, record.now_ns)
 
     def _on_report(self, slot: bytes, offset: int) -> None:
         record = CODECS[Kind.REPORT].unpack(slot, offset)
@@ -180,27 +181,29 @@ class Detector:
         return lines
 
 
-_IDEA = Packer(
-    Kind.IDEA, "seq", "now_ns", "recv_ns", "source_seq", "idea_no", "basket", "event", "payout_usd_micro",
-    "cost_usd_micro", "fee_usd_micro", "size_micro", "strategy", "leg_count", "order_count", "in_part",
-    "leg_instrument", "leg_price_ticks", "leg_size_micro", "leg_no", "leg_outcome", "leg_type",
-    "partial_loss_usd_micro")
+_IDEA = CODECS[Kind.IDEA]
+assert (
+    "idea_no", "basket", "event", "payout_usd_micro", "cost_usd_micro", "fee_usd_micro", "size_micro",
+    "strategy", "leg_count", "order_count", "in_part", "reserved0", "leg_instrument", "leg_price_ticks",
+    "leg_size_micro", "leg_no", "leg_outcome", "leg_side", "leg_type", "partial_loss_usd_micro", "reserved",
+) == _IDEA.names[11:]
+_PAD = tuple((0,) * count for count in range(IDEA_LEGS + 1))
 
 
 def idea_run(idea: Idea, idea_no: int, seq: int, now_ns: int, recv_ns: int) -> bytes:
     """Return the IDEA run: six orders a slot, every slot repeats the head; `leg_side` 0 is BUY."""
-    orders, package = idea.package.orders, idea.package
+    basket, event, strategy, leg_count, venue_ns, package = idea
+    size, payout, cost, fee, loss, orders = package
+    count = len(orders)
+    parts = -(-count // IDEA_LEGS)
     slots = []
-    for start in range(0, len(orders), IDEA_LEGS):
-        part = orders[start:start + IDEA_LEGS]
-        slots.append(_IDEA(
-            seq, now_ns, recv_ns, max(0, idea.venue_ns), idea_no, idea.basket, idea.event,
-            package.payout_usd_micro, package.cost_usd_micro, package.fee_usd_micro, package.size_micro,
-            idea.strategy, idea.leg_count, len(orders), len(part),
-            [order.row for order in part], [order.price_ticks for order in part],
-            [order.size_micro for order in part],
-            bytes([order.leg_no for order in part]).ljust(IDEA_LEGS, b"\0"),
-            bytes([order.outcome for order in part]).ljust(IDEA_LEGS, b"\0"),
-            bytes([order.order_type for order in part]).ljust(IDEA_LEGS, b"\0"),
-            package.partial_loss_usd_micro))
-    return run_of(slots)
+    for part in range(parts):
+        shown = orders[part * IDEA_LEGS:(part + 1) * IDEA_LEGS]
+        pad = _PAD[IDEA_LEGS - len(shown)]
+        leg_no, row, outcome, price, sizes, types = zip(*shown, strict=True)
+        slots.append(_IDEA.struct.pack(
+            seq, now_ns, recv_ns, venue_ns if venue_ns > 0 else 0, _IDEA_KIND, 0, 0, 0, part, parts, 0,
+            idea_no, basket, event, payout, cost, fee, size, strategy, leg_count, count, len(shown), 0,
+            *row, *pad, *price, *pad, *sizes, *pad, bytes(leg_no), bytes(outcome), b"", bytes(types), loss,
+            0, 0, 0))
+    return slots[0] if parts == 1 else b"".join(slots)

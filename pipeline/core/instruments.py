@@ -89,6 +89,8 @@ class Instruments:
         self._events: dict[int, dict[int, None]] = {}  # event -> rows, in order of arrival
         self._streamed: dict[int, None] = {}  # rows whose tick step came from the stream: newer than metadata
         self._structures: dict[int, Structure | None] = {}
+        self._members: dict[int, tuple[int, ...]] = {}  # `event_rows`, until the event changes
+        self.version = 0  # grows whenever any row changes
         self._conditions: dict[bytes, list[int]] = {}  # condition -> rows, in order of arrival
 
     @property
@@ -102,7 +104,10 @@ class Instruments:
 
     def event_rows(self, event: int) -> tuple[int, ...]:
         """Return the known rows of an event, in order of arrival."""
-        return tuple(self._events.get(event, ()))
+        members = self._members.get(event)
+        if members is None:
+            members = self._members[event] = tuple(self._events.get(event, ()))
+        return members
 
     def condition_rows(self, condition: bytes) -> tuple[int, ...]:
         """Return the known rows of a condition: more than one where its tokens have books of their own."""
@@ -185,9 +190,12 @@ class Instruments:
 
     def _put(self, found: Instrument) -> None:
         known = self._rows.get(found.row)
+        self.version += 1
+        self._members.pop(found.event, None)
         if known is not None and known.event != found.event:
             self._events.get(known.event, {}).pop(found.row, None)
             self._structures.pop(known.event, None)
+            self._members.pop(known.event, None)
         if known is None:
             self._conditions.setdefault(found.condition, []).append(found.row)
         self._rows[found.row] = found
@@ -219,3 +227,5 @@ class Instruments:
         self._events = {event: dict.fromkeys(members) for event, members in events}
         self._streamed = dict.fromkeys(streamed)
         self._structures.clear()
+        self._members.clear()
+        self.version += 1

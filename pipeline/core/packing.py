@@ -5,14 +5,12 @@ Pure; `Codec.pack` takes names and is meant for tests and tools.
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 from pipeline.errors import InvariantError
 from pipeline.records import CODECS, RUN_SLOTS_MAX, SLOT_BYTES, Kind
 
 _PART_OFFSET = 42  # `part`, then `parts`, one byte each
-_PARTS = struct.Struct("<BB")
 
 
 class Packer:
@@ -51,6 +49,6 @@ def run_of(slots: list[bytes]) -> bytes:
     if count == 1:
         return slots[0]
     run = bytearray(b"".join(slots))
-    for part in range(count):
-        _PARTS.pack_into(run, part * SLOT_BYTES + _PART_OFFSET, part, count)
+    run[_PART_OFFSET::SLOT_BYTES] = bytes(range(count))
+    run[_PART_OFFSET + 1::SLOT_BYTES] = bytes([count]) * count
     return bytes(run)

@@ -94,6 +94,14 @@ class Positions:
         held = self._held.get(row, _FLAT)
         return max(0, self._spent.get(row, 0) - min(held))
 
+    def worst_loss_apart(self, rows: Iterable[int]) -> int:
+        """Return the sum of `worst_loss_row`: a bound of what the markets can lose together, USD micro."""
+        spent, total = self._spent, 0
+        for row in rows:
+            if row in spent:
+                total += self.worst_loss_row(row)
+        return total
+
     def worst_loss_event(self, instruments: Instruments, event: int) -> int:
         """Return the most that an event's shares can lose in any feasible world, USD micro, >= 0.
 
@@ -101,7 +109,7 @@ class Positions:
         its full payout.
         """
         rows = instruments.event_rows(event)
-        apart = sum(self.worst_loss_row(row) for row in rows)
+        apart = self.worst_loss_apart(rows)
         structure = instruments.structure(event)
         if structure is None or apart == 0 or any(row in self._payouts for row in rows):
             return apart

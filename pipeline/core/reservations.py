@@ -5,10 +5,13 @@ Sums kept per market, derived from orders only; owned and updated by `Orders`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.core.order import Order
+from pipeline.records import Side
+
+_BUY = int(Side.BUY)
 
 
 class Reservations:
@@ -19,23 +22,24 @@ class Reservations:
         self._rows: dict[int, int] = {}
         self._unknown: dict[int, int] = {}
         self._residue: dict[int, int] = {}
+        self.residue_usd_micro = 0  # cost of shares that closed groups hold beyond their equal part
 
     def row(self, row: int) -> int:
         """Return what the market's open orders may still take, USD micro."""
         return self._rows.get(row, 0)
 
+    def rows_usd_micro(self, rows: Iterable[int]) -> int:
+        """Return what the open orders of these markets may still take, USD micro."""
+        return sum([self._rows.get(row, 0) for row in rows]) if self._rows else 0
+
     def has_unknown(self, row: int) -> bool:
         """Tell whether an order of the market is UNKNOWN."""
         return row in self._unknown
 
-    @property
-    def residue_usd_micro(self) -> int:
-        """Return the cost of shares that closed groups hold beyond their equal part."""
-        return sum(self._residue.values())
-
     def reserve(self, order: Order) -> None:
         """Bring the sums to what the order may still take: nothing once it is closed (I4)."""
-        due = 0 if order.is_closed else max(0, order.worst_usd_micro - order.spent_usd_micro)
+        spent = order.filled_usd_micro + order.fee_usd_micro if order.side == _BUY else 0
+        due = 0 if order.is_closed else max(0, order.worst_usd_micro - spent)
         change = due - order.reserved_usd_micro
         order.reserved_usd_micro = due
         self.usd_micro += change
@@ -49,10 +53,11 @@ class Reservations:
         """Add the residue of a closed group."""
         for row, usd_micro in residue.items():
             _add(self._residue, row, usd_micro)
+            self.residue_usd_micro += usd_micro
 
     def forget_residue(self, row: int) -> None:
         """The market was paid out: its residue is cash."""
-        self._residue.pop(row, None)
+        self.residue_usd_micro -= self._residue.pop(row, 0)
 
     def state(self) -> list[Any]:
         """Return the sums as JSON values, for a checkpoint."""
@@ -62,6 +67,7 @@ class Reservations:
         """Replace the sums by what `state()` returned."""
         self.usd_micro = state[0]
         self._rows, self._unknown, self._residue = (dict(pairs) for pairs in state[1:])
+        self.residue_usd_micro = sum(self._residue.values())
 
 
 def _add(sums: dict[int, int], key: int, change: int) -> None:

@@ -11,18 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.fees import taker_fee_usd_micro, worst_buy_usd_micro
+from pipeline.core.fees import budget_fee_usd_micro_max, fee_table
 from pipeline.core.fills import FillIndex, Quarantine
 from pipeline.core.instruments import Instrument, Instruments
+from pipeline.core.legbook import SHARE_LOT_MICRO
 from pipeline.core.limits import BATCH_ORDERS_MAX, Limits
 from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.proof import proven_payout
-from pipeline.core.sizing import BUDGET_LOT_USD_MICRO, SHARE_LOT_MICRO
+from pipeline.core.sizing import BUDGET_LOT_USD_MICRO
 from pipeline.records import Cause, HaltLevel, OrderType, Side
-from pipeline.units import NS_PER_S, PPM, TICKS_PER_USD, cost_micro
+from pipeline.units import FEE_QUANTUM_USD_MICRO, NS_PER_S, PPM, TICKS_PER_USD
 
 DAY_NS = 86_400 * NS_PER_S
+_PROOFS_MAX = 4_096  # token sets whose proof is remembered
+_BUY, _FAK, _GTC, _H0 = int(Side.BUY), int(OrderType.FAK), int(OrderType.GTC), int(HaltLevel.H0)
+_TAKEN = Cause.TAKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Verdict:
 TAKEN = Verdict(Cause.TAKEN, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WantedOrder:
     """One order of a proposal, as the idea names it."""
 
@@ -50,7 +54,7 @@ class WantedOrder:
     size_micro: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Proposal:
     """One idea, put together from its slots."""
 
@@ -111,10 +115,15 @@ class RiskGate:
         self.is_reconciled = True  # False from a restart until the venue's truth was read
         self.day = 0  # UTC day of stream time
         self.day_spent_usd_micro = 0
+        self.worst: list[int] = []  # collateral to reserve for each order of the proposal checked last
+        self._orders_max = 0
+        self._proofs: dict[tuple[tuple[int, int], ...], int | None] = {}  # tokens -> what a lot of each pays
+        self._proofs_version = 0  # of the instruments that the proofs are of
 
     def limit(self, limits: Limits) -> None:
         """Take new limits; while one is missing everything is refused."""
         self.limits, self._is_limited = limits, not limits.missing
+        self._orders_max = min(limits.package_orders_max, BATCH_ORDERS_MAX)
 
     def spend(self, usd_micro: int, now_ns: int) -> None:
         """Count what fills took today; negative when a fill is taken back."""
@@ -138,19 +147,32 @@ class RiskGate:
             verdict = self._market_open(row, instrument)
             if verdict is not None:
                 return verdict
+        self.worst, cost, fee = [], 0, 0
         for order in proposal.orders:
-            verdict = _order_legal(order, rows[order.row])
+            instrument = rows[order.row]
+            paid = -(-order.price_ticks * order.size_micro // TICKS_PER_USD)
+            verdict = _order_legal(order, instrument, paid)
             if verdict is not None:
                 return verdict
-        return self._proven(proposal, rows) or self._within(proposal, rows) or TAKEN
+            rate, exponent = instrument.fee_rate_ppm, instrument.fee_exponent
+            fees = fee_table(rate, exponent)
+            _, _, part, whole = fees.at[order.price_ticks] or fees.add(order.price_ticks)
+            charged = order.size_micro * part
+            cost += paid
+            fee += charged // whole * FEE_QUANTUM_USD_MICRO
+            self.worst.append(
+                paid - (-charged // whole) * FEE_QUANTUM_USD_MICRO if order.order_type != _FAK
+                else paid - -paid * rate // PPM if exponent
+                else paid + budget_fee_usd_micro_max(paid, instrument.tick_step, rate, exponent))
+        return self._proven(proposal, cost, fee) or self._within(proposal, rows) or TAKEN
 
     def _ready(self, proposal: Proposal) -> Verdict | None:
         """Is anything allowed at all, and is nothing of the numbers impossible."""
         limits = self.limits
         if not (self._is_limited and self.collateral.is_known):
             return Verdict(Cause.MISSING_VALUE, 0, 0)
-        if not (self.halt_level <= HaltLevel.H0):
-            return Verdict(Cause.HALTED, self.halt_level, int(HaltLevel.H0))
+        if not (self.halt_level <= _H0):
+            return Verdict(Cause.HALTED, self.halt_level, _H0)
         if not self.is_reconciled:
             return Verdict(Cause.UNKNOWN_ORDER_OPEN, 0, 0)
         if self._fills.is_full or self._quarantine.lost_count:
@@ -158,9 +180,8 @@ class RiskGate:
         count = len(proposal.orders)
         if not (1 <= proposal.leg_count <= count and proposal.size_micro > 0 and proposal.now_ns > 0):
             return Verdict(Cause.MISSING_VALUE, proposal.leg_count, count)
-        orders_max = min(limits.package_orders_max, BATCH_ORDERS_MAX)
-        if not (count <= orders_max):
-            return Verdict(Cause.TOO_MANY_ORDERS, count, orders_max)
+        if not (count <= self._orders_max):
+            return Verdict(Cause.TOO_MANY_ORDERS, count, self._orders_max)
         if self._orders.is_busy(proposal.basket):
             return Verdict(Cause.GROUP_BUSY, proposal.basket, 0)
         residue = self._orders.reservations.residue_usd_micro
@@ -178,25 +199,18 @@ class RiskGate:
             return Verdict(Cause.UNKNOWN_ORDER_OPEN, row, 0)
         return None
 
-    def _proven(self, proposal: Proposal, rows: Mapping[int, Instrument]) -> Verdict | None:
-        """Prove payout, equal shares, cost, fee and edge anew from the orders themselves (HG03)."""
+    def _proven(self, proposal: Proposal, cost: int, fee: int) -> Verdict | None:
+        """Prove payout, equal shares and edge anew from the orders themselves (HG03)."""
         shares = [0] * proposal.leg_count
         tokens: dict[int, tuple[int, int]] = {}
-        cost = fee = 0
         for order in proposal.orders:
-            token = (order.row, order.outcome)
-            is_leg = 0 <= order.leg_no < proposal.leg_count
-            if not (is_leg and tokens.setdefault(order.leg_no, token) == token):
-                return Verdict(Cause.NOT_PROVEN, order.leg_no, proposal.leg_count)
-            shares[order.leg_no] += order.size_micro
-            instrument = rows[order.row]
-            cost += cost_micro(order.price_ticks, order.size_micro)
-            fee += taker_fee_usd_micro(
-                order.price_ticks, order.size_micro, instrument.fee_rate_ppm, instrument.fee_exponent)
+            leg_no, token = order.leg_no, (order.row, order.outcome)
+            if not (0 <= leg_no < proposal.leg_count and tokens.setdefault(leg_no, token) == token):
+                return Verdict(Cause.NOT_PROVEN, leg_no, proposal.leg_count)
+            shares[leg_no] += order.size_micro
         if not (min(shares) == max(shares) == proposal.size_micro):
             return Verdict(Cause.NOT_PROVEN, min(shares), proposal.size_micro)
-        payout = proven_payout(
-            self._instruments, [(*token, shares[leg_no]) for leg_no, token in tokens.items()])
+        payout = self._payout(tuple(tokens.values()), proposal.size_micro)
         if payout is None or not (proposal.payout_usd_micro <= payout):
             return Verdict(Cause.NOT_PROVEN, payout or 0, proposal.payout_usd_micro)
         edge, limits = payout - cost - fee, self.limits
@@ -208,28 +222,42 @@ class RiskGate:
                 Cause.LIMIT_PARTIAL_LOSS, proposal.partial_loss_usd_micro, limits.partial_loss_usd_micro_max)
         return None
 
+    def _payout(self, tokens: tuple[tuple[int, int], ...], size_micro: int) -> int | None:
+        """Return the proven payout of equal shares of the tokens.
+
+        Proven once for each set of tokens and version of the instruments, for one lot: payouts of whole lots
+        (the caller checked that they are) are proportional, because half a lot is a whole number of units.
+        """
+        if self._proofs_version != self._instruments.version or len(self._proofs) >= _PROOFS_MAX:
+            self._proofs_version = self._instruments.version
+            self._proofs.clear()
+        if tokens not in self._proofs:
+            self._proofs[tokens] = proven_payout(
+                self._instruments, [(row, outcome, SHARE_LOT_MICRO) for row, outcome in tokens])
+        payout = self._proofs[tokens]
+        return None if payout is None else payout * (size_micro // SHARE_LOT_MICRO)
+
     def _within(self, proposal: Proposal, rows: Mapping[int, Instrument]) -> Verdict | None:
         """Does the worst case of everything open, held and proposed stay within every limit."""
         limits, orders, positions = self.limits, self._orders, self._positions
-        per_leg: dict[int, int] = {}
-        per_row: dict[int, int] = {}
-        total = 0
-        for order in proposal.orders:
-            worst = worst_usd_micro(order, rows[order.row])
-            per_leg[order.leg_no] = per_leg.get(order.leg_no, 0) + worst
-            per_row[order.row] = per_row.get(order.row, 0) + worst
-            total += worst
-        if not (max(per_leg.values()) <= limits.order_usd_micro_max):
-            return Verdict(Cause.LIMIT_ORDER, max(per_leg.values()), limits.order_usd_micro_max)
+        per_leg = [0] * proposal.leg_count
+        per_row = dict.fromkeys(rows, 0)
+        for order, worst in zip(proposal.orders, self.worst, strict=True):
+            per_leg[order.leg_no] += worst
+            per_row[order.row] += worst
+        total = sum(self.worst)
+        if not (max(per_leg) <= limits.order_usd_micro_max):
+            return Verdict(Cause.LIMIT_ORDER, max(per_leg), limits.order_usd_micro_max)
         if not (total <= limits.package_usd_micro_max):
             return Verdict(Cause.LIMIT_ORDER, total, limits.package_usd_micro_max)
         for row, worst in per_row.items():
             exposure = positions.worst_loss_row(row) + orders.reservations.row(row) + worst
             if not (exposure <= limits.market_usd_micro_max):
                 return Verdict(Cause.LIMIT_MARKET, exposure, limits.market_usd_micro_max)
-        exposure = self.event_exposure(rows) + total
-        if not (exposure <= limits.event_usd_micro_max):
-            return Verdict(Cause.LIMIT_EVENT, exposure, limits.event_usd_micro_max)
+        if not (self._apart(rows) + total <= limits.event_usd_micro_max):
+            exposure = self.event_exposure(rows) + total
+            if not (exposure <= limits.event_usd_micro_max):
+                return Verdict(Cause.LIMIT_EVENT, exposure, limits.event_usd_micro_max)
         spent = self.day_spent_usd_micro if proposal.now_ns // DAY_NS == self.day else 0
         day = spent + orders.reservations.usd_micro + total
         if not (day <= limits.day_usd_micro_max):
@@ -241,6 +269,15 @@ class RiskGate:
         if not (total <= free):
             return Verdict(Cause.LIMIT_COLLATERAL, total, free)
         return None
+
+    def _apart(self, rows: Mapping[int, Instrument]) -> int:
+        """Return the worst loss when no market helps another: the cheap bound that mostly passes."""
+        orders, exposure = self._orders.reservations, 0
+        for event in dict.fromkeys([instrument.event for instrument in rows.values()]):
+            members = self._instruments.event_rows(event) if event else tuple(
+                row for row, instrument in rows.items() if not instrument.event)
+            exposure += self._positions.worst_loss_apart(members) + orders.rows_usd_micro(members)
+        return exposure
 
     def event_exposure(self, rows: Mapping[int, Instrument]) -> int:
         """Return the worst loss of the events of these markets, open orders included, USD micro."""
@@ -257,26 +294,19 @@ class RiskGate:
         return exposure
 
 
-def worst_usd_micro(order: WantedOrder, instrument: Instrument) -> int:
-    """Return the collateral to reserve for the order, fee included."""
-    return worst_buy_usd_micro(
-        order.order_type, order.price_ticks, order.size_micro, instrument.tick_step,
-        instrument.fee_rate_ppm, instrument.fee_exponent)
-
-
-def _order_legal(order: WantedOrder, instrument: Instrument) -> Verdict | None:
+def _order_legal(order: WantedOrder, instrument: Instrument, cost: int) -> Verdict | None:
     """Would the venue take the order: side, type, grid, lot, minimum."""
-    if not (order.side == Side.BUY and order.order_type in (OrderType.FAK, OrderType.GTC)):
-        return Verdict(Cause.NOT_PROVEN, order.side, order.order_type)
+    order_type, size_micro = order.order_type, order.size_micro
+    if not (order.side == _BUY and order_type in (_FAK, _GTC)):
+        return Verdict(Cause.NOT_PROVEN, order.side, order_type)
     if not (0 < order.price_ticks < TICKS_PER_USD and order.price_ticks % instrument.tick_step == 0):
         return Verdict(Cause.OFF_GRID, order.price_ticks, instrument.tick_step)
-    if not (order.size_micro > 0 and order.size_micro % SHARE_LOT_MICRO == 0):
-        return Verdict(Cause.OFF_GRID, order.size_micro, SHARE_LOT_MICRO)
-    cost = cost_micro(order.price_ticks, order.size_micro)
-    if order.order_type == OrderType.FAK and cost % BUDGET_LOT_USD_MICRO:
+    if not (size_micro > 0 and size_micro % SHARE_LOT_MICRO == 0):
+        return Verdict(Cause.OFF_GRID, size_micro, SHARE_LOT_MICRO)
+    if order_type == _FAK and cost % BUDGET_LOT_USD_MICRO:
         return Verdict(Cause.OFF_GRID, cost, BUDGET_LOT_USD_MICRO)
     if not (cost >= instrument.usd_micro_min):
         return Verdict(Cause.BELOW_MINIMUM, cost, instrument.usd_micro_min)
-    if order.order_type == OrderType.GTC and not (order.size_micro >= instrument.size_micro_min):
-        return Verdict(Cause.BELOW_MINIMUM, order.size_micro, instrument.size_micro_min)
+    if order_type == _GTC and not (size_micro >= instrument.size_micro_min):
+        return Verdict(Cause.BELOW_MINIMUM, size_micro, instrument.size_micro_min)
     return None

@@ -12,39 +12,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from pipeline.core.fees import (
-    PICO_PER_USD,
-    taker_fee_usd_micro,
-    taker_fee_usd_micro_max,
-    unit_cost_pico,
-    worst_buy_usd_micro,
-)
+from pipeline.core.fees import PICO_PER_USD, Terms, budget_fee_usd_micro_max, worst_buy_usd_micro
+from pipeline.core.legbook import SHARE_LOT_MICRO, Ladder, LegBook, next_level, sale_usd_micro
 from pipeline.records import Cause, OrderType
-from pipeline.units import MICRO, PPM, TICKS_PER_USD, cost_micro, proceeds_micro
+from pipeline.units import FEE_QUANTUM_USD_MICRO, MICRO, PPM, TICKS_PER_USD, cost_micro
 
-Ladder = Sequence[tuple[int, int]]  # (price_ticks, size_micro), best first
-
-SHARE_LOT_MICRO = 10_000  # 2 decimals of a share, on every tick size (venue sheet 10.3)
 BUDGET_LOT_USD_MICRO = 10_000  # FAK and FOK amounts have 2 decimals of USD
 _CENTS = TICKS_PER_USD  # hundredths of a share * ticks = 1e-6 USD; a cent is 10,000 of them
 _TRIES_MAX = 12  # sizes tried for one package, largest first
 _SCALED_PER_USD_MICRO = PICO_PER_USD // MICRO * MICRO  # 1e-12 USD a share * 1e-6 share = 1e-18 USD
-
-
-@dataclass(frozen=True, slots=True)
-class LegBook:
-    """One token to buy: its ladders (own view: NO levels for a NO token) and the market's rules."""
-
-    row: int
-    outcome: int
-    asks: Ladder
-    bids: Ladder
-    fee_rate_ppm: int
-    fee_exponent: int
-    tick_step: int
-    size_micro_min: int
-    usd_micro_min: int
+_GTC, _FAK = int(OrderType.GTC), int(OrderType.FAK)  # an enum's member costs three comparisons
+#: Hundredths of a share, by price, at which the cost is a whole number of cents.
+_LOT_CENTS = tuple(_CENTS // math.gcd(price, _CENTS) for price in range(TICKS_PER_USD))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +41,7 @@ class Bounds:
     edge_ppm_min: int
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """One order of a package: buy `size_micro` of the token at `price_ticks` or better."""
 
     leg_no: int
@@ -72,8 +52,7 @@ class Order:
     order_type: int
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(NamedTuple):
     """A priced package: equal shares of every leg."""
 
     size_micro: int
@@ -88,8 +67,7 @@ class Package:
         return self.payout_usd_micro - self.cost_usd_micro - self.fee_usd_micro
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Why there is no package."""
 
     cause: Cause
@@ -106,15 +84,14 @@ def price_package(
     is_exclusive_no: every leg is the NO of another outcome of one exclusive event, so all but one leg of a
     partial fill pay 1 (a tighter bound of its loss).
     """
-    ladders = [_usable(leg, bounds.levels_max, SHARE_LOT_MICRO) for leg in legs]
-    sizes, used = _walk(legs, ladders, sets_paid, bounds)
+    ladders, sizes = _walk(legs, sets_paid, bounds)
     refusal = Refusal(Cause.BELOW_EDGE, 0, bounds.edge_usd_micro_min)
     if not sizes:
         return refusal
     is_first, tries = True, 0
     while sizes and tries < _TRIES_MAX:
         size_micro, tries = sizes.pop(), tries + 1
-        priced = _at_size(legs, ladders, used, size_micro, sets_paid, bounds, is_exclusive_no)
+        priced = _at_size(legs, ladders, size_micro, sets_paid, bounds, is_exclusive_no)
         if isinstance(priced, Package):
             return priced
         if priced.cause in (Cause.LIMIT_ORDER, Cause.LIMIT_PARTIAL_LOSS):
@@ -127,139 +104,175 @@ def price_package(
     return refusal
 
 
-def _usable(leg: LegBook, levels_max: int, lot_micro: int) -> list[tuple[int, int]]:
-    """Return the first levels, on the market's grid, floored to the lot; nothing behind an off-grid level."""
-    levels: list[tuple[int, int]] = []
-    for price, size in leg.asks[:levels_max]:
-        if not (0 < price < TICKS_PER_USD and price % leg.tick_step == 0):
-            break
-        floored = size // lot_micro * lot_micro
-        if floored > 0:
-            levels.append((price, floored))
-    return levels
-
-
 def _walk(
-    legs: Sequence[LegBook], ladders: Sequence[Ladder], sets_paid: int, bounds: Bounds,
-) -> tuple[list[int], list[int]]:
-    """Return the cumulative sizes at which a level ends, ascending, and the number of levels used per leg.
+    legs: Sequence[LegBook], sets_paid: int, bounds: Bounds,
+) -> tuple[list[list[tuple[int, int]]], list[int]]:
+    """Return the levels reached of each leg, and the cumulative sizes at which a level ends, ascending.
 
     Goes on while one more share of each leg costs less than it pays and the spending bounds allow it.
     """
-    count = len(legs)
-    place, left = [0] * count, [ladder[0][1] if ladder else 0 for ladder in ladders]
-    if not count or 0 in left:
-        return [], place
-    spent, spent_legs = 0, [0] * count
+    ladders: list[list[tuple[int, int]]] = []
+    sizes: list[int] = []
+    left, places = [], []
+    terms: list[Terms] = []
+    for leg in legs:
+        price, size, place = next_level(leg, 0, bounds.levels_max)
+        if not price:
+            return ladders, sizes
+        ladders.append([(price, size)])
+        left.append(size)
+        places.append(place)
+        terms.append(leg.fees.at[price] or leg.fees.add(price))
+    if not terms:
+        return ladders, sizes
     slack = bounds.package_orders_max * 20  # rounding of fees and reservations, per order
     room = max(0, bounds.package_usd_micro_max - slack) * _SCALED_PER_USD_MICRO
-    room_leg = max(0, bounds.order_usd_micro_max - slack) * _SCALED_PER_USD_MICRO
-    payout, total, sizes = sets_paid * PICO_PER_USD, 0, []
+    room_legs = [max(0, bounds.order_usd_micro_max - slack) * _SCALED_PER_USD_MICRO] * len(legs)  # still free
+    payout, total = sets_paid * PICO_PER_USD, 0
     while True:
-        units, worst = [], []
-        for leg, ladder, at in zip(legs, ladders, place, strict=True):
-            price = ladder[at][0]
-            units.append(unit_cost_pico(price, leg.fee_rate_ppm, leg.fee_exponent))
-            # What a FAK at this level may spend: its budget and the fee of the best price it could get.
-            budget = price * (PICO_PER_USD // TICKS_PER_USD)
-            worst.append(max(units[-1], budget + -(-budget * leg.fee_rate_ppm // PPM)))
-        if sum(units) >= payout:
-            break
+        units = worst = 0
+        for unit, unit_worst, _, _ in terms:
+            units += unit
+            worst += unit_worst
+        if units >= payout:
+            return ladders, sizes
         step = min(left)
-        fits = min((room - spent) // sum(worst), *(
-            (room_leg - spent_leg) // unit for spent_leg, unit in zip(spent_legs, worst, strict=True)))
-        step_paid = max(0, min(step, fits // SHARE_LOT_MICRO * SHARE_LOT_MICRO))
-        if step_paid:
-            total += step_paid
-            sizes.append(total)
-        if step_paid < step:
-            break
-        spent += step * sum(worst)
-        spent_legs = [done + step * unit for done, unit in zip(spent_legs, worst, strict=True)]
-        left = [rest - step for rest in left]
-        for number, ladder in enumerate(ladders):
+        is_short = room < step * worst
+        for term, free in zip(terms, room_legs, strict=True):
+            if free < step * term[1]:
+                is_short = True
+        if is_short:
+            fits = min(room // worst, *(
+                free // term[1] for term, free in zip(terms, room_legs, strict=True)))
+            step_paid = max(0, fits // SHARE_LOT_MICRO * SHARE_LOT_MICRO)
+            if step_paid:
+                sizes.append(total + step_paid)
+            return ladders, sizes
+        total += step
+        sizes.append(total)
+        room -= step * worst
+        for number, leg in enumerate(legs):
+            room_legs[number] -= step * terms[number][1]
+            left[number] -= step
             if left[number] == 0:
-                place[number] += 1
-                if place[number] == len(ladder):
-                    return sizes, [
-                        min(at + 1, len(levels)) for at, levels in zip(place, ladders, strict=True)]
-                left[number] = ladder[place[number]][1]
-    return sizes, [at + 1 for at in place]
+                price, size, place = next_level(leg, places[number], bounds.levels_max)
+                if not price:
+                    return ladders, sizes
+                ladders[number].append((price, size))
+                left[number], places[number] = size, place
+                terms[number] = leg.fees.at[price] or leg.fees.add(price)
 
 
 def _at_size(
-    legs: Sequence[LegBook], ladders: Sequence[Ladder], used: Sequence[int], size_micro: int, sets_paid: int,
-    bounds: Bounds, is_exclusive_no: bool,
+    legs: Sequence[LegBook], ladders: Sequence[Ladder], size_micro: int, sets_paid: int, bounds: Bounds,
+    is_exclusive_no: bool,
 ) -> Package | Refusal:
     """Return the package of about this size: FAK when that costs at most an eighth of the size, else GTC."""
-    coarse, fak_size = _fak_ladders(legs, ladders, used, size_micro)
-    fak = (coarse, fak_size, OrderType.FAK)
-    gtc = (ladders, size_micro, OrderType.GTC)
-    plans = (fak, gtc) if fak_size * 8 >= size_micro * 7 else (gtc, fak)
+    coarse, fak_size = _fak_ladders(ladders, size_micro)
+    is_fak_first = fak_size * 8 >= size_micro * 7
     refusal: Refusal | None = None
-    for levels, size, order_type in plans:
-        if not size > 0:
-            continue
-        orders = _orders(legs, levels, size, order_type, bounds)
-        if isinstance(orders, Refusal):
-            refusal = refusal or orders
-            continue
-        spends = _spends(legs, orders)
-        priced = _priced(legs, orders, spends, size, sets_paid, is_exclusive_no)
-        over = _over(priced, spends, len(legs), bounds)
-        if over is not None:
-            refusal = refusal or over
-            continue
-        edge, spend = priced.edge_usd_micro, priced.cost_usd_micro + priced.fee_usd_micro
-        if edge >= bounds.edge_usd_micro_min and edge * PPM >= bounds.edge_ppm_min * spend:
-            return priced
-        refusal = refusal or Refusal(
-            Cause.BELOW_EDGE, edge, max(bounds.edge_usd_micro_min, -(-bounds.edge_ppm_min * spend // PPM)))
+    for is_fak in (is_fak_first, not is_fak_first):
+        levels, size, order_type = (coarse, fak_size, _FAK) if is_fak else (ladders, size_micro, _GTC)
+        if size > 0:
+            plan = _planned(legs, levels, size, order_type, bounds)
+            found = plan if isinstance(plan, Refusal) else _cleared(
+                legs, plan, size, sets_paid, bounds, is_exclusive_no)
+            if isinstance(found, Package):
+                return found
+            refusal = refusal or found
     return refusal or Refusal(Cause.BELOW_EDGE, 0, bounds.edge_usd_micro_min)
 
 
-def _fak_ladders(
-    legs: Sequence[LegBook], ladders: Sequence[Ladder], used: Sequence[int], size_micro: int,
-) -> tuple[list[Ladder], int]:
+def _fak_ladders(ladders: Sequence[Ladder], size_micro: int) -> tuple[Sequence[Ladder], int]:
     """Return the ladders and the size floored to the lot at which every budget is a whole number of cents."""
-    lot_cents = 1
-    for ladder, count in zip(ladders, used, strict=True):
-        for price, _ in ladder[:count]:
-            lot_cents = math.lcm(lot_cents, _CENTS // math.gcd(price, _CENTS))
-    lot = lot_cents * SHARE_LOT_MICRO
-    floored: list[Ladder] = [
-        [(price, size // lot * lot) for price, size in ladder[:count] if size >= lot]
-        for ladder, count in zip(ladders, used, strict=True)]
-    reach = min(sum(size for _, size in ladder) for ladder in floored)
-    return floored, min(size_micro // lot * lot, reach)
+    lot = math.lcm(*[_LOT_CENTS[price] for ladder in ladders for price, _ in ladder]) * SHARE_LOT_MICRO
+    floored: list[Ladder] = []
+    reach = size_micro - size_micro % lot
+    for ladder in ladders:
+        levels = [(price, size - size % lot) for price, size in ladder if size >= lot]
+        floored.append(levels)
+        depth = 0
+        for _, size in levels:
+            depth += size
+        reach = min(reach, depth)
+    return floored, reach
 
 
-def _orders(
-    legs: Sequence[LegBook], ladders: Sequence[Ladder], size_micro: int, order_type: OrderType,
-    bounds: Bounds,
-) -> tuple[Order, ...] | Refusal:
-    """Return the orders of every leg, or the minimum or count that they break."""
+class _Plan(NamedTuple):
+    """Orders with what they cost: a package that no limit has looked at."""
+
+    orders: list[Order]
+    spends: list[int]  # what each order reserves
+    cost_usd_micro: int
+    fee_usd_micro: int
+
+
+def _planned(
+    legs: Sequence[LegBook], ladders: Sequence[Ladder], size_micro: int, order_type: int, bounds: Bounds,
+) -> _Plan | Refusal:
+    """Return the orders of every leg, priced, or the minimum or count that they break."""
     orders: list[Order] = []
-    for leg_no, (leg, ladder) in enumerate(zip(legs, ladders, strict=True)):
+    spends: list[int] = []
+    cost = fee = 0
+    for leg_no, leg in enumerate(legs):
         slices, rest = [], size_micro
-        for price, depth in ladder:
-            taken = min(depth, rest)
-            if taken > 0:
-                slices.append((price, taken))
-            rest -= taken
+        for price, depth in ladders[leg_no]:
+            if depth >= rest:
+                slices.append((price, rest))
+                rest = 0
+                break
+            if depth > 0:
+                slices.append((price, depth))
+                rest -= depth
         if rest:
             return Refusal(Cause.BELOW_EDGE, size_micro - rest, size_micro)
-        if order_type == OrderType.GTC:
+        if order_type == _GTC and len(slices) > 1:
             slices = _merged(slices, leg)
+        rate, exponent, fees = leg.fee_rate_ppm, leg.fee_exponent, leg.fees
         for price, size in slices:
-            if cost_micro(price, size) < leg.usd_micro_min:
-                return Refusal(Cause.BELOW_MINIMUM, cost_micro(price, size), leg.usd_micro_min)
-            if order_type == OrderType.GTC and size < leg.size_micro_min:
-                return Refusal(Cause.BELOW_MINIMUM, size, leg.size_micro_min)
-            orders.append(Order(leg_no, leg.row, leg.outcome, price, size, int(order_type)))
+            paid = -(-price * size // TICKS_PER_USD)
+            if paid < leg.usd_micro_min:
+                return Refusal(Cause.BELOW_MINIMUM, paid, leg.usd_micro_min)
+            cost += paid
+            _, _, part, whole = fees.at[price] or fees.add(price)
+            charged = size * part
+            fee += charged // whole * FEE_QUANTUM_USD_MICRO
+            if order_type == _GTC:
+                if size < leg.size_micro_min:
+                    return Refusal(Cause.BELOW_MINIMUM, size, leg.size_micro_min)
+                spends.append(paid - (-charged // whole) * FEE_QUANTUM_USD_MICRO)
+            else:
+                spends.append(paid + (
+                    -(-paid * rate // PPM) if exponent
+                    else budget_fee_usd_micro_max(paid, leg.tick_step, rate, exponent)))
+            orders.append(Order(leg_no, leg.row, leg.outcome, price, size, order_type))
     if len(orders) > bounds.package_orders_max:
         return Refusal(Cause.TOO_MANY_ORDERS, len(orders), bounds.package_orders_max)
-    return tuple(orders)
+    return _Plan(orders, spends, cost, fee)
+
+
+def _cleared(
+    legs: Sequence[LegBook], plan: _Plan, size_micro: int, sets_paid: int, bounds: Bounds,
+    is_exclusive_no: bool,
+) -> Package | Refusal:
+    """Return the package with the bound of its partial-fill loss, or the limit or edge that it breaks."""
+    orders, spends, cost, fee = plan
+    per_leg = [0] * len(legs)
+    for order, spend in zip(orders, spends, strict=True):
+        per_leg[order[0]] += spend
+    if not max(per_leg) <= bounds.order_usd_micro_max:
+        return Refusal(Cause.LIMIT_ORDER, max(per_leg), bounds.order_usd_micro_max)
+    if not sum(spends) <= bounds.package_usd_micro_max:
+        return Refusal(Cause.LIMIT_ORDER, sum(spends), bounds.package_usd_micro_max)
+    loss = _loss_bound(legs, orders, spends, size_micro, is_exclusive_no)
+    if not loss <= bounds.partial_loss_usd_micro_max:
+        return Refusal(Cause.LIMIT_PARTIAL_LOSS, loss, bounds.partial_loss_usd_micro_max)
+    payout, spent = sets_paid * size_micro, cost + fee
+    edge = payout - spent
+    if edge >= bounds.edge_usd_micro_min and edge * PPM >= bounds.edge_ppm_min * spent:
+        return Package(size_micro, payout, cost, fee, loss, tuple(orders))
+    return Refusal(
+        Cause.BELOW_EDGE, edge, max(bounds.edge_usd_micro_min, -(-bounds.edge_ppm_min * spent // PPM)))
 
 
 def _merged(slices: list[tuple[int, int]], leg: LegBook) -> list[tuple[int, int]]:
@@ -283,57 +296,6 @@ def _is_small(price: int, size: int, leg: LegBook) -> bool:
     return size < leg.size_micro_min or cost_micro(price, size) < leg.usd_micro_min
 
 
-def _spends(legs: Sequence[LegBook], orders: Sequence[Order]) -> list[int]:
-    """Return what each order reserves: a budget order at a better price pays a higher fee."""
-    return [
-        worst_buy_usd_micro(
-            order.order_type, order.price_ticks, order.size_micro, leg.tick_step, leg.fee_rate_ppm,
-            leg.fee_exponent)
-        for order in orders for leg in (legs[order.leg_no],)]
-
-
-def _over(priced: Package, spends: Sequence[int], leg_count: int, bounds: Bounds) -> Refusal | None:
-    """Return the spending or loss limit that the package breaks (merged orders cost more than the walk)."""
-    per_leg = [0] * leg_count
-    for order, spend in zip(priced.orders, spends, strict=True):
-        per_leg[order.leg_no] += spend
-    for value, limit, cause in (
-        (max(per_leg), bounds.order_usd_micro_max, Cause.LIMIT_ORDER),
-        (sum(spends), bounds.package_usd_micro_max, Cause.LIMIT_ORDER),
-        (priced.partial_loss_usd_micro, bounds.partial_loss_usd_micro_max, Cause.LIMIT_PARTIAL_LOSS),
-    ):
-        if not value <= limit:
-            return Refusal(cause, value, limit)
-    return None
-
-
-def _priced(
-    legs: Sequence[LegBook], orders: tuple[Order, ...], spends: Sequence[int], size_micro: int,
-    sets_paid: int, is_exclusive_no: bool,
-) -> Package:
-    """Return the package with exact costs, fees and the bound of its partial-fill loss."""
-    cost = fee = 0
-    for order in orders:
-        leg = legs[order.leg_no]
-        cost += cost_micro(order.price_ticks, order.size_micro)
-        fee += taker_fee_usd_micro(order.price_ticks, order.size_micro, leg.fee_rate_ppm, leg.fee_exponent)
-    loss = _loss_bound(legs, orders, spends, size_micro, is_exclusive_no)
-    return Package(size_micro, sets_paid * size_micro, cost, fee, loss, orders)
-
-
-def sale_usd_micro(leg: LegBook, size_micro: int) -> int:
-    """Return what selling the size into the leg's known bids yields after fees; 0 beyond their depth."""
-    yielded, rest = 0, size_micro
-    for price, depth in leg.bids:
-        sold = min(depth, rest)
-        if not (sold > 0 and 0 < price < TICKS_PER_USD):
-            break
-        fee = taker_fee_usd_micro_max(price, sold, leg.fee_rate_ppm, leg.fee_exponent)
-        yielded += max(0, proceeds_micro(price, sold) - fee)
-        rest -= sold
-    return yielded
-
-
 def partial_loss_usd_micro_max(
     legs: Sequence[LegBook], orders: Sequence[Order], size_micro: int, *, is_exclusive_no: bool,
 ) -> int:
@@ -345,22 +307,35 @@ def partial_loss_usd_micro_max(
     the worst vertex lacks the cheapest order only; and, for NO tokens of exclusive outcomes, holding, where
     all legs but the largest pay. Tested against all 2**n vertices and random interior points.
     """
-    return _loss_bound(legs, orders, _spends(legs, orders), size_micro, is_exclusive_no)
+    spends = []
+    for order in orders:
+        leg = legs[order.leg_no]
+        spends.append(worst_buy_usd_micro(
+            order.order_type, order.price_ticks, order.size_micro, leg.tick_step, leg.fee_rate_ppm,
+            leg.fee_exponent))
+    return _loss_bound(legs, orders, spends, size_micro, is_exclusive_no)
 
 
 def _loss_bound(
     legs: Sequence[LegBook], orders: Sequence[Order], spends: Sequence[int], size_micro: int,
     is_exclusive_no: bool,
 ) -> int:
-    losses: list[int] = []
-    cost_legs, over = [0] * len(legs), [0] * len(legs)
     sales = [sale_usd_micro(leg, size_micro) for leg in legs]
+    selling, cheapest = 0, -1
     for order, spend in zip(orders, spends, strict=True):
-        losses.append(max(0, spend - sales[order.leg_no] * order.size_micro // size_micro))
-        cost_legs[order.leg_no] += spend
-        over[order.leg_no] += max(0, spend - order.size_micro)
-    selling = sum(losses) - min(losses) if len(losses) > 1 else 0
+        loss = spend - sales[order[0]] * order[4] // size_micro
+        loss = max(loss, 0)
+        selling += loss
+        if cheapest < 0 or loss < cheapest:
+            cheapest = loss
+    selling = selling - cheapest if len(orders) > 1 else 0
     if not is_exclusive_no:
         return selling
-    holding = max(cost + sum(over) - over[number] for number, cost in enumerate(cost_legs))
+    cost_legs, over, over_all = [0] * len(legs), [0] * len(legs), 0
+    for order, spend in zip(orders, spends, strict=True):
+        cost_legs[order[0]] += spend
+        if spend > order[4]:
+            over[order[0]] += spend - order[4]
+            over_all += spend - order[4]
+    holding = max(cost - beyond for cost, beyond in zip(cost_legs, over, strict=True)) + over_all
     return min(selling, holding)

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.core.fills import Change, FillIndex, Quarantine
 from pipeline.core.instruments import Instruments
 from pipeline.core.limits import Limits, limits_of
-from pipeline.core.order import NO_HASH, Group, Order
+from pipeline.core.order import Group, Order
 from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.risk import RiskGate
@@ -192,23 +192,39 @@ class TraderState:
     # -- decisions ------------------------------------------------------------------------------------
 
     def _package(self, record: Any) -> None:
-        self.group_no = max(self.group_no, record.group_no)
-        self.orders.open_group(Group(
-            record.group_no, record.basket, record.event, record.leg_count, record.size_micro, record.now_ns))
+        self.open_group(
+            record.group_no, record.basket, record.event, record.leg_count, record.size_micro, record.now_ns)
+
+    def open_group(
+        self, group_no: int, basket: int, event: int, leg_count: int, size_micro: int, now_ns: int,
+    ) -> None:
+        """Take a PACKAGE as a fact; its fields by name of the record."""
+        self.group_no = max(self.group_no, group_no)
+        self.orders.open_group(Group(group_no, basket, event, leg_count, size_micro, now_ns))
 
     def _intent(self, record: Any) -> None:
-        self.order_no = max(self.order_no, record.order_no)
-        instrument = self.instruments.get(record.instrument)
-        delay_ns = instrument.taker_delay_ns if instrument else 0
-        wait_ns = max(self.limits.submit_timeout_ns, delay_ns + NS_PER_S if delay_ns > 0 else 0)
+        self.intend(
+            record.order_no, record.group_no, record.instrument, record.outcome, record.side,
+            record.order_type, record.price_ticks, record.size_micro, record.worst_usd_micro,
+            record.intent_class, record.leg_no, record.cancel_rest, record.now_ns)
+
+    def intend(
+        self, order_no: int, group_no: int, row: int, outcome: int, side: int, order_type: int,
+        price_ticks: int, size_micro: int, worst_usd_micro: int, intent_class: int, leg_no: int,
+        cancel_rest: int, now_ns: int,
+    ) -> None:
+        """Take an INTENT as a fact; its fields by name of the record."""
+        self.order_no = max(self.order_no, order_no)
+        instrument = self.instruments.get(row)
+        event, wait_ns = 0, self.gate.limits.submit_timeout_ns
+        if instrument is not None:
+            event = instrument.event
+            if instrument.taker_delay_ns > 0:
+                wait_ns = max(wait_ns, instrument.taker_delay_ns + NS_PER_S)
         self.orders.intend(Order(
-            order_no=record.order_no, group_no=record.group_no, row=record.instrument,
-            event=instrument.event if instrument else 0, outcome=record.outcome, side=record.side,
-            order_type=record.order_type, price_ticks=record.price_ticks, size_micro=record.size_micro,
-            budget_usd_micro=cost_micro(record.price_ticks, record.size_micro),
-            worst_usd_micro=record.worst_usd_micro, intent_class=record.intent_class, leg_no=record.leg_no,
-            cancel_rest=record.cancel_rest, intended_ns=record.now_ns, timeout_ns=record.now_ns + wait_ns,
-            order_hash=NO_HASH))
+            order_no, group_no, row, event, outcome, side, order_type, price_ticks, size_micro,
+            cost_micro(price_ticks, size_micro), worst_usd_micro, intent_class, leg_no, cancel_rest, now_ns,
+            now_ns + wait_ns))
 
     def _cancel(self, record: Any) -> None:
         self.cancel_no = max(self.cancel_no, record.cancel_no)

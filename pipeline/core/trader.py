@@ -10,24 +10,27 @@ decisions and applies each one through the same door that recovery uses.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.core import decisions
 from pipeline.core.decisions import Causing, Numbers
 from pipeline.core.packing import run_of
-from pipeline.core.risk import Proposal, Verdict, WantedOrder
+from pipeline.core.risk import TAKEN, Proposal, Verdict, WantedOrder
 from pipeline.core.state import Slot, TraderState
 from pipeline.records import (
     CODECS,
-    HEADER_STRUCT,
+    HEADER_BYTES,
     IDEA_LEGS,
     KIND_OFFSET,
     RUN_SLOTS_MAX,
     SLOT_BYTES,
     Cause,
     HaltLevel,
+    IntentClass,
     Kind,
+    OrderType,
 )
 from pipeline.units import NS_PER_MS, NS_PER_S
 
@@ -45,6 +48,19 @@ _NEVER_HEALS = (Cause.ARENA_FULL, Cause.RESOLVED, Cause.SHUTDOWN, Cause.UNKNOWN_
 _NOTHING: Sequence[bytes] = ()
 _TICK = int(Kind.TICK)
 _PARTS_OFFSET = 43  # `parts`; `part` is the byte before it
+_H4, _GTC, _NEW_RISK = int(HaltLevel.H4), int(OrderType.GTC), int(IntentClass.NEW_RISK)
+_CAUSING = struct.Struct("<Qqq")  # seq, now_ns, recv_ns: the head of every record
+_IDEA = CODECS[Kind.IDEA]
+_IDEA_NO = slice(HEADER_BYTES, HEADER_BYTES + 8)
+_HEAD_AT, _IN_PART, _LOSS = _IDEA.at["idea_no"], _IDEA.at["in_part"], _IDEA.at["partial_loss_usd_micro"]
+_ROW, _PRICE, _SIZE = _IDEA.at["leg_instrument"], _IDEA.at["leg_price_ticks"], _IDEA.at["leg_size_micro"]
+_LEG_NO = _IDEA.at["leg_no"]
+assert ("seq", "now_ns", "recv_ns", "source_seq") == _IDEA.names[:4]
+assert (
+    "idea_no", "basket", "event", "payout_usd_micro", "cost_usd_micro", "fee_usd_micro", "size_micro",
+    "strategy", "leg_count",
+) == _IDEA.names[11:20]
+assert ("leg_no", "leg_outcome", "leg_side", "leg_type") == _IDEA.names[26:30]
 
 
 class Trader:
@@ -54,7 +70,7 @@ class Trader:
         self.facts = TraderState(account)
         self.counts: dict[Cause, int] = {}  # refusals by cause
         self.taken_count = 0
-        self._parts: list[Any] = []  # slots of an idea that is not whole yet
+        self._parts: list[bytes] = []  # slots of an idea that is not whole yet
         self._untold: dict[tuple[int, int], list[Any]] = {}  # verdict repeats: [count, proposal, verdict]
         self._stale: dict[int, list[int]] = {}  # row -> [cause, since]
         self._resync_look_ns = 0
@@ -100,13 +116,12 @@ class Trader:
     def _finish(
         self, route: Callable[[Slot, int, Causing], list[bytes]], slot: Slot, offset: int,
     ) -> Sequence[bytes]:
-        seq, now_ns, recv_ns, *_ = HEADER_STRUCT.unpack_from(slot, offset)
-        causing, facts = Causing(seq, now_ns, recv_ns), self.facts
-        if facts.halt_level >= HaltLevel.H4:
+        causing, facts = Causing(*_CAUSING.unpack_from(slot, offset)), self.facts
+        if facts.stream_halt >= _H4 or facts.own_halt >= _H4:
             facts.fold(slot, offset)  # keep knowing, decide nothing
             return _NOTHING
         slots = route(slot, offset, causing)
-        if facts.halt_level < HaltLevel.H4 and (facts.orders.cancel_wanted or facts.subscribe_wanted):
+        if (facts.orders.cancel_wanted or facts.subscribe_wanted) and facts.halt_level < _H4:
             slots += self._asked(causing, OUTPUT_SLOTS_MAX - len(slots))
         return (run_of(slots),) if slots else _NOTHING
 
@@ -189,37 +204,41 @@ class Trader:
 
     def _on_idea(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
         """Put the idea together from its parts; decide at the last one."""
-        record = CODECS[Kind.IDEA].unpack(slot, offset)
-        if record.part == 0:
-            self._parts.clear()
-        elif len(self._parts) != record.part or self._parts[0].idea_no != record.idea_no:
-            self._parts.clear()  # the middle of an idea whose start was before our time
+        part, parts = slot[offset + _PARTS_OFFSET - 1], slot[offset + _PARTS_OFFSET]
+        copied = bytes(slot[offset:offset + SLOT_BYTES])
+        if part == 0:
+            self._parts = []
+        elif len(self._parts) != part or self._parts[0][_IDEA_NO] != copied[_IDEA_NO]:
+            self._parts = []  # the middle of an idea whose start was before our time
             return []
-        self._parts.append(record)
-        if record.part + 1 < record.parts:
+        self._parts.append(copied)
+        if part + 1 < parts:
             return []
-        proposal = proposal_of(self._parts)
-        self._parts.clear()
+        proposal, venue_ns = proposal_of(self._parts)
+        self._parts = []
         verdict = self.facts.gate.check(proposal)
-        if verdict.cause != Cause.TAKEN:
+        if verdict is not TAKEN:
             self.counts[verdict.cause] = self.counts.get(verdict.cause, 0) + 1
             return self._refuse(causing, proposal, verdict)
         self.taken_count += 1
-        return self._take(causing, proposal, record.source_seq)
+        return self._take(causing, proposal, venue_ns)
 
     def _take(self, causing: Causing, proposal: Proposal, venue_ns: int) -> list[bytes]:
-        """Write the package and its intents; each is a fact before the next is numbered."""
-        facts, slots = self.facts, list[bytes]()
-        limits, group_no = facts.limits, facts.group_no + 1
-        self._decide(decisions.package_slot(causing, proposal, group_no, venue_ns), slots)
-        count = len(proposal.orders)
-        for place, order in enumerate(proposal.orders):
-            numbers = Numbers(
-                order_no=facts.order_no + 1, group_no=group_no, salt_epoch=limits.salt_epoch,
-                deadline_ns=causing.now_ns + limits.intent_ttl_ns, leg_count=proposal.leg_count,
-                batch_index=place, batch_count=count)
-            instrument = facts.instruments.rows[order.row]
-            self._decide(decisions.intent_slot(causing, order, instrument, numbers), slots)
+        """Write the package and its intents; each is a fact at once, through the door of recovery."""
+        facts, now_ns = self.facts, causing.now_ns
+        limits, group_no = facts.gate.limits, facts.group_no + 1
+        slots = [decisions.package_slot(causing, proposal, group_no, venue_ns)]
+        facts.open_group(
+            group_no, proposal.basket, proposal.event, proposal.leg_count, proposal.size_micro, now_ns)
+        numbers = Numbers(
+            facts.order_no + 1, group_no, limits.salt_epoch, now_ns + limits.intent_ttl_ns,
+            proposal.leg_count, len(proposal.orders))
+        for place, (order, worst) in enumerate(zip(proposal.orders, facts.gate.worst, strict=True)):
+            slots.append(decisions.intent_slot(causing, order, numbers, place, worst))
+            facts.intend(
+                numbers.order_no + place, group_no, order.row, order.outcome, order.side, order.order_type,
+                order.price_ticks, order.size_micro, worst, _NEW_RISK, order.leg_no,
+                int(order.order_type == _GTC), now_ns)
         return slots
 
     def _refuse(self, causing: Causing, proposal: Proposal, verdict: Verdict) -> list[bytes]:
@@ -251,7 +270,7 @@ class Trader:
         for key, (count, proposal, verdict) in self._untold.items():
             head = [getattr(proposal, name) for name in _HEAD]
             untold.append([*key, count, head, [int(verdict.cause), verdict.value, verdict.limit]])
-        parts = [CODECS[Kind.IDEA].pack(**part._asdict()).hex() for part in self._parts]
+        parts = [part.hex() for part in self._parts]
         return {
             "untold": untold, "parts": parts, "stale": [[row, *held] for row, held in self._stale.items()],
             "resync_look_ns": self._resync_look_ns, "taken": self.taken_count,
@@ -263,7 +282,7 @@ class Trader:
         for basket, cause, count, head, verdict in state["untold"]:
             proposal = Proposal(**dict(zip(_HEAD, head, strict=True)), orders=())
             self._untold[basket, cause] = [count, proposal, Verdict(Cause(verdict[0]), *verdict[1:])]
-        self._parts = [CODECS[Kind.IDEA].unpack(bytes.fromhex(part)) for part in state["parts"]]
+        self._parts = [bytes.fromhex(part) for part in state["parts"]]
         self._stale = {row: held for row, *held in state["stale"]}
         self._resync_look_ns, self.taken_count = state["resync_look_ns"], state["taken"]
         self.counts = {Cause(cause): count for cause, count in state["counts"]}
@@ -274,17 +293,20 @@ _HEAD = (
     "fee_usd_micro", "partial_loss_usd_micro", "now_ns")
 
 
-def proposal_of(parts: Sequence[Any]) -> Proposal:
-    """Return the proposal that the unpacked slots of one IDEA run describe."""
-    orders = []
+def proposal_of(parts: Sequence[bytes]) -> tuple[Proposal, int]:
+    """Return the proposal that the slots of one IDEA run describe, and the newest venue time of its books."""
+    orders: list[WantedOrder] = []
     for part in parts:
-        for place in range(min(part.in_part, IDEA_LEGS)):
-            orders.append(WantedOrder(
-                leg_no=part.leg_no[place], row=part.leg_instrument[place], outcome=part.leg_outcome[place],
-                side=part.leg_side[place], order_type=part.leg_type[place],
-                price_ticks=part.leg_price_ticks[place], size_micro=part.leg_size_micro[place]))
-    head = {name: getattr(parts[0], name) for name in _HEAD}
-    return Proposal(**head, orders=tuple(orders))
+        values = _IDEA.struct.unpack_from(part)
+        count = min(values[_IN_PART], IDEA_LEGS)
+        orders += map(
+            WantedOrder, values[_LEG_NO], values[_ROW:_ROW + count], values[_LEG_NO + 1], values[_LEG_NO + 2],
+            values[_LEG_NO + 3], values[_PRICE:_PRICE + count], values[_SIZE:_SIZE + count])
+    head = _IDEA.struct.unpack_from(parts[0]) if len(parts) > 1 else values
+    idea_no, basket, event, payout, cost, fee, size, strategy, leg_count = head[_HEAD_AT:_HEAD_AT + 9]
+    return Proposal(
+        idea_no, basket, event, strategy, leg_count, size, payout, cost, fee, head[_LOSS], head[1],
+        tuple(orders)), values[3]
 
 
 def slots_of(run: bytes) -> list[bytes]:

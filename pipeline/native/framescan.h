@@ -1,8 +1,9 @@
 /* One pass over a Polymarket market frame: bytes in, FsEvent table out; no allocation, no copy of the text.
  *
  * The scanner accepts a subset of what the orjson decoder (venues/polymarket/market_decode.py) accepts, with
- * the same meaning. Whatever it does not fully recognise (escapes, non-ASCII, repeated keys, nested extras outside `market_resolved`,
- * unknown event_type, odd types or lengths) is FS_FALLBACK with nothing said; never a guess or a default.
+ * the same meaning. Whatever it does not fully recognise (escapes, non-ASCII, repeated keys, nested extras
+ * outside `market_resolved`, unknown event_type, odd types or lengths) is FS_FALLBACK with nothing said;
+ * never a guess or a default.
  * Facts of the wire: venue sheet "Market WebSocket" (2026-11-20), checked on the recorded frames. */
 #ifndef PIPELINE_FRAMESCAN_H
 #define PIPELINE_FRAMESCAN_H
@@ -59,10 +60,11 @@ typedef struct {
     unsigned count;
 } FsExtras;
 
-/* Keys of the top object; F_BIDS.. are arrays, all others strings; F_NESTED notes an unused array or object. */
+/* Keys of the top object; F_BIDS.. are arrays, all others strings; F_NESTED is any unused array or object. */
 enum {
     F_TYPE, F_MARKET, F_ASSET, F_TIME, F_HASH, F_TICK, F_LAST, F_BID, F_ASK, F_PRICE, F_SIZE, F_SIDE,
-    F_OLD_TICK, F_NEW_TICK, F_WINNER, F_TEXTS, F_BIDS = F_TEXTS, F_ASKS, F_CHANGES, F_PAIR, F_UNKNOWN, F_NESTED
+    F_OLD_TICK, F_NEW_TICK, F_WINNER, F_TEXTS, F_BIDS = F_TEXTS, F_ASKS, F_CHANGES, F_PAIR, F_UNKNOWN,
+    F_NESTED
 };
 #define FS_BIT(field) (1u << (field))
 

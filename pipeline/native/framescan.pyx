@@ -4,8 +4,9 @@
 
 Reads: frames of the market channel (`book`, `price_change`, `best_bid_ask`, `last_trade_price`,
 `tick_size_change`, `market_resolved`, single or in an array). Writes: Snapshot, Delta, Bbo, TradePrint,
-TickStep and Resolved runs to the feed ring. What it does not fully recognise goes to `venues/polymarket/market_decode.py` and is
-counted: the scanner accepts a subset of what that decoder accepts, with the same records.
+TickStep and Resolved runs to the feed ring. What it does not fully recognise goes to
+`venues/polymarket/market_decode.py` and is counted: the scanner accepts a subset of what that decoder
+accepts, with the same records.
 """
 
 import enum

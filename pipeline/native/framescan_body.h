@@ -225,7 +225,8 @@ static inline unsigned fs_field(FsText key) {
         return FS_IS(key, "price_changes") ? F_CHANGES : FS_IS(key, "old_tick_size") ? F_OLD_TICK
              : FS_IS(key, "new_tick_size") ? F_NEW_TICK : F_UNKNOWN;
     case 16:
-        return FS_IS(key, "last_trade_price") ? F_LAST : FS_IS(key, "winning_asset_id") ? F_WINNER : F_UNKNOWN;
+        return FS_IS(key, "last_trade_price") ? F_LAST
+             : FS_IS(key, "winning_asset_id") ? F_WINNER : F_UNKNOWN;
     default: return F_UNKNOWN;
     }
 }

@@ -43,7 +43,8 @@ cdef class Stamps:
     def __init__(self, unsigned char[::1] buffer not None):
         cdef Py_ssize_t entries = buffer.shape[0] // 16
         if entries < 1 or entries & (entries - 1) or entries * 16 != buffer.shape[0]:
-            raise ValueError(f"native.stamps: entries must be a power of two of 16 bytes, was {buffer.shape[0]} bytes")
+            raise ValueError(
+                f"native.stamps: entries must be a power of two of 16 bytes, was {buffer.shape[0]} bytes")
         self.owner = buffer
         self.table = &buffer[0]
         self.mask = <uint64_t>entries - 1

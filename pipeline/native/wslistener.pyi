@@ -13,7 +13,8 @@ class ShortCut:
 
 class FeedListener(WSListener):
     def __init__(
-        self, short_cut: ShortCut, offset_ns: int, behind: WSListener, backlog: Sized, turn: Callable[[], object],
+        self, short_cut: ShortCut, offset_ns: int, behind: WSListener, backlog: Sized,
+        turn: Callable[[], object],
     ) -> None: ...
     def on_ws_connected(self, transport: WSTransport) -> None: ...
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None: ...

@@ -66,7 +66,8 @@ cdef class FeedListener(WSListener):
     cdef int64_t offset_ns
     cdef object behind, backlog, turn
 
-    def __init__(self, ShortCut short_cut not None, int64_t offset_ns, WSListener behind not None, backlog, turn):
+    def __init__(self, ShortCut short_cut not None, int64_t offset_ns, WSListener behind not None, backlog,
+                 turn):
         self.short_cut = short_cut
         self.offset_ns = offset_ns
         self.behind = behind

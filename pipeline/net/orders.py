@@ -2,7 +2,8 @@
 
 HTTP/1.1, TLS verified, no redirects, environment proxies ignored. One request in flight a connection;
 a lost connection with a request in flight is UNKNOWN for that request, never a resend. The transports are
-aiofastnet's (picows brings it): a write reaches the kernel inside the call, not at the end of the loop's turn.
+aiofastnet's (picows brings it): a write reaches the kernel inside the call, not at the end of the loop's
+turn.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from urllib.parse import urlsplit
 
 import aiofastnet
 
+from pipeline.net.edge import OrderMachine, Submit
 from pipeline.net.http1 import Answer, AnswerParser, BadAnswer
 from pipeline.records import Cause
-from pipeline.net.edge import OrderMachine, Submit
 from pipeline.units import NS_PER_S
 
 RECONNECT_S = 0.5
@@ -37,10 +38,12 @@ class _Connection(asyncio.Protocol):
         self._parser = AnswerParser()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Join the pool; the loop calls it after the TLS handshake."""
         self.transport = cast(asyncio.Transport, transport)  # uvloop's own transports are no subclass
         self.pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
+        """Feed the parser; a whole answer, or one that is none of HTTP/1.1, goes to the pool."""
         try:
             answer = self._parser.feed(data)
         except BadAnswer:
@@ -50,6 +53,7 @@ class _Connection(asyncio.Protocol):
             self.pool.answered(self, answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Leave the pool; a request in flight becomes unknown."""
         self.transport = None
         self.pool.lost(self)
 
@@ -87,7 +91,9 @@ class OrderConnections:
 
     def warm(self) -> None:
         """Open connections up to the configured number, in the background."""
-        while not self._is_closing and len(self._idle) + len(self._busy) + self._opening < self._connections_max:
+        if self._is_closing:
+            return
+        while len(self._idle) + len(self._busy) + self._opening < self._connections_max:
             self._opening += 1
             task = asyncio.get_running_loop().create_task(self._open())
             self._tasks.add(task)
@@ -124,10 +130,12 @@ class OrderConnections:
         self.warm()
 
     def opened(self, connection: _Connection) -> None:
+        """Take a connection that is warm now; the request that waited longest goes out on it."""
         connection.opened_ns = self._clock()
         self._release(connection)
 
     def answered(self, connection: _Connection, answer: Answer) -> None:
+        """Hand the machine its answer; the connection is free again, or closed when the venue says so."""
         tag, connection.tag = connection.tag, None
         if tag is None:
             # Bytes that nobody asked for: this connection's state is not ours any more.
@@ -151,6 +159,7 @@ class OrderConnections:
         self._drop(connection)
 
     def lost(self, connection: _Connection) -> None:
+        """Forget a connection that ended; what was in flight on it has failed without an answer."""
         if connection in self._idle:
             self._idle.remove(connection)
         if connection.tag is not None:
@@ -175,7 +184,7 @@ class OrderConnections:
                 ),
                 10.0,
             )
-        except (OSError, asyncio.TimeoutError):
+        except (TimeoutError, OSError):
             await asyncio.sleep(RECONNECT_S)
         finally:
             self._opening -= 1

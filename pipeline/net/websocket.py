@@ -11,11 +11,10 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Sized
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
-from picows import WSError
+from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from pipeline.records import Cause
 from pipeline.net.edge import CloseSocket, OpenSocket, PauseSocket, SendText, SocketMachine
+from pipeline.records import Cause
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024  # IN01: snapshot arrays; anything larger closes the socket
 BACKLOG_BYTES_MAX = 32 * 1024 * 1024
@@ -153,7 +152,7 @@ class SocketDriver:
                 ),
                 CONNECT_S_MAX,
             )
-        except (OSError, WSError, asyncio.TimeoutError):
+        except (TimeoutError, OSError, WSError):
             self._machine.on_close(self._clock(), command.conn, Cause.NO_CONNECTION)
 
     def _disconnect(self, conn: int) -> None:

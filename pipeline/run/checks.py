@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pipeline.config.files import check_files
 from pipeline.config.load import Config
 from pipeline.errors import ConfigError, RiskRefusal, Unreachable
+from pipeline.venues.polymarket.identity import identify
 
 CONNECT_S_MAX = 5.0
 
@@ -22,13 +23,25 @@ def check_start(config: Config, mode: str) -> None:
         raise ConfigError(f"run: mode was {mode!r}, expected dry, local or live")
     if mode == "live":
         raise RiskRefusal(
-            "run: live trading is not armed in this version; use --mode dry, or --mode local with a local exchange")
+            "run: live trading is not armed in this version; use --mode dry, or --mode local with a local "
+            "exchange")
     for url in _urls(config):
         if mode == "local":
             _refuse_foreign(url)
+    check_accounts(config)
     check_files(config)
     for url in _urls(config):
         _probe(url)
+
+
+def check_accounts(config: Config) -> None:
+    """Raise ConfigError for a wallet that cannot be: a mistyped address, a wrong signature type."""
+    for name, account in config.accounts.items():
+        try:
+            identify(
+                account.address, account.maker, account.signature_type, config.venues.polymarket.chain_id)
+        except ConfigError as error:
+            raise ConfigError(f"accounts.{name}: {error}") from error
 
 
 def _urls(config: Config) -> tuple[str, ...]:
@@ -43,7 +56,8 @@ def _addresses(url: str) -> list[tuple[str, int]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise Unreachable(f"run: {host} has no address ({error.strerror}); check the host of {url}") from error
+        raise Unreachable(
+            f"run: {host} has no address ({error.strerror}); check the host of {url}") from error
     return [(str(entry[4][0]), port) for entry in found]
 
 
@@ -51,8 +65,8 @@ def _refuse_foreign(url: str) -> None:
     for address, _ in _addresses(url):
         if not ipaddress.ip_address(address).is_loopback:
             raise RiskRefusal(
-                f"run: mode local sends orders to this machine only, but {urlsplit(url).hostname} is {address}; "
-                "use --mode dry for a real venue")
+                f"run: mode local sends orders to this machine only, but {urlsplit(url).hostname} is "
+                f"{address}; use --mode dry for a real venue")
 
 
 def _probe(url: str) -> None:

@@ -26,7 +26,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_service(
-    config_files: Sequence[Path], mode: str | None, topology: str | None, cpus: str, set_: Sequence[str],
+    config_files: Sequence[Path],
+    mode: str | None,
+    topology: str | None,
+    cpus: str,
+    set_: Sequence[str],
     as_json: bool,
 ) -> int:
     """Run until told to stop; return 0 after a clean end. Raises PipelineError, with nothing left behind."""
@@ -95,7 +99,8 @@ def _refuse_stopped(state_dir: Path) -> None:
     if level >= HaltLevel.H4:
         raise RiskRefusal(
             f"run: halted {level.name} by {entries[0].owner} ({entries[0].reason}); nothing starts before "
-            f"pm resume --state {state_dir} --reason …")
+            f"pm resume --state {state_dir} --reason …"
+        )
 
 
 def _who_halts(page: HaltPage) -> str:
@@ -110,8 +115,19 @@ def _say_up(supervisor: Supervisor, page: HaltPage, as_json: bool) -> None:
     words = f"running: mode {supervisor.mode}, lanes {shown}, state {supervisor.state_dir}"
     if level > HaltLevel.H0:
         words += f"; {_who_halts(page)}"
-    _say({"event": "running", "mode": supervisor.mode, "topology": supervisor.config.topology, "lanes": lanes,
-          "state": str(supervisor.state_dir), "run_dir": str(supervisor.run_dir), "halt": level.name}, words, as_json)
+    _say(
+        {
+            "event": "running",
+            "mode": supervisor.mode,
+            "topology": supervisor.config.topology,
+            "lanes": lanes,
+            "state": str(supervisor.state_dir),
+            "run_dir": str(supervisor.run_dir),
+            "halt": level.name,
+        },
+        words,
+        as_json,
+    )
 
 
 def _say(facts: dict[str, object], words: str, as_json: bool) -> None:

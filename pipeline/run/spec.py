@@ -63,7 +63,8 @@ class RunSpec:
         """Read the file; raises EnvironmentProblem when it is none of ours."""
         try:
             fields = orjson.loads(path.read_bytes())
-            lanes = tuple(LaneSpec(**{**lane, "stages": tuple(lane["stages"])}) for lane in fields.pop("lanes"))
+            lanes = tuple(
+                LaneSpec(**{**lane, "stages": tuple(lane["stages"])}) for lane in fields.pop("lanes"))
             return cls(lanes=lanes, **{**fields, "config_files": tuple(fields["config_files"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise EnvironmentProblem(f"run.spec: {path} is no run description: {error}") from error

@@ -77,6 +77,7 @@ class Supervisor:
 
     @property
     def stages(self) -> list[str]:
+        """All stages of the run, lane by lane."""
         return [stage for lane in self.lanes for stage in lane.stages]
 
     def start(self) -> None:
@@ -92,7 +93,8 @@ class Supervisor:
         except OSError as error:  # a full disk, a folder that is not ours
             self.stop()
             raise EnvironmentProblem(
-                f"run.supervisor: {error.filename or self.state_dir}: {error.strerror}; free space or fix its owner"
+                f"run.supervisor: {error.filename or self.state_dir}: {error.strerror}; "
+                "free space or fix its owner"
             ) from error
         except BaseException:
             self.stop()
@@ -171,7 +173,8 @@ class Supervisor:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise EnvironmentProblem(
-                f"run.supervisor: another run uses {self.state_dir}; stop it, or set another state_dir and name"
+                f"run.supervisor: another run uses {self.state_dir}; stop it, "
+                "or set another state_dir"
             ) from None
 
     def _prepare(self) -> None:
@@ -209,8 +212,8 @@ class Supervisor:
         text = path.read_text().strip() if path.exists() else "0"
         if not (text.isascii() and text.isdigit()):
             raise EnvironmentProblem(
-                f"run.supervisor: {path} must hold a number, holds {text[:20]!r}; write a number into it that is "
-                f"above all folders of {self.state_dir / 'run'}")
+                f"run.supervisor: {path} must hold a number, holds {text[:20]!r}; "
+                f"write a number into it that is above all folders of {self.state_dir / 'run'}")
         generation = int(text) + 1
         partial = path.with_suffix(".partial")
         partial.write_text(str(generation))
@@ -275,7 +278,8 @@ class Supervisor:
             found = os.sched_getaffinity(self._processes[lane.name].pid)
             if found != {lane.cpu}:
                 raise EnvironmentProblem(
-                    f"run.supervisor: lane {lane.name} should sit on cpu {lane.cpu}, the kernel says {sorted(found)}")
+                    f"run.supervisor: lane {lane.name} should sit on cpu {lane.cpu}, "
+                    f"the kernel says {sorted(found)}")
 
     def _introduce(self) -> None:
         """Tell the stream what holds in this run: the limits, then each lane."""
@@ -283,15 +287,17 @@ class Supervisor:
             return
         self._push(Kind.CONFIG, **config_record(self.config, self.spec.salt_epoch))
         for number, lane in enumerate(self.lanes):
-            self._push(Kind.LANE_UP, lane=number, epoch=self.spec.generation, lane_name=lane.name.encode()[:32])
+            name = lane.name.encode()[:32]
+            self._push(Kind.LANE_UP, lane=number, epoch=self.spec.generation, lane_name=name)
 
     def _push(self, kind: Kind, **fields: object) -> None:
         if self._control is None:
             return
         self._control_seq += 1
         now_ns = self.clock()
+        source_seq = now_ns // NS_PER_S * 1_000_000 + self._control_seq
         record = CODECS[kind].pack(
-            source=CONTROL_SOURCE, source_seq=now_ns // NS_PER_S * 1_000_000 + self._control_seq, recv_ns=now_ns, **fields)
+            source=CONTROL_SOURCE, source_seq=source_seq, recv_ns=now_ns, **fields)
         if not self._control.push(record):
             raise EnvironmentProblem("run.supervisor: the control ring is full: the sequencer does not run")
 

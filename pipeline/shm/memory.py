@@ -226,5 +226,5 @@ def _refuse_foreign(name: str) -> None:
             "remove it, or set another name") from error
     if found != MAGIC and not is_reserved:  # a maker killed inside `create` leaves an empty one
         raise EnvironmentProblem(
-            f"shm.memory: {path} bears this run's name, but starts with {found!r} instead of {MAGIC!r}: another "
-            "program made it; remove it, or set another name")
+            f"shm.memory: {path} bears this run's name, but starts with {found!r} instead of {MAGIC!r}: "
+            "another program made it; remove it, or set another name")

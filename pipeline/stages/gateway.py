@@ -17,7 +17,7 @@ from pipeline.net.edge import Outbox, Submit
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.brake import Brake
-from pipeline.stages.stage import Clock, Counts
+from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import MICRO, NS_PER_S
 from pipeline.venues.polymarket import answers, wire
 from pipeline.venues.polymarket.answers import Sent
@@ -111,8 +111,10 @@ class GatewayMachine:
             return
         if self._settings.is_dry:
             return
-        target = known or Sent(cancel.order_no, cancel.group_no, cancel.order_hash, Side.BUY, cancel.instrument)
-        data = self._requests.render("DELETE", wire.PATH_ORDER, now_ns // NS_PER_S, cancel_body(target.order_hash))
+        target = known or Sent(
+            cancel.order_no, cancel.group_no, cancel.order_hash, Side.BUY, cancel.instrument)
+        body = cancel_body(target.order_hash)
+        data = self._requests.render("DELETE", wire.PATH_ORDER, now_ns // NS_PER_S, body)
         self._submit(data, InFlight(cancels=(target,)))
         self._counts.add("cancels_sent", 1)
 
@@ -127,6 +129,7 @@ class GatewayMachine:
     # ------------------------------------------------------------------ inputs from the driver
 
     def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
+        """Report what the answer says of each order and cancel of its request."""
         self.flush()
         request = self.in_flight.pop(tag, None)
         if request is None:
@@ -169,8 +172,8 @@ class GatewayMachine:
         if is_alive and not settings.is_dry and now_ns - self._heartbeat_ns >= settings.heartbeat_ns:
             self._heartbeat_ns = now_ns
             body = heartbeat_body(self._heartbeat_id)
-            self._submit(
-                self._requests.render("POST", wire.PATH_HEARTBEAT, now_ns // NS_PER_S, body), InFlight(is_heartbeat=True))
+            data = self._requests.render("POST", wire.PATH_HEARTBEAT, now_ns // NS_PER_S, body)
+            self._submit(data, InFlight(is_heartbeat=True))
 
     def flush(self) -> bool:
         """Publish owed reports; True when none is left. An order's SENT stands before its answer."""
@@ -178,11 +181,7 @@ class GatewayMachine:
         for now_ns, one in leaving:
             self._remember(one)
             self._report(one, now_ns, OrderState.SENT, Origin.GATEWAY, Cause.NONE)
-        while self._owed:
-            if not self._sink.push(self._owed[0]):
-                return False
-            self._owed.popleft()
-        return True
+        return push_owed(self._sink, self._owed)
 
     # ------------------------------------------------------------------ sending
 
@@ -276,7 +275,8 @@ class GatewayStage:
     """Follows its channels for the machine; the driver carries its requests."""
 
     def __init__(
-        self, name: str, machine: GatewayMachine, signed: Source, decisions: Filter, rows: Filter, clock: Clock,
+        self, name: str, machine: GatewayMachine, signed: Source, decisions: Filter, rows: Filter,
+        clock: Clock,
     ) -> None:
         self.name = name
         self.machine = machine

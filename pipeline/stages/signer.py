@@ -49,6 +49,8 @@ class Market(NamedTuple):
 
 
 class SignerStage:
+    """Signs what the brake allows; an intent that it refuses goes on as a record with the cause."""
+
     def __init__(
         self, name: str, signer: OrderSigner, brake: Brake, intents: Filter, rows: Filter, sink: Sink,
         halt_page: HaltPage, clock: Clock, counts: Counts, stamps: Stamps,
@@ -95,8 +97,8 @@ class SignerStage:
         cause = self._refusal(intent, market)
         if cause == Cause.NONE and market is not None:
             signed = self._signer.sign(
-                intent.salt, market.tokens[intent.outcome], intent.maker_amount, intent.taker_amount, intent.side,
-                intent.timestamp_ms, neg_risk=market.neg_risk, v2=market.v2)
+                intent.salt, market.tokens[intent.outcome], intent.maker_amount, intent.taker_amount,
+                intent.side, intent.timestamp_ms, neg_risk=market.neg_risk, v2=market.v2)
             if isinstance(signed, Refusal):
                 cause = signed.cause
             else:
@@ -116,7 +118,8 @@ class SignerStage:
         if amounts != (intent.maker_amount, intent.taker_amount):
             return amounts.cause if isinstance(amounts, Refusal) else Cause.BELOW_MINIMUM
         return self._brake.refuse(
-            self._clock(), intent.deadline_ns, intent.intent_class, intent.worst_usd_micro, self._halt_page.level())
+            self._clock(), intent.deadline_ns, intent.intent_class, intent.worst_usd_micro,
+            self._halt_page.level())
 
     def close(self) -> None:
         """Persist the ceilings."""

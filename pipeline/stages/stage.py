@@ -5,10 +5,12 @@ A lane polls its stages in declared order; only the topology file knows which st
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from pipeline.native.counters import Counter
+from pipeline.native.flow import Sink
 from pipeline.shm.status import StatusPage
 
 Clock = Callable[[], int]  # now in ns since the epoch; one anchored monotonic clock per host
@@ -27,6 +29,15 @@ class Stage(Protocol):
 
     def close(self) -> None:
         """Release views and files; called once, also after a failed start."""
+
+
+def push_owed(sink: Sink, owed: deque[bytes]) -> bool:
+    """Push runs that must not be dropped, oldest first, while there is room; True when none is left."""
+    while owed:
+        if not sink.push(owed[0]):
+            return False
+        owed.popleft()
+    return True
 
 
 class Counts:

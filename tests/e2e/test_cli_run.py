@@ -62,15 +62,17 @@ def orders(state: Path) -> int:
 
 
 def nothing_left(state: Path) -> bool:
-    return not processes_of(state) and not segments_of(NAME)
+    return not processes_of(state) and not segments_of(NAME, state)
 
 
 def test_dry_run_decides_and_sends_nothing(market: Market, start: Any, state: Path) -> None:
-    """Without --mode it is a dry run: packages and DRY reports, no order at the exchange; Ctrl-C is exit 0."""
+    """Without --mode it is a dry run: packages and DRY reports, no order leaves; Ctrl-C is exit 0."""
     before = len(market.arrivals())
     run = start()
     assert ("dry", str(state), "H0") == (run.up["mode"], run.up["state"], run.up["halt"])
-    found = until(lambda: (now := status(state))["summary"].get("orders_by_state", {}).get("dry") and now, "a package")
+    found = until(
+        lambda: (now := status(state))["summary"].get("orders_by_state", {}).get("dry") and now, "a package"
+    )
     assert found["is_running"]
     assert {"running"} == {lane["is"] for lane in found["lanes"]}
     assert all([lane["cpu_wanted"]] == lane["cpus"] for lane in found["lanes"])
@@ -92,10 +94,16 @@ def test_halt_stops_orders_latches_and_resumes(market: Market, start: Any, state
     until(lambda: orders(state) >= 5, "five orders")
     halted = json.loads(pm("halt", "looks wrong", "--state", state, "--json").stdout)
     assert ("H3", "operator", "looks wrong") == (
-        halted["level"], halted["owners"][0]["owner"], halted["owners"][0]["reason"])
+        halted["level"],
+        halted["owners"][0]["owner"],
+        halted["owners"][0]["reason"],
+    )
     halted_ns = halted["owners"][0]["since_ns"]
     plants = market.exchange.control("GET", "/control/status")["plants"]
-    until(lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 10, "ten more opportunities")
+    until(
+        lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 10,
+        "ten more opportunities",
+    )
     until(lambda: status(state)["summary"]["refused"].get("halted"), "a veto by the halt")
     found = status(state)
     assert "halted H3 by operator: looks wrong" == found["why_nothing"][0]
@@ -107,7 +115,10 @@ def test_halt_stops_orders_latches_and_resumes(market: Market, start: Any, state
     assert "H3" == again.up["halt"]
     arrived = len(market.arrivals())
     plants = market.exchange.control("GET", "/control/status")["plants"]
-    until(lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 10, "ten more opportunities")
+    until(
+        lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 10,
+        "ten more opportunities",
+    )
     assert arrived == len(market.arrivals())
     resumed = pm("resume", "--reason", "it was a drill", "--state", state)
     assert (0, "") == (resumed.returncode, resumed.stderr)
@@ -128,18 +139,27 @@ def sent_after(state: Path, ns: int) -> list[dict[str, Any]]:
 def test_explain_tells_what_the_exchange_knows(market: Market, start: Any, state: Path) -> None:
     """Orders, fills and fees of a package are those in the exchange's own report; ids lead to one story."""
     run = start("--mode", "local")
-    until(lambda: status(state)["summary"].get("orders_by_state", {}).get("matched", 0) >= 8, "eight matched orders")
+    until(
+        lambda: status(state)["summary"].get("orders_by_state", {}).get("matched", 0) >= 8,
+        "eight matched orders",
+    )
     assert 0 == run.stop()[0]
     story = json.loads(pm("explain", "g1", "--state", state, "--json").stdout)
     report = market.exchange.control("GET", "/control/report")
     by_hash = {row["order_id"].removeprefix("0x"): row for row in report["orders"]}
-    hashes = {event["order_no"]: event["order_hash"] for event in story["events"] if any(event["order_hash"].strip("0"))}
+    hashes = {
+        event["order_no"]: event["order_hash"]
+        for event in story["events"]
+        if any(event["order_hash"].strip("0"))
+    }
     theirs = [by_hash[hashes[order["order_no"]]] for order in story["orders"] if order["order_no"] in hashes]
     assert len(theirs) == story["package"]["order_count"] >= 2
     assert sum(row["usd_micro"] for row in theirs) == story["result"]["spent_usd_micro"] > 0
     assert sum(row["fee_micro"] for row in theirs) == story["result"]["fees_usd_micro"]
     assert [row["matched_micro"] for row in theirs] == story["result"]["filled_by_leg"]
-    assert all(row["price_ticks"] == order["price_ticks"] for row, order in zip(theirs, story["orders"], strict=True))
+    assert all(
+        row["price_ticks"] == order["price_ticks"] for row, order in zip(theirs, story["orders"], strict=True)
+    )
     sent_ns = min(event["recv_ns"] for event in story["events"])
     assert 0 < sent_ns - story["cause_ns"] < NS_PER_S
     assert story["cause"]["seq"] == story["package"]["cause_seq"]
@@ -155,11 +175,11 @@ def test_explain_tells_what_the_exchange_knows(market: Market, start: Any, state
 
 
 def test_status_disturbs_nothing(market: Market, start: Any, state: Path) -> None:
-    """Attaching and leaving again and again keeps every segment (same inode) and the run; read-only all along."""
+    """Attaching and leaving again and again keeps every segment (same inode) and the run."""
     run = start()
-    before = {name: os.stat(f"/dev/shm/{name}").st_ino for name in segments_of(NAME)}
+    before = {name: os.stat(f"/dev/shm/{name}").st_ino for name in segments_of(NAME, state)}
     frames = [status(state)["counters"].get("frames", 0) for _ in range(3)]
-    assert before == {name: os.stat(f"/dev/shm/{name}").st_ino for name in segments_of(NAME)}
+    assert before == {name: os.stat(f"/dev/shm/{name}").st_ino for name in segments_of(NAME, state)}
     assert "status.core" in "".join(before)
     until(lambda: status(state)["counters"].get("frames", 0) > frames[-1], "more frames")
     text = pm("status", "--state", state.parent).stdout  # the folder right above will do
@@ -170,11 +190,11 @@ def test_status_disturbs_nothing(market: Market, start: Any, state: Path) -> Non
 def test_second_instance_is_refused(market: Market, start: Any, state: Path) -> None:
     """A second run on one state directory ends with exit 4 and one line; the first does not notice."""
     run = start()
-    before = segments_of(NAME)
+    before = segments_of(NAME, state)
     second = pm("run", "--config", market.config, "--set", f"state_dir={state}")
     assert 4 == second.returncode
     assert "another run uses" in one_line(second)
-    assert before == segments_of(NAME)
+    assert before == segments_of(NAME, state)
     assert run.process.poll() is None
     assert 0 == run.stop()[0]
 
@@ -222,7 +242,10 @@ def test_stop_during_the_start_leaves_nothing(market: Market, state: Path) -> No
     for delay_s in (0.3, 0.6, 0.9):
         process = subprocess.Popen(
             command("run", "--config", market.config, "--set", f"state_dir={state}"),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         begun = time.monotonic()
         until(lambda begun=begun, delay_s=delay_s: time.monotonic() - begun > delay_s, "the moment")
         process.terminate()

@@ -1,4 +1,4 @@
-"""The native feed listener against the driver's Python one, over real sockets: same records, same counters."""
+"""The native feed listener against the driver's Python one, over real sockets: same records and counters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def both(
             for heard in (plain, native)] == [
         {name: count for name, count in plain.counts.items() if name not in TIMED}] * 2
     fields = ("frame_count", "ok_count", "fallback_count", "unknown_count", "ignored_count", "source_seq")
-    assert [getattr(plain.scanner, name) for name in fields] == [getattr(native.scanner, name) for name in fields]
+    assert [getattr(plain.scanner, name) for name in fields] == [
+        getattr(native.scanner, name) for name in fields]
     return plain, native
 
 
@@ -66,8 +67,8 @@ def test_usual_frames_never_reach_the_machine():
 
 def test_every_other_event_takes_the_machines_way():
     """PONG, unknown tokens, fallbacks, garbage, fragments, binary and pings, amid usual frames."""
-    odd = [Send(b"PONG"), Send(change("5", "123")), Send(NESTED), Send(b"{"), Send(b"[]"), Send(change("8"), parts=3),
-           Send(NESTED, parts=2)]
+    odd = [Send(b"PONG"), Send(change("5", "123")), Send(NESTED), Send(b"{"), Send(b"[]"),
+           Send(change("8"), parts=3), Send(NESTED, parts=2)]
     unheard = [Send(b"x", kind=WSMsgType.BINARY), Send(b"", kind=WSMsgType.PING)]
     script: list[Send] = []
     for index, send in enumerate([*odd, *unheard]):

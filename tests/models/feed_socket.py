@@ -112,7 +112,8 @@ class Rig:
         self.scanner = Scanner(table, SOURCE)
         self.machine = Watched(
             FeedSettings(ws_url=url, source=SOURCE, backoff_ns_min=1_000_000, pause_ns_max=10**12), table,
-            self.scanner, MarketDecoder(table.get, SOURCE), Writer(ring), Counts(StatusPage(page)), stamps, self.clock)
+            self.scanner, MarketDecoder(table.get, SOURCE), Writer(ring), Counts(StatusPage(page)), stamps,
+            self.clock)
         self.machine.watch()
         wrap = partial(FeedListener, self.machine.short_cut, wall_ns - mono_ns) if is_native else None
         self.driver = SocketDriver(self.machine, self.clock, self._turn, None, wrap)

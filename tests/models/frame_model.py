@@ -105,15 +105,15 @@ SPELLINGS = [
     b"1790766981628", b"BUY", b"SELL", b"buy", b"0.000", b"1.0000", b"0.6.1", b"5,5",
 ]
 VALUES = [b"null", b"true", b"false", b"1", b"0.5", b"-1", b"1e400", b"[]", b"{}", b'{"a":1}',
-          b'["1","1"]', b'{"a":{"b":[1,{"c":[]}]}}', b'{"a":1,"a":2}', b'{"a":[[[[0]]]]}', b"[[[[1]]]]", b"01", b"-",
-          b"1.", b'"x"',
-          b'"\\u0041"', b'"\\ud800"', b"12345678901234567890", b"123456789012345", b'"caf\xc3\xa9"',
-          b'"\xff"']
+          b'["1","1"]', b'{"a":{"b":[1,{"c":[]}]}}', b'{"a":1,"a":2}', b'{"a":[[[[0]]]]}', b"[[[[1]]]]",
+          b"01", b"-", b"1.", b'"x"', b'"\\u0041"', b'"\\ud800"', b"12345678901234567890",
+          b"123456789012345", b'"caf\xc3\xa9"', b'"\xff"']
 KEYS = [b"market", b"asset_id", b"timestamp", b"hash", b"bids", b"asks", b"tick_size", b"event_type",
         b"price", b"size",
         b"side", b"best_bid", b"best_ask", b"price_changes", b"last_trade_price", b"changes", b"spread",
         b"extra", b"",
-        b"assets_ids", b"winning_asset_id", b"event_message", b"tags", b"old_tick_size", b"new_tick_size", b"hash ", b"\\u0068ash"]
+        b"assets_ids", b"winning_asset_id", b"event_message", b"tags", b"old_tick_size", b"new_tick_size",
+        b"hash ", b"\\u0068ash"]
 KINDS = [b"book", b"price_change", b"best_bid_ask", b"last_trade_price", b"tick_size_change",
          b"market_resolved", b"new_market", b"other"]
 BYTES = b'{}[]",:\\ \n\r\t0123456789.eE+-tfn_\x00\x1f\x7f\x80\xc3\xff'

@@ -32,15 +32,16 @@ class Rig:
         self.now_ns = T0_NS
         self.machine = FeedMachine(
             FeedSettings(ws_url="ws://x", source=3, pause_ns_max=PAUSE_NS), table, Scanner(table, 3),
-            MarketDecoder(table.get, 3), Writer(ring), Counts(StatusPage(page)), Stamps(bytearray(ENTRY_BYTES)),
-            lambda: self.now_ns)
+            MarketDecoder(table.get, 3), Writer(ring), Counts(StatusPage(page)),
+            Stamps(bytearray(ENTRY_BYTES)), lambda: self.now_ns)
         for shard, tokens in TOKENS.items():
             self.machine.on_instrument(T0_NS, shard + 1, shard, tokens, market(shard))
             self.machine.on_open(T0_NS, shard)
         self.asked()
 
     def frame(self, shard: int, size: int) -> bool:
-        item = {"asset_id": TOKENS[shard][0], "price": "0.5", "size": str(size), "side": "BUY", "hash": "0a" * 20}
+        item = {"asset_id": TOKENS[shard][0], "price": "0.5", "size": str(size), "side": "BUY",
+                "hash": "0a" * 20}
         return self.machine.on_frame(self.now_ns, shard, json.dumps({
             "market": market(shard), "price_changes": [item], "timestamp": "1790766981628",
             "event_type": "price_change"}).encode())
@@ -64,7 +65,7 @@ def market(shard: int) -> str:
 
 
 def test_a_socket_stays_paused_until_its_frame_is_in():
-    """The timer does not read on from a full ring; the frame that waited comes first and once, then reading goes on."""
+    """The timer does not read on from a full ring; the frame that waited comes first and once."""
     rig = Rig()
     rig.fill()
     assert not rig.machine.short_cut.is_held
@@ -97,7 +98,7 @@ def test_no_other_shard_takes_the_place_of_the_frame_that_waits():
 
 
 def test_a_shard_that_gives_up_loses_only_its_own_frames():
-    """After `pause_ns_max` the socket is closed, its frames are counted lost in a Gap; the other shard loses nothing."""
+    """After `pause_ns_max` a Gap counts the closed socket's lost frames; the other shard loses nothing."""
     rig = Rig()
     rig.fill()
     assert not rig.frame(0, 500)

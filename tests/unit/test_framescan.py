@@ -247,7 +247,8 @@ def test_a_resolution_may_say_more(extra):
 
 
 @pytest.mark.parametrize("frame", [
-    encoded(resolved("123", assets_ids=["123", "124"])), encoded(delta(change("123"))), encoded(book(1, 1, "123")), encoded([book(1, 1, "123"), book(1, 1,
+    encoded(resolved("123", assets_ids=["123", "124"])), encoded(delta(change("123"))),
+    encoded(book(1, 1, "123")), encoded([book(1, 1, "123"), book(1, 1,
         "456")])])
 def test_frames_of_unknown_markets_are_counted(frame):
     """A good frame with no token of the table publishes nothing and is counted apart from fallbacks."""

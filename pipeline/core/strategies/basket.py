@@ -12,17 +12,24 @@ from dataclasses import dataclass
 
 from pipeline.core.fees import PICO_PER_USD
 from pipeline.core.instruments import Instrument, Instruments
+from pipeline.core.legbook import SHARE_LOT_MICRO
 from pipeline.core.limits import BATCH_ORDERS_MAX, NO_LIMITS, Limits
 from pipeline.core.proof import proven_payout
 from pipeline.core.sizing import Package, Refusal, price_package
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
-from pipeline.records import Cause, Outcome, Rule
-from pipeline.units import MICRO
+from pipeline.records import Cause, OrderState, Outcome, Rule
+from pipeline.units import MICRO, NS_PER_S
 
 _MISSING_PICO = 1_000 * PICO_PER_USD  # a leg that nobody sells: no basket is profitable with it
 _NEVER_NS = 1 << 62
 _SUBSETS_MAX = 4  # subsets of a sell-all basket that are priced, best outcomes first
+_PROOFS_MAX = 64  # subsets of one basket whose proof is remembered
+REPEAT_NS_MAX = NS_PER_S  # an unchanged opportunity is told again at least this often: verdicts change unseen
+_NONE, _TAKEN, _DEPTH_USED = Cause.NONE, Cause.TAKEN, Cause.DEPTH_USED  # looked up once
+_ENDED = (  # an order that is over: its group may be, too
+    int(OrderState.MATCHED), int(OrderState.CANCELED), int(OrderState.EXPIRED), int(OrderState.REJECTED),
+    int(OrderState.UNSENT), int(OrderState.DRY))
 _EVENT_MAX = 1 << 29  # a basket number is event << 3 | strategy: the same after every restart
 
 
@@ -105,7 +112,8 @@ class Watch:
     """One basket under observation: the running sum of its best prices and its last answer."""
 
     __slots__ = (
-        "basket", "best", "books", "cause", "gains", "ideas", "limit", "retry_ns", "seen", "total", "value")
+        "basket", "best", "books", "cause", "gains", "ideas", "limit", "pause_ns", "proofs", "retry_ns",
+        "seen", "told_ns", "total", "value")
 
     def __init__(self, basket: Basket, books: Sequence[Book]) -> None:
         self.basket = basket
@@ -114,8 +122,12 @@ class Watch:
         # What one share of everything gains at the best prices, 1e-12 USD; profitable above zero.
         self.total = sum(self.gains) + (-PICO_PER_USD if basket.is_subset else PICO_PER_USD)
         self.best = self.total
-        self.seen: tuple[bytes, ...] = ()
-        self.retry_ns = 0
+        self.seen: list[bytes] = []
+        self.retry_ns = 0  # when the same levels may be told again
+        self.told_ns = self.pause_ns = 0  # the last idea, and how long after it its levels are not repeated
+        #: Legs -> what one lot of each pays. A changed instrument makes a new watch, so each proof is of the
+        #: structure in force.
+        self.proofs: dict[tuple[int, ...], int | None] = {}
         self.cause, self.value, self.limit = Cause.NONE, 0, 0
         self.ideas = 0
 
@@ -160,7 +172,9 @@ class BasketStrategy:
         """Take new limits and look at everything again."""
         self._limits, self._bounds, self._is_ready = limits, limits.bounds, not limits.missing
         for watch in self._watches.values():
-            watch.seen = ()
+            watch.seen = []
+            if watch.total > 0:
+                self._wait(watch, 0)
 
     def on_instrument(self, instrument: Instrument) -> None:
         """Rebuild the baskets that a new or changed instrument belongs to."""
@@ -219,8 +233,20 @@ class BasketStrategy:
         return ideas or ()
 
     def on_report(self, row: int, state: int, now_ns: int) -> Sequence[Idea]:
-        """Nothing: a basket is looked at again when its books move or its cooldown ends."""
+        """An order is over: what its baskets told and trade refused as busy is due again, on a tick."""
+        book = self.books.get(row)
+        if book is not None and state in _ENDED:
+            self.on_fill(book, now_ns)
         return ()
+
+    def on_fill(self, book: Book, now_ns: int) -> None:
+        """Let the book's baskets repeat their ideas after one cooldown, however often they did before."""
+        cooldown_ns = self._limits.cooldown_ns
+        for watch, _, _ in book.watches:
+            if 0 < watch.retry_ns < _NEVER_NS:
+                watch.pause_ns = cooldown_ns
+                watch.retry_ns = min(watch.retry_ns, max(now_ns, watch.told_ns + cooldown_ns))
+                self._wait(watch, watch.retry_ns)
 
     def on_tick(self, now_ns: int) -> Sequence[Idea]:
         """Look again at baskets that stay profitable after a cooldown."""
@@ -238,60 +264,87 @@ class BasketStrategy:
         """Size a profitable basket; None with a counted cause when it may not or does not pay."""
         if not self._is_ready:
             return self._refuse(watch, Cause.MISSING_VALUE, 0, 0)
-        basket, cause, chosen, until_ns = watch.basket, Cause.NONE, [], _NEVER_NS
-        for leg_no, book in enumerate(watch.books):
-            if basket.is_subset and not watch.gains[leg_no]:
+        basket, cause, until_ns, is_subset = watch.basket, _NONE, _NEVER_NS, watch.basket.is_subset
+        books, gains, age_ns_max = watch.books, watch.gains, self._limits.proof_age_ns_max
+        chosen: list[int] = []
+        for leg_no, book in enumerate(books):
+            if is_subset and not gains[leg_no]:
                 continue
-            blocked = book.block(now_ns, self._limits.proof_age_ns_max)
-            if blocked == Cause.NONE:
+            blocked = book.block(now_ns, age_ns_max)
+            if blocked is _NONE:
                 chosen.append(leg_no)
                 continue
             cause = cause or blocked
-            if blocked == Cause.DEPTH_USED:
+            if blocked is _DEPTH_USED:
                 until_ns = min(until_ns, book.touched_until_ns)
         if until_ns < _NEVER_NS:
             self._wait(watch, until_ns)
         rest = watch.total
-        if basket.is_subset:
-            rest = sum(watch.gains[leg_no] for leg_no in chosen) - PICO_PER_USD
-        if rest <= 0 or (cause and not basket.is_subset):
+        if is_subset and cause:
+            rest = sum([gains[leg_no] for leg_no in chosen]) - PICO_PER_USD
+        if rest <= 0 or (cause and not is_subset):
             return self._refuse(watch, cause, 0, 0)
-        seen = tuple(watch.books[leg_no].shown(basket.legs[leg_no][1]) for leg_no in chosen)
-        if seen == watch.seen and now_ns < watch.retry_ns:
-            if watch.retry_ns < _NEVER_NS:
-                self._wait(watch, watch.retry_ns)
-            return None
+        seen = [books[leg_no].shown(basket.legs[leg_no][1]) for leg_no in chosen]
+        pause_ns = self._limits.cooldown_ns
+        if seen == watch.seen:
+            if now_ns < watch.retry_ns:
+                if watch.retry_ns < _NEVER_NS:
+                    self._wait(watch, watch.retry_ns)
+                return None
+            # Told, and still there: tell it again after twice the time, unless an order ends before.
+            pause_ns = max(pause_ns, min(2 * watch.pause_ns, REPEAT_NS_MAX))
         watch.seen, watch.retry_ns = seen, _NEVER_NS
         found = self._sized(watch, chosen)
         if isinstance(found, Refusal):
             return self._refuse(watch, found.cause, found.value, found.limit)
         legs, package = found
-        watch.retry_ns = now_ns + self._limits.cooldown_ns
+        watch.told_ns, watch.pause_ns, watch.retry_ns = now_ns, pause_ns, now_ns + pause_ns
         self._wait(watch, watch.retry_ns)
         watch.ideas += 1
-        watch.cause = Cause.TAKEN
-        venue_ns = max(watch.books[leg_no].venue_ns for leg_no in legs)
+        watch.cause = _TAKEN
+        venue_ns = max([books[leg_no].venue_ns for leg_no in legs])
         return Idea(basket.number, basket.event, int(basket.strategy), len(legs), venue_ns, package)
 
-    def _sized(self, watch: Watch, chosen: list[int]) -> tuple[list[int], Package] | Refusal:
+    def _sized(self, watch: Watch, chosen: list[int]) -> tuple[Sequence[int], Package] | Refusal:
         """Return the legs and the priced package; a subset basket sheds its weakest legs until one fits."""
-        basket, refusal = watch.basket, Refusal(Cause.NOT_PROVEN, 0, 0)
-        ranked = sorted(chosen, key=lambda leg_no: (-watch.gains[leg_no], leg_no))[:BATCH_ORDERS_MAX]
-        for number in range(_SUBSETS_MAX if basket.is_subset else 1):
-            legs = sorted(ranked[:len(ranked) - number])
-            profit = sum(watch.gains[leg_no] for leg_no in legs) - PICO_PER_USD
-            if basket.is_subset and not (len(legs) > 1 and profit > 0):
+        if not watch.basket.is_subset:
+            return self._priced(watch, chosen, 1)
+        gains, refusal = watch.gains, Refusal(Cause.NOT_PROVEN, 0, 0)
+        ranked: list[int] = []
+        for number in range(_SUBSETS_MAX):
+            if number == 0 and len(chosen) <= BATCH_ORDERS_MAX:
+                legs = chosen  # all of them, already in order
+            else:
+                ranked = ranked or sorted(
+                    chosen, key=lambda leg_no: (-gains[leg_no], leg_no))[:BATCH_ORDERS_MAX]
+                legs = sorted(ranked[:len(ranked) - number])
+            if not (len(legs) > 1 and sum([gains[leg_no] for leg_no in legs]) > PICO_PER_USD):
                 break
-            books = [watch.books[leg_no].leg(basket.legs[leg_no][1]) for leg_no in legs]
-            sets_paid = len(legs) - 1 if basket.is_subset else 1
-            priced = price_package(books, sets_paid, self._bounds, is_exclusive_no=basket.is_subset)
-            if isinstance(priced, Package):
-                held = [(*basket.legs[leg_no], priced.size_micro) for leg_no in legs]
-                if proven_payout(self._instruments, held) == priced.payout_usd_micro:
-                    return legs, priced
-                return Refusal(Cause.NOT_PROVEN, 0, priced.payout_usd_micro)
-            refusal = priced if number == 0 else refusal
+            found = self._priced(watch, legs, len(legs) - 1)
+            if not isinstance(found, Refusal) or found.cause == Cause.NOT_PROVEN:
+                return found
+            refusal = found if number == 0 else refusal
         return refusal
+
+    def _priced(
+        self, watch: Watch, legs: list[int], sets_paid: int,
+    ) -> tuple[Sequence[int], Package] | Refusal:
+        """Return the legs with their package once its payout is proven."""
+        basket, books = watch.basket, watch.books
+        ladders = [books[leg_no].leg(basket.legs[leg_no][1]) for leg_no in legs]
+        priced = price_package(ladders, sets_paid, self._bounds, is_exclusive_no=basket.is_subset)
+        if isinstance(priced, Refusal):
+            return priced
+        key = tuple(legs)
+        if key not in watch.proofs:
+            if len(watch.proofs) >= _PROOFS_MAX:
+                watch.proofs.clear()
+            watch.proofs[key] = proven_payout(
+                self._instruments, [(*basket.legs[leg_no], SHARE_LOT_MICRO) for leg_no in legs])
+        lots, odd = divmod(priced.size_micro, SHARE_LOT_MICRO)  # payouts of even sizes are proportional
+        if odd or lots * (watch.proofs[key] or 0) != priced.payout_usd_micro:
+            return Refusal(Cause.NOT_PROVEN, 0, priced.payout_usd_micro)
+        return legs, priced
 
     def _wait(self, watch: Watch, until_ns: int) -> None:
         self._waiting[watch.basket.number] = watch

@@ -6,8 +6,7 @@ A strategy holds no order and no position; `trade` decides what becomes of an id
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pipeline.core.instruments import Instrument
 from pipeline.core.limits import Limits
@@ -15,8 +14,7 @@ from pipeline.core.sizing import Package
 from pipeline.core.tops import Book
 
 
-@dataclass(frozen=True, slots=True)
-class Idea:
+class Idea(NamedTuple):
     """Buy these orders together: proven payout, exact cost and fees."""
 
     basket: int
