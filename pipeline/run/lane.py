@@ -35,7 +35,7 @@ from pipeline.run.channels import Channels, SharedMemory
 from pipeline.run.latency import PackageLatency
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.shm.status import LaneState, StatusPage, StatusView
-from pipeline.shm.wait import Doorbell, make_wait, make_waker
+from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell, make_wait, make_waker
 from pipeline.stages.trade import TradeStage
 from pipeline.units import NS_PER_MS
 
@@ -198,6 +198,16 @@ class LoopLane:
         """Turn until told to stop; then close sockets in order."""
         for orders in self._orders:
             orders.warm()
+        if self._lane.lane.wait == "block":
+            await self._run_blocking()
+        else:
+            await self._run_busy()
+        self._loop.remove_reader(self._doorbell.fd)
+        for driver in [*self._sockets, *self._orders, self._rest]:
+            await driver.close()
+        self._doorbell.close()
+
+    async def _run_blocking(self) -> None:
         turns = 0
         while not self._should_stop():
             if self.turn():
@@ -207,10 +217,15 @@ class LoopLane:
                     continue
             if self._doorbell.arm(lambda: self.turn() > 0):
                 await self._sleep()
-        self._loop.remove_reader(self._doorbell.fd)
-        for driver in [*self._sockets, *self._orders, self._rest]:
-            await driver.close()
-        self._doorbell.close()
+
+    async def _run_busy(self) -> None:
+        """Never sleep: the sockets are looked at without waiting, and wakers find nobody asleep."""
+        idle, is_yielding = 0, self._lane.lane.wait == "yield"
+        while not self._should_stop():
+            idle = 0 if self.turn() else idle + 1
+            if is_yielding and idle > SPIN_COUNT_YIELD:
+                os.sched_yield()
+            await asyncio.sleep(0)
 
     async def _sleep(self) -> None:
         self._woken.clear()
