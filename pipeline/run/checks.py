@@ -35,7 +35,7 @@ def check_start(config: Config, mode: str) -> None:
 
 
 def check_accounts(config: Config) -> None:
-    """Raise ConfigError for a wallet that the venue cannot know: a mistyped address, a wrong signature type."""
+    """Raise ConfigError for a wallet that cannot be: a mistyped address, a wrong signature type."""
     for name, account in config.accounts.items():
         try:
             identify(
