@@ -64,11 +64,14 @@ def seeds(count: int) -> list[int]:
     return [*range(count - 1), fresh_seed()]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10.0, what: str = "the condition") -> None:
+def wait_until(
+    condition: Callable[[], object], seconds: float = 10.0, what: str = "the condition",
+    pause_s: float = 0.001,
+) -> None:
     """Poll until `condition()` is true; fails the test after `seconds`. This, never a sleep."""
     pause = threading.Event()
     deadline_s = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline_s:
             pytest.fail(f"{what} was not true within {seconds} s")
-        pause.wait(0.001)
+        pause.wait(pause_s)

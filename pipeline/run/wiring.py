@@ -91,7 +91,9 @@ def rings(stages: Iterable[str]) -> list[str]:
     return [CONTROL, *(name for stage in listed for name in writes(stage, listed) if name not in LOGS)]
 
 
-def lanes_to_wake(lane_stages: Iterable[str], lanes: dict[str, tuple[str, ...]], own: str) -> dict[str, list[str]]:
+def lanes_to_wake(
+    lane_stages: Iterable[str], lanes: dict[str, tuple[str, ...]], own: str,
+) -> dict[str, list[str]]:
     """Return the other lanes that may sleep on what this lane's stages write, each with those channels."""
     everything = [stage for stages in lanes.values() for stage in stages]
     written = {channel for stage in lane_stages for channel in writes(stage, everything)}

@@ -272,7 +272,7 @@ class StatusView:
                 for name, offset in self._names(_COUNTER_COUNT, COUNTERS_MAX, place)}
 
     def reader_of(self, name: str) -> Callable[[], int]:
-        """Return a function that reads one counter; 0 until its lane registered it. Cheap once it was found."""
+        """Return a function that reads one counter: 0 until its lane registered it, cheap from then on."""
         place = (_COUNTERS, _COUNTER_BYTES, _COUNTER_BYTES - 8)
         found: list[int] = []
 

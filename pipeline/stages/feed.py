@@ -19,7 +19,7 @@ from pipeline.native.stamps import Stamps
 from pipeline.native.wslistener import ShortCut
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, PauseSocket, SendText
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, kind_of
-from pipeline.stages.stage import Clock, Counts
+from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.market_decode import MarketDecoder
 
@@ -183,11 +183,9 @@ class FeedMachine:
 
     def flush(self) -> bool:
         """Publish what is owed; True when nothing is left."""
-        while self._owed:
-            if not self._sink.push(self._owed[0]):
-                self.short_cut.is_held = True
-                return False
-            self._owed.popleft()
+        if not push_owed(self._sink, self._owed):
+            self.short_cut.is_held = True
+            return False
         if self._waiting_conn < 0:
             self._go_on()
         return True
@@ -214,8 +212,8 @@ class FeedMachine:
         """Owe one Gap: of one row, or with row 0 of the whole shard."""
         self._scanner.source_seq += 1
         self._owed.append(CODECS[Kind.GAP].pack(
-            source=self._settings.source, source_seq=self._scanner.source_seq, instrument=row, cause=int(cause),
-            shard=shard.number, lost_count=shard.lost_count))
+            source=self._settings.source, source_seq=self._scanner.source_seq, instrument=row,
+            cause=int(cause), shard=shard.number, lost_count=shard.lost_count))
         self._counts.add("gaps", 1)
         self.flush()
 
@@ -295,9 +293,9 @@ class FeedStage:
             kind = kind_of(data, at)
             if kind == Kind.INSTRUMENT:
                 record = CODECS[Kind.INSTRUMENT].unpack(data, at)
-                tokens = (str(int.from_bytes(record.token_yes, "big")), str(int.from_bytes(record.token_no, "big")))
+                yes, no = (str(int.from_bytes(token, "big")) for token in (record.token_yes, record.token_no))
                 market = "0x" + record.condition.hex()
-                self.machine.on_instrument(now_ns, record.instrument, record.shard, tokens, market)
+                self.machine.on_instrument(now_ns, record.instrument, record.shard, (yes, no), market)
             elif kind == Kind.RESYNC:
                 self.machine.on_resync(now_ns, CODECS[Kind.RESYNC].unpack(data, at).instrument)
         return len(data) // SLOT_BYTES

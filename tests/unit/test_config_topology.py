@@ -48,10 +48,10 @@ def test_shipped_layouts_run_every_stage_once(name: str, cpus: set[int]) -> None
 
 
 def test_two_core_layout_is_the_declared_one() -> None:
-    """CPU 0 carries the chain in one lane, in stream order; CPU 1 all that may wait."""
+    """CPU 0 carries the chain in one lane, in stream order, and the signer; CPU 1 all that may wait."""
     lanes = load_topology("2core").lanes
     assert LaneSpec("core", CHAIN, 0, "block", 0) == lanes[0]
-    assert [("signer", 1, 0), ("edge", 1, 0), ("back", 1, 19)] == [(x.name, x.cpu, x.nice) for x in lanes[1:]]
+    assert [("signer", 0, 0), ("edge", 1, 0), ("back", 1, 19)] == [(x.name, x.cpu, x.nice) for x in lanes[1:]]
 
 
 def test_changes_of_this_machine_apply_to_their_lane_alone() -> None:
@@ -119,14 +119,14 @@ def test_each_bad_layout_is_one_clear_line(tmp_path: Path, text: str, expected: 
 BAD_PLANS = [
     ({"topology": "3core"}, (0, 1), "topology: '3core' is not one of 1core, 2core, 4core"),
     ({"lane.cor.cpu": 0}, (0, 1), "lane.cor is not in the topology; did you mean lane.core?"),
-    ({}, (0,), "lane signer: cpu 1 does not exist here or is not ours (present: 0)"),
+    ({}, (0,), "lane edge: cpu 1 does not exist here or is not ours (present: 0)"),
     (
         {"lane.core.cpu": 9},
         (0, 1, 2, 3, 5),
         "lane core: cpu 9 does not exist here or is not ours (present: 0-3,5)",
     ),
     ({"topology": "4core"}, (0, 1), "lane detect: cpu 2 does not exist here or is not ours (present: 0-1)"),
-    ({"lane.signer.wait": "spin"}, (0, 1), "lane signer spins on cpu 1, which lane edge uses as well"),
+    ({"lane.signer.wait": "spin"}, (0, 1), "lane signer spins on cpu 0, which lane core uses as well"),
     (
         {"topology": "1core", "lane.core.wait": "spin"},
         (0,),
@@ -170,6 +170,7 @@ def test_as_many_spinning_lanes_as_cpus_are_refused() -> None:
     overrides = {
         "lane.core.wait": "spin",
         "lane.signer.wait": "spin",
+        "lane.signer.cpu": 1,
         "lane.edge.wait": "spin",
         "lane.edge.cpu": 2,
         "lane.back.wait": "spin",
