@@ -9,17 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 from bench import harness
-from bench.frames import Feed, make, tokens_of
+from bench.frames import Feed, instruments_of, make, tokens_of
 from bench.rigs import BookRig, ring
 from pipeline.native import gauge
 from pipeline.native.framescan import Result, Scanner
 
+SIZES, SMOKE_SIZES = ((1, 20_000), (500, 100_000), (5_000, 100_000)), ((1, 1_000), (5, 1_000), (20, 2_000))
 SEED, SOURCE, RECV_NS = 11, 3, 1_790_000_000_000_000_000
 
 
 def run(is_smoke: bool) -> dict[str, Any]:
     """Measure; smoke has 1, 5 and 20 books and few frames."""
-    sizes = ((1, 1_000), (5, 1_000), (20, 2_000)) if is_smoke else ((1, 20_000), (500, 100_000), (5_000, 100_000))
+    sizes = SMOKE_SIZES if is_smoke else SIZES
     runs = 3 if is_smoke else 5
     figures: dict[str, Any] = {"clock_ns": round(gauge.clock_ns(), 1)}
     with harness.pinned(harness.best_cpus(1)[0]), harness.quiet_heap():
@@ -47,27 +48,28 @@ def _records(feed: Feed, frames: list[bytes]) -> bytes:
 
 
 def _fold(feed: Feed, opening: bytes, records: bytes, runs: int, is_watched: bool) -> dict[str, Any]:
-    elapsed, digests, stats, count = [], [], {}, 0
+    taken, digests, stats, count = [], [], {}, 0
+    rows = instruments_of(feed.markets, is_watched)
     times = harness.samples(len(records) // 256)
     for number in range(runs + 1):
-        rig = BookRig(feed.markets, is_watched)
+        rig = BookRig(rows)
         ends = (rig.feed, rig.feed_end, rig.tops, rig.tops_end)
         gauge.fold_records(rig.books, opening, *ends)
         done = gauge.fold_records(rig.books, records, *ends, times=times if number == runs else None)
         stats, count = rig.books.stats(), done.count
         digests.append((done.count, done.digest, stats["tops"], stats["proofs"]))
         if number < runs:
-            elapsed.append(done.elapsed_ns)
+            taken.append(done)
     harness.checked("books", digests)
     return {
-        "records_per_s": harness.rate_stats([harness.rate_of(count, one) for one in elapsed]),
-        "ns_per_record": harness.ns_each(count, int(harness.median(elapsed))),
+        **harness.spent_figures("record", count, taken),
         "latency_ns": harness.percentiles(times[:count]), "tops": stats["tops"], "proofs": stats["proofs"],
-        "hash_checks": stats["hash_checks"], "stales": stats["stales_by_cause"], "digest": f"{digests[0][1]:016x}",
+        "hash_checks": stats["hash_checks"], "stales": stats["stales_by_cause"],
+        "digest": f"{digests[0][1]:016x}",
     }
 
 
 def _memory(feed: Feed) -> dict[str, Any]:
-    rig = BookRig(feed.markets, is_watched=False)
-    return {"blocks": list(rig.blocks), **rig.bytes_used, "bytes_per_book": sum(rig.bytes_used.values()) // len(
-        feed.markets)}
+    rig = BookRig(instruments_of(feed.markets, is_watched=False))
+    each = sum(rig.bytes_used.values()) // len(feed.markets)
+    return {"blocks": list(rig.blocks), **rig.bytes_used, "bytes_per_book": each}

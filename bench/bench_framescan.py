@@ -1,12 +1,12 @@
-"""Frame to book on one core: the scanner alone, the decoder that it replaces, and scanner with books behind it.
+"""Frame to book on one core: the scanner alone, the decoder that it replaces, scanner with books behind it.
 
-Headline: `scan_books.frames_per_s`, frame scan and ladder in one thread, one fold a frame. Scanner and decoder
-see the same frames in the same run; both must give the same records (compared before the clock starts).
+Headline: `scan_books.frames_per_s`, frame scan and ladder in one thread, one fold a frame. Scanner and
+decoder see the same frames in the same run; both must give the same records (compared before the clock
+starts).
 """
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections import defaultdict
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from bench import harness
-from bench.frames import Feed, kind_of_frame, make, packed, tokens_of
+from bench.frames import Feed, instruments_of, kind_of_frame, make, packed, tokens_of
 from bench.rigs import BookRig, ring
 from pipeline.native import gauge
 from pipeline.native.framescan import Result, Scanner
@@ -34,13 +34,15 @@ def run(is_smoke: bool) -> dict[str, Any]:
         figures: dict[str, Any] = {
             "input": feed.facts, "checksum": f"{checksum:08x}", **counts,
             "clock_ns": round(gauge.clock_ns(), 1), "scan": _scan(feed, runs), "scan_by_kind": _by_kind(feed),
-            "orjson_loads_alone": _loads(feed, min(runs, 3)), "scan_from_python": _from_python(feed, runs), "orjson_decoder": _decoder(feed, min(runs, 3)),
-            "scan_books": _scan_books(feed, runs, False, 1), "scan_books_by_32": _scan_books(feed, runs, False, 32),
+            "orjson_loads_alone": _loads(feed, min(runs, 3)), "scan_from_python": _from_python(feed, runs),
+            "orjson_decoder": _decoder(feed, min(runs, 3)), "scan_books": _scan_books(feed, runs, False, 1),
+            "scan_books_by_32": _scan_books(feed, runs, False, 32),
             "scan_books_hash": _scan_books(feed, min(runs, 3), True, 1),
         }
-    scanned, decoded = figures["scan"]["ns_per_frame"], figures["orjson_decoder"]["ns_per_frame"]
+    scanned, decoded = figures["scan"]["cpu_ns_per_frame"], figures["orjson_decoder"]["cpu_ns_per_frame"]
     figures["decoder_over_scanner"] = round(decoded / scanned, 1)
     figures["frames_per_s"] = figures["scan_books"]["frames_per_s"]["median"]
+    figures["frames_per_cpu_s"] = figures["scan_books"]["frames_per_cpu_s"]["median"]
     return harness.record("framescan", "python -m bench framescan", figures, is_smoke)
 
 
@@ -78,7 +80,7 @@ def _without_flag(data: bytes) -> bytes:
 
 def _scan(feed: Feed, runs: int) -> dict[str, Any]:
     text, ends = packed(feed.frames)
-    elapsed, digests = [], []
+    taken, digests = [], []
     times = harness.samples(len(ends))
     for number in range(runs + 1):
         scanner, (writer, reader) = Scanner(tokens_of(feed.markets), SOURCE), ring()
@@ -86,16 +88,9 @@ def _scan(feed: Feed, runs: int) -> dict[str, Any]:
         done = gauge.scan_frames(scanner, text, ends, writer, reader, RECV_NS, times if is_last else None)
         digests.append((done.count, done.digest))
         if not is_last:
-            elapsed.append(done.elapsed_ns)
+            taken.append(done)
     harness.checked("scan", digests)
-    return _figures(len(ends), elapsed) | {"latency_ns": harness.percentiles(times)}
-
-
-def _figures(count: int, elapsed: list[int]) -> dict[str, Any]:
-    return {
-        "frames_per_s": harness.rate_stats([harness.rate_of(count, one) for one in elapsed]),
-        "ns_per_frame": harness.ns_each(count, int(harness.median(elapsed))),
-    }
+    return harness.spent_figures("frame", len(ends), taken) | {"latency_ns": harness.percentiles(times)}
 
 
 def _by_kind(feed: Feed) -> dict[str, Any]:
@@ -107,64 +102,65 @@ def _by_kind(feed: Feed) -> dict[str, Any]:
     for kind, frames in sorted(groups.items()):
         repeated = frames * max(1, 2_000 // len(frames))
         text, ends = packed(repeated)
-        elapsed = []
-        for _ in range(3):
+        spent = []
+        for _ in range(5):
             scanner, (writer, reader) = Scanner(tokens_of(feed.markets), SOURCE), ring()
-            elapsed.append(gauge.scan_frames(scanner, text, ends, writer, reader, RECV_NS).elapsed_ns)
+            spent.append(gauge.scan_frames(scanner, text, ends, writer, reader, RECV_NS).cpu_ns)
         found[kind] = {
-            "ns_per_frame": harness.ns_each(len(repeated), int(harness.median(elapsed))),
+            "cpu_ns_per_frame": harness.ns_each(len(repeated), int(harness.median(spent))),
             "bytes_mean": len(text) // len(repeated), "distinct": len(set(frames)), "scanned": len(repeated)}
     return found
 
 
 def _from_python(feed: Feed, runs: int) -> dict[str, Any]:
     """Scan as the feed stage does: one call a frame out of Python."""
-    elapsed = []
+    taken = []
     for _ in range(runs):
         scanner, (writer, reader) = Scanner(tokens_of(feed.markets), SOURCE), ring()
-        begun = time.perf_counter_ns()
-        for number, frame in enumerate(feed.frames):
-            while scanner.scan_bytes(frame, RECV_NS, writer) == Result.NO_ROOM:
-                reader.read(1 << 20)
-            if number % 256 == 0:
-                reader.read(1 << 20)
-        elapsed.append(time.perf_counter_ns() - begun)
-    return _figures(len(feed.frames), elapsed)
+        with harness.Watch() as watch:
+            for number, frame in enumerate(feed.frames):
+                while scanner.scan_bytes(frame, RECV_NS, writer) == Result.NO_ROOM:
+                    reader.read(1 << 20)
+                if number % 256 == 0:
+                    reader.read(1 << 20)
+        taken.append(watch)
+    return harness.spent_figures("frame", len(feed.frames), taken)
 
 
 def _loads(feed: Feed, runs: int) -> dict[str, Any]:
     """Text to Python objects and nothing else: the floor of any decoder that is built on orjson."""
-    elapsed = []
+    taken = []
     for _ in range(runs):
-        begun = time.perf_counter_ns()
-        for frame in feed.frames:
-            orjson.loads(frame)
-        elapsed.append(time.perf_counter_ns() - begun)
-    return _figures(len(feed.frames), elapsed)
+        with harness.Watch() as watch:
+            for frame in feed.frames:
+                orjson.loads(frame)
+        taken.append(watch)
+    return harness.spent_figures("frame", len(feed.frames), taken)
 
 
 def _decoder(feed: Feed, runs: int) -> dict[str, Any]:
     """The same frames through the orjson decoder that serves every frame the scanner does not know."""
-    elapsed, counts = [], []
+    taken, counts = [], []
     for _ in range(runs):
         decoder, count = MarketDecoder(tokens_of(feed.markets).get, SOURCE), 0
-        begun = time.perf_counter_ns()
-        for frame in feed.frames:
-            count += len(decoder.decode(frame, RECV_NS).records)
-        elapsed.append(time.perf_counter_ns() - begun)
+        with harness.Watch() as watch:
+            for frame in feed.frames:
+                count += len(decoder.decode(frame, RECV_NS).records)
+        taken.append(watch)
         counts.append(count)
     harness.checked("decoder", counts)
-    return _figures(len(feed.frames), elapsed)
+    return harness.spent_figures("frame", len(feed.frames), taken)
 
 
 def _scan_books(feed: Feed, runs: int, is_watched: bool, batch: int) -> dict[str, Any]:
     """Scan into a ring, fold it into the books, read every Top: one thread, a fold after `batch` frames."""
     text, ends = packed(feed.frames)
     opening, opening_ends = packed(feed.opening)
-    elapsed, digests, stats = [], [], {}
+    taken, digests, stats = [], [], {}
+    rows = instruments_of(feed.markets, is_watched)
     times = harness.samples(-(-len(ends) // batch))
     for number in range(runs + 1):
-        scanner, rig = Scanner(tokens_of(feed.markets), SOURCE), BookRig(feed.markets, is_watched)
+        scanner, rig = Scanner(tokens_of(feed.markets), SOURCE), BookRig(rows)
         ends_of = (scanner, rig.feed, rig.feed_end, rig.books, rig.tops, rig.tops_end)
         gauge.scan_and_fold(ends_of[0], opening, opening_ends, *ends_of[1:], RECV_NS)
         is_last = number == runs
@@ -173,8 +169,8 @@ def _scan_books(feed: Feed, runs: int, is_watched: bool, batch: int) -> dict[str
         stats = rig.books.stats()
         digests.append((done.count, done.digest, stats["tops"], stats["proofs"]))
         if not is_last:
-            elapsed.append(done.elapsed_ns)
+            taken.append(done)
     harness.checked("scan and books", digests)
-    return _figures(len(ends), elapsed) | {
+    return harness.spent_figures("frame", len(ends), taken) | {
         "latency_ns": harness.percentiles(times), "tops": stats["tops"], "hash_checks": stats["hash_checks"],
         "stales": stats["stales_by_cause"], "digest": f"{digests[0][1]:016x}"}

@@ -1,7 +1,7 @@
 """The append-only log: append by one native writer, read by a native reader, both on one pinned core.
 
-Segments are prepared ahead as a lane does when it is idle (outside the clock); `unprepared` never prepares, to
-show what preparing is for. Each slot is its own release store and carries a CRC-32C.
+Segments are prepared ahead as a lane does when it is idle (outside the clock); `unprepared` never prepares,
+to show what preparing is for. Each slot is its own release store and carries a CRC-32C.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pipeline.native import gauge
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.segments import segments
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - each run makes a directory of its own in it
 SEGMENT_SLOTS = 65_536  # 16 MiB
 
 
@@ -34,8 +35,8 @@ def run(is_smoke: bool) -> dict[str, Any]:
 def _folders() -> dict[str, str]:
     """Return where to write: the temporary folder's disk, and memory when the machine has /dev/shm."""
     found = {"disk": tempfile.gettempdir()}
-    if Path("/dev/shm").is_dir():
-        found["tmpfs"] = "/dev/shm"
+    if MEMORY.is_dir():
+        found["tmpfs"] = str(MEMORY)
     return found
 
 
@@ -71,7 +72,8 @@ def _append(directory: str, slots: int, count: int, times: Any, is_prepared: boo
         while is_prepared and not writer.prepare_next():
             pass
         step = min(slots // 2, count - at)
-        elapsed_ns += gauge.append(writer, at, step, None if times is None else times[at : at + step]).elapsed_ns
+        part = None if times is None else times[at : at + step]
+        elapsed_ns += gauge.append(writer, at, step, part).elapsed_ns
         at += step
     writer.check()
     rolls = writer.inline_rolls

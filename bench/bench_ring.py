@@ -61,9 +61,9 @@ def _pair(mode: str, cpus: list[int], **task: int) -> dict[str, Any]:
     try:
         Ring.format(segment.data[:-READY_BYTES], SLOTS)
         for end, cpu in (("read", cpus[1]), ("write", cpus[0])):
-            order = {"mode": mode, "end": end, "cpu": cpu, "name": name, "seed": SEED, "pace_ns": PACE_NS, **task}
-            ends.append(subprocess.Popen(
-                [sys.executable, "-m", "bench.ring_end", json.dumps(order)], stdout=subprocess.PIPE, text=True))
+            order = {"mode": mode, "end": end, "cpu": cpu, "name": name, "seed": SEED, "pace_ns": PACE_NS}
+            command = [sys.executable, "-m", "bench.ring_end", json.dumps(order | task)]
+            ends.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         found = [end.communicate(timeout=300)[0] for end in ends]
     finally:
         for end in ends:

@@ -32,8 +32,9 @@ ORDER_TYPES = {
     "EIP712Domain": [("name", "string"), ("version", "string"), ("chainId", "uint256"),
                      ("verifyingContract", "address")],
     "Order": [("salt", "uint256"), ("maker", "address"), ("signer", "address"), ("tokenId", "uint256"),
-              ("makerAmount", "uint256"), ("takerAmount", "uint256"), ("side", "uint8"), ("signatureType", "uint8"),
-              ("timestamp", "uint256"), ("metadata", "bytes32"), ("builder", "bytes32")],
+              ("makerAmount", "uint256"), ("takerAmount", "uint256"), ("side", "uint8"),
+              ("signatureType", "uint8"), ("timestamp", "uint256"), ("metadata", "bytes32"),
+              ("builder", "bytes32")],
 }
 
 
@@ -63,8 +64,8 @@ class Rig:
         """Return order `index`, signed."""
         salt, row, outcome, maker_amount, taker_amount = self.wanted[index]
         found = self.signer.sign(
-            salt=salt, token=self.tokens[row - 1][outcome], maker_amount=maker_amount, taker_amount=taker_amount,
-            side=0, timestamp_ms=TIME_MS, neg_risk=True, v2=False)
+            salt=salt, token=self.tokens[row - 1][outcome], maker_amount=maker_amount,
+            taker_amount=taker_amount, side=0, timestamp_ms=TIME_MS, neg_risk=True, v2=False)
         if isinstance(found, Refusal):
             raise SystemExit(f"bench sign: an order expected, was {found.text}")
         return found
@@ -135,17 +136,20 @@ def run(is_smoke: bool) -> dict[str, Any]:
             "checksum": f"{checksum_all:08x}", "orders_in_checksum": len(signatures),
             "clock_ns": harness.clock_cost_ns(), "package_bytes": len(rig.package(0)),
             "digest_ns": _time(count, rig.digest),
-            "sign_recoverable_ns": _time(count, lambda index: rig.key.sign_recoverable(digests[index], hasher=None)),
+            "sign_recoverable_ns": _time(
+                count, lambda index: rig.key.sign_recoverable(digests[index], hasher=None)),
             "order_ns": _time(count, rig.sign),
             "signed_record_ns": _time(count, rig.slot),
             "package_of_3_ns": _time(count // 4, rig.package),
-            "hmac_ns": _time(count, lambda index: rig.auth.signature("POST", wire.PATH_ORDERS, body, TIME_S + index)),
+            "hmac_ns": _time(
+                count, lambda index: rig.auth.signature("POST", wire.PATH_ORDERS, body, TIME_S + index)),
             "body_1_ns": _time(count, lambda index: rig.orders.render_order(one)),
             "body_3_ns": _time(count, lambda index: rig.orders.render_orders(three)),
             "request_3_ns": _time(
                 count, lambda index: rig.requests.render("POST", wire.PATH_ORDERS, TIME_S + index, body)),
             "order_after_pause_ns": _time(few, rig.sign, pause_s=0.005),
-            "eth_account_ns": _time(few, lambda index: Account.sign_typed_data(KEY, full_message=rig.typed(index))),
+            "eth_account_ns": _time(
+                few, lambda index: Account.sign_typed_data(KEY, full_message=rig.typed(index))),
         }
     return harness.record("sign", "python -m bench sign", figures, is_smoke)
 

@@ -1,7 +1,7 @@
-"""All stages of the chain in one process, without sockets, in simulated time; the venue's answers are made here.
+"""All stages of the chain in one process, without sockets, in simulated time; answers are made here.
 
-Uses the same builders as a lane (`run.build`), over private memory and logs in a temporary directory. The only
-thing that a lane has and this has not are sockets and waits.
+Uses the same builders as a lane (`run.build`), over private memory and logs in a temporary directory. What
+a lane has and this has not are sockets and waits.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ STAGES = ["feed.polymarket.0", "refdata.polymarket", "sequencer", "book", "detec
 CHAIN = ("feed", "sequencer", "book", "detect", "trade", "signer", "gateway")
 BUDGET = 256
 COUNTERS = (
-    "frames", "frames_unknown_token", "frames_ignored", "frames_rejected", "frames_lost", "fallbacks", "pauses", "gaps",
-    "instruments", "ideas", "packages", "signed", "sign_refused", "orders_sent",
+    "frames", "frames_unknown_token", "frames_ignored", "frames_rejected", "frames_lost", "fallbacks",
+    "pauses", "gaps", "instruments", "ideas", "packages", "signed", "sign_refused", "orders_sent",
 )
-NO_MATCH = "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found."
+NO_MATCH = "no orders found to match with FAK order. FAK orders are partially filled or killed."
 
 
 @dataclass(slots=True)
@@ -88,8 +88,8 @@ class ChainWorld:
         files = {
             "wallet.key": KEY.hex(),
             "api.json": json.dumps({
-                "api_key": "7f4d3c2b-0000-4000-8000-00000000be5c", "secret": "YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2g=",
-                "passphrase": "bench"}),
+                "api_key": "7f4d3c2b-0000-4000-8000-00000000be5c",
+                "secret": "YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2g=", "passphrase": "bench"}),
         }
         for name, text in files.items():
             path = self._directory / name
@@ -99,7 +99,8 @@ class ChainWorld:
     def _overrides(self, markets_count: int) -> dict[str, object]:
         address = Account.from_key(KEY).address
         return {
-            "state_dir": str(self._directory), "accounts.main.address": address, "accounts.main.maker": address,
+            "state_dir": str(self._directory),
+            "accounts.main.address": address, "accounts.main.maker": address,
             "accounts.main.key_file": str(self._directory / "wallet.key"),
             "accounts.main.api_file": str(self._directory / "api.json"),
             "universe.instruments_max": max(16, markets_count), "shm.ladders_1024": max(128, markets_count),
@@ -111,8 +112,8 @@ class ChainWorld:
         """Limits, money and the universe enter the stream; every socket opens."""
         self._push(Kind.CONFIG, **config_record(self.config, 1))
         self._push(Kind.LANE_UP, lane=1, epoch=1, lane_name=b"all")
-        self._push(Kind.BALANCE, collateral_usd_micro=10_000_000 * MICRO, allowance_usd_micro=10_000_000 * MICRO,
-                   venue_ns=self.clock.now_ns)
+        money, now_ns = 10_000_000 * MICRO, self.clock.now_ns
+        self._push(Kind.BALANCE, collateral_usd_micro=money, allowance_usd_micro=money, venue_ns=now_ns)
         self._push(Kind.RECONCILED, ok=1)
         while not self._refdata.is_complete:
             self.step(NS_PER_MS)
@@ -180,7 +181,7 @@ class ChainWorld:
         return {name: self.page.counter(name).value for name in COUNTERS}
 
     def log_checksum(self, log: str) -> tuple[int, int]:
-        """Return (records, CRC-32) of a log, all but Config: its hash names the paths of this run's secrets."""
+        """Return (records, CRC-32) of a log without Config: its hash covers the paths of this run."""
         reader, count, checksum = LogReader(self._directory / "logs" / log, log), 0, 0
         while data := reader.read(1):
             if kind_of(data) != Kind.CONFIG:

@@ -55,8 +55,9 @@ class Feed:
     def facts(self) -> dict[str, object]:
         """Return what the result file says about the input."""
         return {
-            "frames": len(self.frames), "generated_distinct": self.generated_count, "recorded": self.recorded_count,
-            "books": len(self.markets), "kinds": dict(sorted(self.kinds.items())),
+            "frames": len(self.frames), "generated_distinct": self.generated_count,
+            "recorded": self.recorded_count, "books": len(self.markets),
+            "kinds": dict(sorted(self.kinds.items())),
             "bytes_mean": sum(map(len, self.frames)) // len(self.frames),
         }
 
@@ -69,13 +70,13 @@ def kind_of_frame(frame: bytes) -> str:
 
 
 def make(seed: int, markets_count: int, frames_min: int, with_recorded: bool = True) -> Feed:
-    """Return at least `frames_min` distinct generated frames of `markets_count` books, the recordings among them."""
+    """Return at least `frames_min` distinct generated frames of so many books, the recordings among them."""
     flows = generate(seed, markets_count, OPENING_MS)
     draw = random.Random(f"bench:{seed}")
     opening, sources = [], []
     for place, flow in enumerate(flows):
         text = BookText(flow.market, (LevelChange(*delta) for delta in flow.opening), OPENING_MS)
-        opening.append(render.snapshot_array([render.snapshot_object(text, 0), render.snapshot_object(text, 1)]))
+        opening.append(render.snapshot_array(render.snapshot_object(text, outcome) for outcome in (0, 1)))
         sources.append(_commits(place, flow.market, text, LevelBook(flow.opening), flow.events, draw))
     feed = Feed(opening, [], [], [], [flow.market for flow in flows])
     for at_ns, _, frames in heapq.merge(*sources):
@@ -106,7 +107,7 @@ def _commits(
 
 
 def recorded() -> tuple[list[list[bytes]], list[Market]]:
-    """Return the recorded market frames by file, and their markets; nothing when the recordings are not there."""
+    """Return the recorded market frames by file, and their markets; nothing without the recordings."""
     files = [path for pattern in RECORDED_FILES for path in sorted(RECORDINGS.glob(pattern))]
     replays = [replay.load(path) for path in files]
     markets: dict[str, Market] = {}
@@ -144,9 +145,10 @@ def instruments_of(markets: list[Market], is_watched: bool) -> bytes:
     """Return the Instrument records of the markets, made from the metadata that the venue would serve."""
     page = parse_markets(orjson.dumps([gamma.market_object(market) for market in markets]))
     if page.refused or len(page.markets) != len(markets):
-        raise ValueError(f"bench.frames: {len(markets)} readable markets expected, refused were {page.refused[:1]}")
+        raise ValueError(f"bench.frames: {len(markets)} readable markets expected, not {page.refused[:1]}")
     return b"".join(
-        instrument_record(info, row, 0, row // 100, watch=is_watched) for row, info in enumerate(page.markets, 1))
+        instrument_record(info, row, 0, row // 100, watch=is_watched)
+        for row, info in enumerate(page.markets, 1))
 
 
 def packed(frames: list[bytes]) -> tuple[bytes, np.ndarray]:

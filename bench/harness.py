@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -73,6 +73,35 @@ def best_cpus(count: int) -> list[int]:
     """Return `count` CPUs we may run on, distinct as long as there are enough."""
     allowed = sorted(os.sched_getaffinity(0))
     return [allowed[place % len(allowed)] for place in range(count)]
+
+
+class Watch:
+    """Wall and CPU time of one run of a Python loop: `with Watch() as watch: ...`."""
+
+    def __enter__(self) -> Watch:
+        self._cpu, self._wall = time.thread_time_ns(), time.perf_counter_ns()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.elapsed_ns = time.perf_counter_ns() - self._wall
+        self.cpu_ns = time.thread_time_ns() - self._cpu
+
+
+class Spent(Protocol):
+    """What a run took: a `Watch`, or the native loops' own `Taken`."""
+
+    elapsed_ns: int
+    cpu_ns: int
+
+
+def spent_figures(what: str, count: int, runs: Sequence[Spent]) -> dict[str, Any]:
+    """Return rates and ns an item by wall time, and by CPU time: what a core of one's own would do."""
+    return {
+        f"{what}s_per_s": rate_stats([rate_of(count, run.elapsed_ns) for run in runs]),
+        f"{what}s_per_cpu_s": rate_stats([rate_of(count, run.cpu_ns) for run in runs]),
+        f"ns_per_{what}": ns_each(count, int(median([run.elapsed_ns for run in runs]))),
+        f"cpu_ns_per_{what}": ns_each(count, int(median([run.cpu_ns for run in runs]))),
+    }
 
 
 @contextmanager

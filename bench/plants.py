@@ -1,4 +1,4 @@
-"""Frames of planted events: quiet books, then mispricings that come and go, as the exchange's generator makes them.
+"""Frames of planted events: quiet books, then mispricings that come and go, as the exchange generates them.
 
 Reads `pipeline.sim.planted`; the frames are rendered by the exchange's own renderer. Writes nothing.
 """
@@ -33,7 +33,7 @@ class PlantFrames:
 
 
 class PlantedFeed:
-    """Some events, their opening snapshots, and as many plants as one asks for; the same seed, the same bytes."""
+    """Some events, their opening snapshots, and plants for as long as one asks; same seed, same bytes."""
 
     def __init__(self, seed: int, events_count: int, opening_ms: int) -> None:
         self.events = make_events(seed, events_count)
@@ -56,7 +56,8 @@ class PlantedFeed:
         while made < count:
             event = self.events[turn % len(self.events)]
             turn += 1
-            plant = next((found for found in (event.next_plant(made + 1) for _ in range(TRIES_MAX)) if found), None)
+            drawn = (event.next_plant(made + 1) for _ in range(TRIES_MAX))
+            plant = next((found for found in drawn if found), None)
             if plant is None:
                 continue
             legs = list(plant.legs)
@@ -77,7 +78,8 @@ class PlantedFeed:
             market = event.markets[leg.outcome_index]
             text, book = self._books[market.condition]
             changes = [book.apply(Delta(leg.is_bid, price, sign * size)) for price, size in leg.levels]
-            commit = Commit(market, now_ms * NS_PER_MS, tuple(change for change in changes if change is not None))
+            real = tuple(change for change in changes if change is not None)
+            commit = Commit(market, now_ms * NS_PER_MS, real)
             out = render_commit(text, commit, self._draw)
             found += [(market, frame) for frame in (*out.bbo, *out.changes)]
         return tuple(found)

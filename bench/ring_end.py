@@ -38,7 +38,8 @@ def _write(order: dict[str, Any], data: memoryview, ready: memoryview) -> dict[s
     if order["mode"] == "prove":
         result: Any = torture.produce(end, 0, order["count"], order["seed"], batch=order["batch"])
     else:
-        result = gauge.send(end, order["count"], order["batch"], order["pace_ns"] if order["mode"] == "pace" else 0)
+        pace_ns = order["pace_ns"] if order["mode"] == "pace" else 0
+        result = gauge.send(end, order["count"], order["batch"], pace_ns)
     end.close()
     return dataclasses.asdict(result)
 

@@ -558,8 +558,10 @@ class Codec:
         self._template[self.at["parts"]] = 1
         self.struct = struct.Struct(code)
         self.names = tuple(names)
-        self.tuple_type: Any = collections.namedtuple(kind.name.title().replace("_", ""), names)  # type: ignore[misc]
-        self._build = eval(f"lambda t, new: new(({', '.join(parts)}))")  # noqa: S307 - built from the tables above
+        title = kind.name.title().replace("_", "")
+        self.tuple_type: Any = collections.namedtuple(title, names)  # type: ignore[misc]
+        source = f"lambda t, new: new(({', '.join(parts)}))"
+        self._build = eval(source)  # noqa: S307 - built from the tables above
         if self.struct.size != SLOT_BYTES:
             raise InvariantError(f"records: {kind.name} packs {self.struct.size} bytes, not {SLOT_BYTES}")
 
@@ -576,13 +578,56 @@ class Codec:
                 if width == 1:
                     values[place] = value
                 elif len(value) > width:
-                    raise InvariantError(f"records: {self.kind.name}.{name} holds {width} values, was {len(value)}")
+                    raise InvariantError(
+                        f"records: {self.kind.name}.{name} holds {width} values, was {len(value)}")
                 else:
                     values[place : place + len(value)] = value
         except KeyError:
             unknown = sorted(fields.keys() - self._places.keys())
             raise InvariantError(f"records: {self.kind.name} has no field {unknown}") from None
         return self.struct.pack(*values)
+
+
+class Mover:
+    """Copies the fields that two kinds share by name from a slot of one into a slot of the other.
+
+    Neighbouring fields move together, so that a record made from another costs a handful of copies.
+    """
+
+    def __init__(self, source: Kind, target: Kind, names: tuple[str, ...]) -> None:
+        self._template = CODECS[target].pack()
+        self._spans: list[tuple[int, int, int]] = []  # target, source, bytes
+        for name in names:
+            found, wanted = _span(source, name), _span(target, name)
+            if found[1] != wanted[1]:
+                raise InvariantError(
+                    f"records: {name} is {found[1]} bytes in {source.name}, {wanted[1]} in {target.name}")
+            last = self._spans[-1] if self._spans else (0, 0, 0)
+            if (last[0] + last[2], last[1] + last[2]) == (wanted[0], found[0]):
+                self._spans[-1] = (last[0], last[1], last[2] + found[1])
+            else:
+                self._spans.append((wanted[0], found[0], found[1]))
+
+    def move(self, slot: bytes | bytearray | memoryview) -> bytearray:
+        """Return a fresh slot of the target kind with the shared fields of `slot`."""
+        made = bytearray(self._template)
+        for target, source, width in self._spans:
+            made[target : target + width] = slot[source : source + width]
+        return made
+
+
+def _span(kind: Kind, name: str) -> tuple[int, int]:
+    """Return (first byte, bytes) of a field."""
+    fields = DTYPES[kind].fields
+    if fields is None or name not in fields:
+        raise InvariantError(f"records: {kind.name} has no field {name}")
+    form, offset = fields[name][:2]
+    return offset, form.itemsize
+
+
+def offset_of(kind: Kind, name: str) -> int:
+    """Return the byte at which a field begins."""
+    return _span(kind, name)[0]
 
 
 CODECS: dict[Kind, Codec] = {kind: Codec(kind) for kind in DTYPES}

@@ -7,16 +7,46 @@ from typing import Annotated
 
 import typer
 
+EXIT_CODES = (
+    "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 config, 4 environment, 5 venue, "
+    "6 risk refusal, 7 data integrity."
+)
+
 app = typer.Typer(
     help="Trade prediction markets from one Linux server. Dry run is the default; `pm demo` needs no keys.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-config_app = typer.Typer(help="Check and explain configuration.", no_args_is_help=True)
+config_app = typer.Typer(help="Check configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-ConfigFiles = Annotated[list[Path], typer.Option("--config", "-c", help="TOML file; a later one wins.")]
-StateDir = Annotated[Path, typer.Option("--state", help="State directory of the run.")]
+ConfigFiles = Annotated[
+    list[Path],
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="TOML file; give it again for more, a later one wins."
+    ),
+]
+SetKeys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="One key over the files, such as risk.order_usd_max=5; may be repeated.",
+    ),
+]
+Cpus = Annotated[
+    str, typer.Option(metavar="auto|virtual", help="virtual folds a bigger topology onto the CPUs present.")
+]
+StateDir = Annotated[
+    Path,
+    typer.Option(
+        "--state", metavar="DIR", help="The configuration's state_dir, or the folder right above it."
+    ),
+]
 DEFAULT_STATE = Path("state")
 
 
@@ -32,113 +62,192 @@ def _version(is_asked: bool) -> None:
 @app.callback()
 def _common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print version and record layout.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print version and record layout."),
     ] = False,
 ) -> None:
     del version
 
 
-@app.command()
+@app.command(short_help="Trade against a local exchange: no keys, no network.")
 def demo(
-    seconds: Annotated[int, typer.Option(min=2, max=86_400, help="How long to trade.")] = 60,
-    feed: Annotated[list[Path] | None, typer.Option(help="Recordings (*.jsonl.zst) to play; default: generated.")] = None,
-    speed: Annotated[str, typer.Option(help="Playback speed of recordings: a number, or max.")] = "1",
-    topology: Annotated[str, typer.Option(help="1core, 2core or 4core.")] = "2core",
-    cpus: Annotated[str, typer.Option(help="auto, or virtual: fold a bigger topology onto the CPUs present.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of everything that is generated.")] = 1,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
-    keep: Annotated[Path | None, typer.Option(help="Keep logs and state in this (new) directory.")] = None,
-    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Settings over the demo's own.")] = None,
+    seconds: Annotated[int, typer.Option(metavar="N", min=2, max=86_400, help="How long to trade.")] = 60,
+    feed: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Recording (*.jsonl.zst) to play, may be repeated; default: generated flow."
+        ),
+    ] = None,
+    speed: Annotated[str, typer.Option(metavar="N|max", help="Playback speed of recordings.")] = "1",
+    topology: Annotated[str, typer.Option(metavar="NAME", help="1core, 2core or 4core.")] = "2core",
+    cpus: Cpus = "auto",
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything that is generated.")] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report's figures to this file.")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Keep logs and state in this new folder; `pm status --state DIR` reads it."
+        ),
+    ] = None,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", "-c", metavar="FILE", help="Settings over the demo's own."),
+    ] = None,
 ) -> None:
-    """Trade against a local exchange with real processes, sockets and signatures; ends with a report."""
+    """Trade against a local exchange with real processes, sockets and signatures; ends with a report.
+
+    Exit 0 only if no frame was dropped, every order is accounted for, and our books and the exchange's
+    agree to the micro-dollar; 7 if they do not, or if a recording is damaged.
+    """
     from pipeline.run.demo import DemoOptions, run_demo
 
-    raise typer.Exit(run_demo(DemoOptions(
-        seconds=seconds, feeds=tuple(feed or ()), speed=speed, topology=topology, cpus=cpus, seed=seed,
-        json_file=json_file, keep=keep, config_files=tuple(config or ()))))
+    raise typer.Exit(
+        run_demo(
+            DemoOptions(
+                seconds=seconds,
+                feeds=tuple(feed or ()),
+                speed=speed,
+                topology=topology,
+                cpus=cpus,
+                seed=seed,
+                json_file=json_file,
+                keep=keep,
+                config_files=tuple(config or ()),
+            )
+        )
+    )
 
 
-@app.command()
+@app.command(short_help="Start the pipeline in the foreground; dry run by default.")
 def run(
     config: ConfigFiles,
-    mode: Annotated[str | None, typer.Option(help="dry, local or live; default: the config's.")] = None,
-    topology: Annotated[str | None, typer.Option(help="Overrides the config's topology.")] = None,
-    cpus: Annotated[str, typer.Option(help="auto or virtual.")] = "auto",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the files.")] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dry|local|live",
+            help="dry: nothing is sent. local: to this machine only. live: refused until "
+            "arming exists. Default: the configuration's, which is dry unless it says otherwise.",
+        ),
+    ] = None,
+    topology: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Instead of the configuration's.")
+    ] = None,
+    cpus: Cpus = "auto",
+    set_: SetKeys = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start the pipeline and stay in the foreground until it is stopped."""
+    """Start the pipeline and stay in the foreground until a signal stops it.
+
+    Says one line when it is up. Ctrl-C and SIGTERM end it cleanly (exit 0); a lane that dies, or a halt H4,
+    ends it with a line that says why.
+    """
     from pipeline.run.service import run_service
 
     raise typer.Exit(run_service(config, mode, topology, cpus, tuple(set_ or ()), as_json))
 
 
-@config_app.command("check")
+@config_app.command("check", short_help="Check configuration files; starts nothing.")
 def config_check(
-    config: ConfigFiles,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the files.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", hidden=True)] = None,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", "-c", metavar="FILE", help="A FILE as an option; TOML, a later one wins."),
+    ] = None,
+    set_: SetKeys = None,
+    cpus: Cpus = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Check configuration files without starting anything; say where each value came from."""
+    """Check configuration files without starting anything; say where each limit came from.
+
+    Exit 3 names the file and the key that is wrong, 4 a CPU that this machine does not have.
+    """
     from pipeline.cli.config_check import check
 
-    check(config, tuple(set_ or ()), as_json)
+    check([*(files or ()), *(config or ())], tuple(set_ or ()), cpus, as_json)
 
 
-@app.command()
+@app.command(short_help="Say what runs, what it did, and why nothing trades.")
 def status(state: StateDir = DEFAULT_STATE, as_json: AsJson = False) -> None:
-    """Say what runs, what it did, and why nothing trades."""
+    """Say what runs, what it did, who halts it, and why nothing trades.
+
+    Looks from outside and changes nothing. When nothing runs it shows the last run's numbers; exit 4 when
+    there is no state directory.
+    """
     from pipeline.cli.status import show_status
 
     raise typer.Exit(show_status(state, as_json))
 
 
-@app.command()
+@app.command(short_help="Stop new orders until `pm resume`; survives a reboot.")
 def halt(
-    reason: Annotated[str, typer.Argument(help="Why; kept with the halt.")],
-    level: Annotated[str, typer.Option(help="H1 no new risk, H2 hedge only, H3 cancels only, H4 stop.")] = "H3",
+    reason: Annotated[str, typer.Argument(metavar="REASON", help="Why; kept with the halt.")],
+    level: Annotated[
+        str,
+        typer.Option(
+            metavar="H1|H2|H3|H4",
+            help="H1 no new risk, H2 cancel all and hedge only, H3 cancels only, H4 stop the pipeline.",
+        ),
+    ] = "H3",
     state: StateDir = DEFAULT_STATE,
     as_json: AsJson = False,
 ) -> None:
-    """Latch a halt; it survives restarts and reboots until `pm resume`."""
+    """Latch a halt, with or without a running pipeline; it survives restarts and reboots until `pm resume`.
+
+    Never lowers a stricter halt. With several state directories right below DIR, halts them all.
+    """
     from pipeline.cli.halt import set_halt
 
     set_halt(state, level, reason, as_json)
 
 
-@app.command()
+@app.command(short_help="Lift the operator's halt.")
 def resume(
-    reason: Annotated[str, typer.Option(help="Why it is safe again.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is safe again; kept.")],
     state: StateDir = DEFAULT_STATE,
     as_json: AsJson = False,
 ) -> None:
-    """Clear the operator's halt."""
+    """Lift the operator's halt and say what still holds; exit 6 when another owner still halts."""
     from pipeline.cli.halt import clear_halt
 
     clear_halt(state, reason, as_json)
 
 
-@app.command()
+@app.command(short_help="Print a log's records in words.")
 def inspect(
-    log: Annotated[Path, typer.Argument(help="Directory of a log (stream or decisions).")],
-    first: Annotated[int, typer.Option("--from", help="First position.")] = 0,
-    count: Annotated[int, typer.Option(help="How many records; 0 = all.")] = 100,
-    kind: Annotated[list[str] | None, typer.Option(help="Only these kinds.")] = None,
+    log: Annotated[
+        Path, typer.Argument(metavar="LOG", help="Folder of a log, such as state/logs/decisions.")
+    ],
+    first: Annotated[int, typer.Option("--from", metavar="N", min=0, help="First position.")] = 0,
+    count: Annotated[int, typer.Option(metavar="N", min=0, help="How many records; 0 = all.")] = 100,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Only this kind, such as fill or report; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a log's records in words."""
+    """Print a log's records in words, one line each; with --json one JSON object a line."""
     from pipeline.cli.inspect import inspect_log
 
     inspect_log(log, first, count, tuple(kind or ()), as_json)
 
 
-@app.command()
+@app.command(short_help="Tell the story of one package, idea or order.")
 def explain(
-    ident: Annotated[str, typer.Argument(help="Package (g12), idea (i12) or order (o12); a bare number is a package.")],
+    ident: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Package (g12), idea (i12) or order (o12); a bare number is a package."
+        ),
+    ],
     state: StateDir = DEFAULT_STATE,
     as_json: AsJson = False,
 ) -> None:
-    """Tell the story of one package, idea or order from the logs."""
+    """Tell the story of one package, idea or order from the logs: cause, price, gate, orders, fills, result.
+
+    Times are microseconds since the first byte of the frame that caused it. Exit 2 names the ids that exist.
+    """
     from pipeline.cli.explain import explain_ident
 
     explain_ident(ident, state, as_json)

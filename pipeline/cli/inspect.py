@@ -29,7 +29,9 @@ def open_log(directory: Path, first: int = 0) -> LogReader:
     """Open a log for reading; a missing one is a usage error with the fix."""
     if not directory.is_dir() or not any(directory.glob("*.log")):
         raise UsageError(
-            f"inspect: {directory} holds no log segments (*.log); give a log's directory, such as state/logs/decisions")
+            f"inspect: {directory} holds no log segments (*.log); give a log's directory, "
+            "such as state/logs/decisions"
+        )
     return LogReader(str(directory), directory.name, first)
 
 

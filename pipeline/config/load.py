@@ -104,6 +104,8 @@ def parse_override(text: str) -> tuple[str, object]:
         parsed: object = tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
+    if value.strip().startswith("0x"):  # a number to TOML; here only addresses begin so
+        parsed = value.strip()
     return key.strip(), parsed
 
 

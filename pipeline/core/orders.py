@@ -183,6 +183,8 @@ class Orders:
                 return
             order.is_final = False
             self._move(order, state, record)
+            if order.cancel_refused_ns >= order.cancel_ns > 0:
+                self._doubtful[order.order_no] = None  # a cancel came before it; a reconcile must look again
         elif state == OrderState.MATCHED:
             is_done = order.is_budget or order.claim_micro >= order.size_micro
             if is_done:
@@ -279,8 +281,10 @@ class Orders:
                 continue
             final_ns = order.intended_ns + UNKNOWN_FINAL_NS
             is_silent = order.cancel_refused_ns < order.cancel_ns
+            # Refused because it had not arrived yet; now a reconcile lists it.
+            is_back = order.state == OrderState.LIVE and order.seen_open_ns > order.cancel_refused_ns
             is_final_due = order.state == OrderState.UNKNOWN and order.cancel_ns < final_ns <= now_ns
-            if (is_silent and now_ns - order.cancel_ns >= retry_ns) or is_final_due:
+            if ((is_silent or is_back) and now_ns - order.cancel_ns >= retry_ns) or is_final_due:
                 self.cancel_wanted.setdefault(number, int(Cause.TIMEOUT))
 
     def doubt_missing_fills(self, now_ns: int, timeout_ns: int) -> None:

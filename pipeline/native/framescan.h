@@ -1,8 +1,9 @@
 /* One pass over a Polymarket market frame: bytes in, FsEvent table out; no allocation, no copy of the text.
  *
  * The scanner accepts a subset of what the orjson decoder (venues/polymarket/market_decode.py) accepts, with
- * the same meaning. Whatever it does not fully recognise (escapes, non-ASCII, repeated keys, nested extras,
- * unknown event_type, odd types or lengths) is FS_FALLBACK with nothing said; never a guess or a default.
+ * the same meaning. Whatever it does not fully recognise (escapes, non-ASCII, repeated keys, nested extras
+ * outside `market_resolved`, unknown event_type, odd types or lengths) is FS_FALLBACK with nothing said;
+ * never a guess or a default.
  * Facts of the wire: venue sheet "Market WebSocket" (2026-11-20), checked on the recorded frames. */
 #ifndef PIPELINE_FRAMESCAN_H
 #define PIPELINE_FRAMESCAN_H
@@ -11,13 +12,15 @@
 #include "tokentable.h"
 
 enum { FS_OK = 0, FS_FALLBACK = 1, FS_UNKNOWN = 2, FS_NO_ROOM = 3, FS_IGNORED = 4 };
-enum { FS_BOOK = 1, FS_DELTA, FS_BBO, FS_TRADE, FS_STEP }; /* what an event becomes */
+enum { FS_BOOK = 1, FS_DELTA, FS_BBO, FS_TRADE, FS_STEP, FS_RESOLVED }; /* what an event becomes */
 
 #define FS_FRAME_BYTES_MAX (1u << 20)
 #define FS_LEVELS_MAX (1u << 16)  /* levels and changes of one frame, all events together */
 #define FS_CHANGES_MAX 512u       /* one delta run: 64 slots of 8 */
 #define FS_EVENTS_MAX 512u
 #define FS_EXTRAS_MAX 8u          /* unknown keys in one object */
+#define FS_NESTED_DEPTH_MAX 4u    /* arrays and objects inside an unused value */
+#define FS_NESTED_MAX 4096u       /* unused values of one frame: far below the decoder's bound */
 #define FS_PRICE_ONE 10000
 #define FS_SIZE_MICRO_MAX 1000000000000000ll
 #define FS_NOT_ANNOUNCED 0xFFFFFFFFu
@@ -44,7 +47,7 @@ typedef struct {
     const char *end;
     FsLevel *levels;
     FsEvent *events;
-    uint32_t level_count, event_count, known_count;
+    uint32_t level_count, event_count, known_count, nested_count;
 } FsScan;
 
 typedef struct {
@@ -57,10 +60,11 @@ typedef struct {
     unsigned count;
 } FsExtras;
 
-/* Keys of the top object; F_BIDS.. are arrays, all others strings. */
+/* Keys of the top object; F_BIDS.. are arrays, all others strings; F_NESTED is any unused array or object. */
 enum {
     F_TYPE, F_MARKET, F_ASSET, F_TIME, F_HASH, F_TICK, F_LAST, F_BID, F_ASK, F_PRICE, F_SIZE, F_SIDE,
-    F_OLD_TICK, F_NEW_TICK, F_TEXTS, F_BIDS = F_TEXTS, F_ASKS, F_CHANGES, F_UNKNOWN
+    F_OLD_TICK, F_NEW_TICK, F_WINNER, F_TEXTS, F_BIDS = F_TEXTS, F_ASKS, F_CHANGES, F_PAIR, F_UNKNOWN,
+    F_NESTED
 };
 #define FS_BIT(field) (1u << (field))
 
@@ -155,10 +159,63 @@ static inline int fs_extra(FsExtras *extras, FsText key) {
     return 1;
 }
 
+/* Steps over ',' (more = 1) or `close` (more = 0) after an item; NULL for anything else. */
+static inline const char *fs_next(const char *at, const char *end, char close, int *more) {
+    at = fs_blank(at, end);
+    if (at >= end) return NULL;
+    *more = *at == ',';
+    if (*at != ',' && *at != close) return NULL;
+    return *more ? fs_blank(at + 1, end) : at + 1;
+}
+
+/* Skips a value that we do not use: as `fs_skip`, or an array or object of such up to `depth` deep. */
+static const char *fs_nested(FsScan *scan, const char *at, unsigned depth) {
+    const char *end = scan->end;
+    FsExtras extras;
+    FsText key;
+    char close;
+    int more;
+    if (++scan->nested_count > FS_NESTED_MAX || at >= end) return NULL;
+    if (*at != '{' && *at != '[') return fs_skip(at, end);
+    if (depth == 0) return NULL;
+    close = *at == '{' ? '}' : ']';
+    extras.count = 0;
+    at = fs_blank(at + 1, end);
+    if (at < end && *at == close) return at + 1;
+    do {
+        if (close == '}') {
+            at = fs_key(at, end, &key);
+            if (!at || !fs_extra(&extras, key)) return NULL;
+        }
+        at = fs_nested(scan, at, depth - 1);
+        if (!at) return NULL;
+        at = fs_next(at, end, close, &more);
+        if (!at) return NULL;
+    } while (more);
+    return at;
+}
+
+/* `assets_ids`: one or two token ids; an absent second one stays empty and equals no id. */
+static const char *fs_pair(const char *at, const char *end, FsText *pair) {
+    int more;
+    pair[1].bytes = 0;
+    if (at >= end || *at != '[') return NULL;
+    at = fs_text(fs_blank(at + 1, end), end, &pair[0]);
+    if (!at) return NULL;
+    at = fs_next(at, end, ']', &more);
+    if (!at || !more) return at;
+    at = fs_text(at, end, &pair[1]);
+    if (!at) return NULL;
+    at = fs_next(at, end, ']', &more);
+    return at && !more ? at : NULL;
+}
+
 static inline int fs_is(FsText text, const char *word, size_t bytes) {
     return text.bytes == bytes && !memcmp(text.at, word, bytes);
 }
 #define FS_IS(text, word) fs_is(text, word, sizeof(word) - 1)
+
+static inline int fs_same(FsText one, FsText other) { return fs_is(one, other.at, other.bytes); }
 
 /* Whole text as a decimal in [low, high]; 0 when it is not. */
 static inline int fs_number(FsText text, unsigned scale, int64_t low, int64_t high, int64_t *out) {

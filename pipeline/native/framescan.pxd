@@ -16,6 +16,7 @@ cdef extern from "framescan.h":
         FS_BBO
         FS_TRADE
         FS_STEP
+        FS_RESOLVED
         FS_LEVELS_MAX
         FS_EVENTS_MAX
         TT_TOKEN_BYTES_MAX
@@ -78,6 +79,7 @@ cdef class Scanner:
     cdef public uint64_t source_seq    # number of the last published run
     cdef readonly uint64_t frame_count, ok_count, fallback_count, unknown_count, ignored_count, no_room_count
     cdef int scan(self, const char* data, size_t bytes, int64_t recv_ns, Sink sink) noexcept nogil
+    cdef void uncount(self, int result) noexcept nogil
     cdef int resume(self, Sink sink) noexcept nogil
     cdef uint32_t _event_slots(self, const FsEvent* event) noexcept nogil
     cdef bint _publish_run(self, Sink sink) noexcept nogil

@@ -3,9 +3,10 @@
 """Scan hot Polymarket market frames from the socket's own buffer into records; allocates nothing per frame.
 
 Reads: frames of the market channel (`book`, `price_change`, `best_bid_ask`, `last_trade_price`,
-`tick_size_change`, single or in an array). Writes: Snapshot, Delta, Bbo, TradePrint and TickStep runs to
-the feed ring. What it does not fully recognise goes to `venues/polymarket/market_decode.py` and is
-counted: the scanner accepts a subset of what that decoder accepts, with the same records.
+`tick_size_change`, `market_resolved`, single or in an array). Writes: Snapshot, Delta, Bbo, TradePrint,
+TickStep and Resolved runs to the feed ring. What it does not fully recognise goes to
+`venues/polymarket/market_decode.py` and is counted: the scanner accepts a subset of what that decoder
+accepts, with the same records.
 """
 
 import enum
@@ -16,13 +17,14 @@ from libc.string cimport memcpy, memset
 
 from pipeline.native.flow cimport Sink
 from pipeline.native.records cimport (
-    DELTA_CHANGES, FLAG_MORE, KIND_BBO, KIND_DELTA, KIND_SNAPSHOT, KIND_TICK_STEP, KIND_TRADE_PRINT,
-    RUN_SLOTS_MAX, SLOT_BYTES, SNAPSHOT_LEVELS, BboSlot, DeltaSlot, Slot, SnapshotSlot, TickStepSlot,
-    TradePrintSlot,
+    DELTA_CHANGES, FLAG_MORE, KIND_BBO, KIND_DELTA, KIND_RESOLVED, KIND_SNAPSHOT, KIND_TICK_STEP,
+    KIND_TRADE_PRINT, RUN_SLOTS_MAX, SLOT_BYTES, SNAPSHOT_LEVELS, BboSlot, DeltaSlot, ResolvedSlot, Slot,
+    SnapshotSlot, TickStepSlot, TradePrintSlot,
 )
 
 cdef enum:
     TOKENS_FIRST = 1024  # entries that a new table has room for
+    PAYOUT_MICRO = 1_000_000  # what a share of the outcome that won pays: 1 USD
 
 
 class Result(enum.IntEnum):
@@ -157,6 +159,21 @@ cdef class Scanner:
             self.slots_left += self._event_slots(&self.state.events[index])
         return self.resume(sink)
 
+    cdef void uncount(self, int result) noexcept nogil:
+        # Takes the counts of a scan that gave `result`, not FS_OK, back: the frame will be scanned anew.
+        if self.is_partial:
+            return  # some runs are out: the next `scan` goes on with this frame
+        self.slots_left = 0
+        self.frame_count -= 1
+        if result == FS_FALLBACK:
+            self.fallback_count -= 1
+        elif result == FS_UNKNOWN:
+            self.unknown_count -= 1
+        elif result == FS_IGNORED:
+            self.ignored_count -= 1
+        elif result == FS_NO_ROOM:
+            self.no_room_count -= 1
+
     cdef int resume(self, Sink sink) noexcept nogil:
         # Publishes what the last frame still holds: FS_OK or FS_NO_ROOM.
         if self.slots_left == 0:
@@ -266,10 +283,11 @@ cdef class Scanner:
         slot.change_count = <uint8_t>filled
 
     cdef void _single(self, Sink sink, const FsEvent* event) noexcept nogil:
-        # One-slot records: BBO, trade print, tick step.
+        # One-slot records: BBO, trade print, tick step, resolution.
         cdef BboSlot* bbo
         cdef TradePrintSlot* trade
         cdef TickStepSlot* step
+        cdef ResolvedSlot* resolved
         if event.kind == FS_BBO:
             bbo = <BboSlot*>self._slot(sink, 0, event, KIND_BBO, 0)
             bbo.venue_ns = event.venue_ns
@@ -282,6 +300,11 @@ cdef class Scanner:
             trade.price_ticks = event.price_ticks
             trade.side = event.side
             trade.outcome = event.outcome
+        elif event.kind == FS_RESOLVED:
+            resolved = <ResolvedSlot*>self._slot(sink, 0, event, KIND_RESOLVED, 0)
+            resolved.venue_ns = event.venue_ns
+            resolved.payout_micro_yes = 0 if event.outcome else PAYOUT_MICRO
+            resolved.payout_micro_no = PAYOUT_MICRO if event.outcome else 0
         else:
             step = <TickStepSlot*>self._slot(sink, 0, event, KIND_TICK_STEP, 0)
             step.venue_ns = event.venue_ns

@@ -2,15 +2,6 @@
 #ifndef PIPELINE_FRAMESCAN_BODY_H
 #define PIPELINE_FRAMESCAN_BODY_H
 
-/* Steps over ',' (more = 1) or `close` (more = 0) after an item; NULL for anything else. */
-static inline const char *fs_next(const char *at, const char *end, char close, int *more) {
-    at = fs_blank(at, end);
-    if (at >= end) return NULL;
-    *more = *at == ',';
-    if (*at != ',' && *at != close) return NULL;
-    return *more ? fs_blank(at + 1, end) : at + 1;
-}
-
 /* `{"price":"…","size":"…"}` as the venue spells it; NULL sends the caller the long way. */
 static inline const char *fs_level_usual(const char *at, const char *end, int64_t *price, int64_t *size) {
     if (end - at < 32 || !FS_STARTS(at, "{\"price\":\"")) return NULL;
@@ -229,11 +220,13 @@ static inline unsigned fs_field(FsText key) {
         return FS_IS(key, "asset_id") ? F_ASSET : FS_IS(key, "best_bid") ? F_BID
              : FS_IS(key, "best_ask") ? F_ASK : F_UNKNOWN;
     case 9: return FS_IS(key, "timestamp") ? F_TIME : FS_IS(key, "tick_size") ? F_TICK : F_UNKNOWN;
-    case 10: return FS_IS(key, "event_type") ? F_TYPE : F_UNKNOWN;
+    case 10: return FS_IS(key, "event_type") ? F_TYPE : FS_IS(key, "assets_ids") ? F_PAIR : F_UNKNOWN;
     case 13:
         return FS_IS(key, "price_changes") ? F_CHANGES : FS_IS(key, "old_tick_size") ? F_OLD_TICK
              : FS_IS(key, "new_tick_size") ? F_NEW_TICK : F_UNKNOWN;
-    case 16: return FS_IS(key, "last_trade_price") ? F_LAST : F_UNKNOWN;
+    case 16:
+        return FS_IS(key, "last_trade_price") ? F_LAST
+             : FS_IS(key, "winning_asset_id") ? F_WINNER : F_UNKNOWN;
     default: return F_UNKNOWN;
     }
 }
@@ -246,6 +239,11 @@ static inline unsigned fs_kind(FsText type, unsigned *needed, unsigned *arrays) 
         *arrays = FS_BIT(F_CHANGES);
         *needed = common | *arrays;
         return FS_DELTA;
+    }
+    if (FS_IS(type, "market_resolved")) {
+        *arrays = FS_BIT(F_PAIR);
+        *needed = common | *arrays | FS_BIT(F_WINNER);
+        return FS_RESOLVED;
     }
     *needed = common | FS_BIT(F_ASSET);
     if (FS_IS(type, "book")) {
@@ -289,6 +287,8 @@ static int fs_values(FsEvent *event, const FsText *texts, unsigned seen) {
         event->price_ticks = (uint32_t)price;
         return fs_side(texts[F_SIDE], &event->side) &&
                fs_number(texts[F_SIZE], 6, 0, FS_SIZE_MICRO_MAX, &event->size_micro);
+    case FS_RESOLVED:
+        return fs_same(texts[F_WINNER], texts[F_TEXTS]) || fs_same(texts[F_WINNER], texts[F_TEXTS + 1]);
     default: /* FS_STEP */
         return fs_step(texts[F_OLD_TICK], &event->old_step) && fs_step(texts[F_NEW_TICK], &event->new_step);
     }
@@ -296,14 +296,15 @@ static int fs_values(FsEvent *event, const FsText *texts, unsigned seen) {
 
 /* Turns the fields of one object into its event; 0 = fallback. */
 static int fs_finish(FsScan *scan, FsEvent *event, const FsText *texts, unsigned seen, const TtEntry *entry) {
-    const unsigned all_arrays = FS_BIT(F_BIDS) | FS_BIT(F_ASKS) | FS_BIT(F_CHANGES);
+    const unsigned all_arrays = FS_BIT(F_BIDS) | FS_BIT(F_ASKS) | FS_BIT(F_CHANGES) | FS_BIT(F_PAIR);
     unsigned needed, arrays;
     if (!(seen & FS_BIT(F_TYPE))) return 0;
     event->kind = (uint8_t)fs_kind(texts[F_TYPE], &needed, &arrays);
     if (!event->kind || (seen & needed) != needed || (seen & all_arrays) != arrays) return 0;
+    if ((seen & FS_BIT(F_NESTED)) && event->kind != FS_RESOLVED) return 0;
     if (!fs_time(texts[F_TIME], &event->venue_ns) || texts[F_MARKET].bytes == 0) return 0;
     if (event->kind != FS_DELTA) {
-        int found = fs_token(scan, texts[F_ASSET], &entry);
+        int found = fs_token(scan, texts[event->kind == FS_RESOLVED ? F_WINNER : F_ASSET], &entry);
         if (found < 0 || !fs_values(event, texts, seen)) return 0;
         event->is_known = (uint8_t)found;
         if (found) {
@@ -321,7 +322,7 @@ static int fs_finish(FsScan *scan, FsEvent *event, const FsText *texts, unsigned
 static const char *fs_object(FsScan *scan, const char *at) {
     const char *end = scan->end;
     const TtEntry *known = NULL;
-    FsText texts[F_TEXTS], key;
+    FsText texts[F_TEXTS + 2], key; /* behind the fields: the pair of `assets_ids` */
     FsExtras extras;
     FsEvent *event = &scan->events[scan->event_count];
     unsigned seen = 0, field;
@@ -336,13 +337,16 @@ static const char *fs_object(FsScan *scan, const char *at) {
         if (!at) return NULL;
         field = fs_field(key);
         if (field == F_UNKNOWN) {
-            at = fs_extra(&extras, key) ? fs_skip(at, end) : NULL;
+            if (!fs_extra(&extras, key)) return NULL;
+            if (at < end && (*at == '{' || *at == '[')) seen |= FS_BIT(F_NESTED);
+            at = fs_nested(scan, at, FS_NESTED_DEPTH_MAX);
         } else {
             if (seen & FS_BIT(field)) return NULL;
             seen |= FS_BIT(field);
             if (field < F_TEXTS) at = fs_text(at, end, &texts[field]);
             else if (field == F_BIDS) at = fs_levels(scan, at, &event->first[0], &event->count[0]);
             else if (field == F_ASKS) at = fs_levels(scan, at, &event->first[1], &event->count[1]);
+            else if (field == F_PAIR) at = fs_pair(at, end, &texts[F_TEXTS]);
             else at = fs_changes(scan, event, at, &known);
         }
         if (!at) return NULL;
@@ -356,7 +360,7 @@ static const char *fs_object(FsScan *scan, const char *at) {
 static int fs_frame(FsScan *scan, const char *data, size_t bytes) {
     const char *at = data, *end = data + bytes;
     int more = 0;
-    scan->level_count = scan->event_count = scan->known_count = 0;
+    scan->level_count = scan->event_count = scan->known_count = scan->nested_count = 0;
     scan->end = end;
     if (bytes > FS_FRAME_BYTES_MAX) return FS_FALLBACK;
     at = fs_blank(at, end);

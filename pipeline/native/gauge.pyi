@@ -10,6 +10,7 @@ class Taken:
     count: int
     elapsed_ns: int
     digest: int
+    cpu_ns: int
 
 def clock_ns(count: int = 1001) -> float: ...
 def send(sink: Sink, count: int, batch: int, pace_ns: int = 0) -> Taken: ...

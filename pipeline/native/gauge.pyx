@@ -1,4 +1,5 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=False
 """Native loops with a clock around them, so that a measurement is not of the Python that makes it.
 
 For `python -m bench` alone; no stage uses them. Each drives one or several real parts over prepared input and
@@ -24,6 +25,11 @@ cdef extern from *:
         clock_gettime(CLOCK_MONOTONIC, &now);
         return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     }
+    static inline int64_t pm_gauge_cpu_ns(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    }
     #if defined(__x86_64__) || defined(__i386__)
     #define pm_gauge_relax() __builtin_ia32_pause()
     #elif defined(__aarch64__)
@@ -33,6 +39,7 @@ cdef extern from *:
     #endif
     """
     int64_t now_mono "pm_gauge_now_ns"() noexcept nogil
+    int64_t now_cpu "pm_gauge_cpu_ns"() noexcept nogil
     void relax "pm_gauge_relax"() noexcept nogil
     int sched_yield() noexcept nogil
 
@@ -42,11 +49,15 @@ cdef enum:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a loop did. elapsed_ns: of the measured part alone; digest: of what was read or produced."""
+    """What a loop did. elapsed_ns: of the measured part alone; digest: of what was read or produced.
+
+    cpu_ns: CPU time of this thread in that part; less than elapsed_ns when others had the core meanwhile.
+    """
 
     count: int
     elapsed_ns: int
     digest: int
+    cpu_ns: int
 
 
 def clock_ns(uint32_t count=1001):
@@ -72,7 +83,7 @@ def send(Sink sink not None, uint64_t count, uint32_t batch, int64_t pace_ns=0):
     """Send `count` numbered slots, `batch` a release store; one every `pace_ns` when that is above zero."""
     cdef uint64_t index = 0
     cdef uint32_t at, size, idle = 0
-    cdef int64_t begun = now_mono(), due, stamp = 0
+    cdef int64_t begun = now_mono(), cpu = now_cpu(), due, stamp = 0
     if not 1 <= batch <= RUN_SLOTS_MAX:
         raise ValueError(f"native.gauge: batch must be 1..{RUN_SLOTS_MAX}, was {batch}")
     due = begun
@@ -95,7 +106,7 @@ def send(Sink sink not None, uint64_t count, uint32_t batch, int64_t pace_ns=0):
                 sink.close_run(1)
             sink.flush()
             index += size
-    return Taken(count, now_mono() - begun, 0)
+    return Taken(count, now_mono() - begun, 0, now_cpu() - cpu)
 
 
 def receive(Source source not None, uint64_t count, double deadline_s=60.0, int64_t[::1] times=None):
@@ -108,7 +119,7 @@ def receive(Source source not None, uint64_t count, double deadline_s=60.0, int6
     cdef uint32_t idle = 0
     cdef const uint64_t* words
     cdef const Slot* slot
-    cdef int64_t begun = 0, give_up = now_mono() + <int64_t>(deadline_s * 1e9)
+    cdef int64_t begun = 0, cpu = now_cpu(), give_up = now_mono() + <int64_t>(deadline_s * 1e9)
     cdef bint is_timed = times is not None
     if is_timed and <uint64_t>times.shape[0] < count:
         raise ValueError(f"native.gauge: times must hold {count} items, was {times.shape[0]}")
@@ -124,7 +135,7 @@ def receive(Source source not None, uint64_t count, double deadline_s=60.0, int6
                         break
                 continue
             if begun == 0:
-                begun = now_mono()
+                begun, cpu = now_mono(), now_cpu()
             here = min(here, count - received)
             for at in range(here):
                 slot = source.at(at)
@@ -134,13 +145,13 @@ def receive(Source source not None, uint64_t count, double deadline_s=60.0, int6
                     times[received + at] = now_mono() - slot.recv_ns
             source.advance(here)
             received += here
-    return Taken(received, now_mono() - begun if begun else 0, digest)
+    return Taken(received, now_mono() - begun if begun else 0, digest, now_cpu() - cpu)
 
 
 def append(Sink sink not None, uint64_t first, uint64_t count, int64_t[::1] times=None):
-    """Append `count` slots to a log, one a release store, as a stage does; ends early when there is no room."""
+    """Append `count` slots to a log, one a release store, as a stage does; ends early without room."""
     cdef uint64_t index = 0
-    cdef int64_t begun = now_mono(), before
+    cdef int64_t begun = now_mono(), cpu = now_cpu(), before
     cdef bint is_timed = times is not None
     if is_timed and <uint64_t>times.shape[0] < count:
         raise ValueError(f"native.gauge: times must hold {count} items, was {times.shape[0]}")
@@ -154,7 +165,7 @@ def append(Sink sink not None, uint64_t first, uint64_t count, int64_t[::1] time
             if is_timed:
                 times[index] = now_mono() - before
             index += 1
-    return Taken(index, now_mono() - begun, 0)
+    return Taken(index, now_mono() - begun, 0, now_cpu() - cpu)
 
 
 cdef inline void let_go(Source source) noexcept nogil:
@@ -173,25 +184,27 @@ cdef inline int scan_one(Scanner scanner, const char* data, size_t size, int64_t
     return result
 
 
-def scan_frames(Scanner scanner not None, const unsigned char[::1] text not None, const uint64_t[::1] ends not None,
-                Sink sink not None, Source drain not None, int64_t recv_ns, int64_t[::1] times=None):
+def scan_frames(Scanner scanner not None, const unsigned char[::1] text not None,
+                const uint64_t[::1] ends not None, Sink sink not None, Source drain not None, int64_t recv_ns,
+                int64_t[::1] times=None):
     """Scan frames [ends[i - 1], ends[i]) of `text` into `sink`, whose other end `drain` is emptied when full.
 
     Frame i arrives at recv_ns + i. count: frames that were OK.
     """
-    cdef uint64_t index, count = <uint64_t>ends.shape[0], start = 0, ok = 0
+    cdef uint64_t index, count = <uint64_t>ends.shape[0], start = 0, ok = 0, size
     cdef const char* data = <const char*>&text[0]
-    cdef int64_t begun = now_mono(), before
+    cdef int64_t begun = now_mono(), cpu = now_cpu(), before
     cdef bint is_timed = times is not None
     with nogil:
         for index in range(count):
             before = now_mono() if is_timed else 0
-            ok += scan_one(scanner, data + start, ends[index] - start, recv_ns + <int64_t>index, sink, drain) == FS_OK
+            size = ends[index] - start
+            ok += scan_one(scanner, data + start, size, recv_ns + <int64_t>index, sink, drain) == FS_OK
             if is_timed:
                 times[index] = now_mono() - before
             start = ends[index]
         let_go(drain)
-    return Taken(ok, now_mono() - begun, scanner.source_seq)
+    return Taken(ok, now_mono() - begun, scanner.source_seq, now_cpu() - cpu)
 
 
 cdef uint64_t drop_tops(Source tops) noexcept nogil:
@@ -207,22 +220,25 @@ cdef uint64_t drop_tops(Source tops) noexcept nogil:
     return digest
 
 
-def scan_and_fold(Scanner scanner not None, const unsigned char[::1] text not None, const uint64_t[::1] ends not None,
-                  Sink feed not None, Source feed_end not None, Books books not None, Sink tops not None,
-                  Source tops_end not None, int64_t recv_ns, uint32_t batch=1, int64_t[::1] times=None):
+def scan_and_fold(Scanner scanner not None, const unsigned char[::1] text not None,
+                  const uint64_t[::1] ends not None, Sink feed not None, Source feed_end not None,
+                  Books books not None, Sink tops not None, Source tops_end not None, int64_t recv_ns,
+                  uint32_t batch=1, int64_t[::1] times=None):
     """Scan frames into `feed`, fold it into `books` after every `batch` frames, read the Tops: one thread.
 
     times: of each batch, first frame's scan to last Top read. digest: of the Tops.
     """
-    cdef uint64_t index = 0, count = <uint64_t>ends.shape[0], start = 0, ok = 0, digest = 0, turn = 0, stop
+    cdef uint64_t index = 0, count = <uint64_t>ends.shape[0], start = 0, stop, size
+    cdef uint64_t ok = 0, digest = 0, turn = 0
     cdef const char* data = <const char*>&text[0]
-    cdef int64_t begun = now_mono(), before
+    cdef int64_t begun = now_mono(), cpu = now_cpu(), before
     cdef bint is_timed = times is not None
     while index < count:
         before = now_mono() if is_timed else 0
         stop = min(index + batch, count)
         while index < stop:
-            ok += scan_one(scanner, data + start, ends[index] - start, recv_ns + <int64_t>index, feed, feed_end) == FS_OK
+            size = ends[index] - start
+            ok += scan_one(scanner, data + start, size, recv_ns + <int64_t>index, feed, feed_end) == FS_OK
             start = ends[index]
             index += 1
         while books.poll(feed_end, tops, 1 << 20):
@@ -230,12 +246,12 @@ def scan_and_fold(Scanner scanner not None, const unsigned char[::1] text not No
         if is_timed:
             times[turn] = now_mono() - before
         turn += 1
-    return Taken(ok, now_mono() - begun, digest)
+    return Taken(ok, now_mono() - begun, digest, now_cpu() - cpu)
 
 
 def fold_records(Books books not None, const unsigned char[::1] records not None, Sink feed not None,
-                 Source feed_end not None, Sink tops not None, Source tops_end not None, uint32_t chunk_slots=512,
-                 int64_t[::1] times=None):
+                 Source feed_end not None, Sink tops not None, Source tops_end not None,
+                 uint32_t chunk_slots=512, int64_t[::1] times=None):
     """Fold prepared records, whole runs one after the other, into `books`. elapsed_ns: of the folding alone.
 
     times: of each record alone; without it chunks of about `chunk_slots` are folded at once. count: records.
@@ -243,7 +259,7 @@ def fold_records(Books books not None, const unsigned char[::1] records not None
     cdef uint64_t slots = <uint64_t>records.shape[0] // SLOT_BYTES, at = 0, digest = 0, count = 0
     cdef const Slot* source = <const Slot*>&records[0]
     cdef uint32_t parts, part, loaded
-    cdef int64_t elapsed = 0, before
+    cdef int64_t elapsed = 0, cpu = 0, before, cpu_before = 0
     cdef bint is_timed = times is not None
     cdef int done
     while at < slots:
@@ -259,14 +275,18 @@ def fold_records(Books books not None, const unsigned char[::1] records not None
             loaded += parts
         feed.flush()
         while True:
+            if not is_timed:
+                cpu_before = now_cpu()
             before = now_mono()
             done = books.poll(feed_end, tops, 1 if is_timed else 1 << 20)
             before = now_mono() - before
             if done == 0:
                 break
             elapsed += before
+            if not is_timed:
+                cpu += now_cpu() - cpu_before
             if is_timed:
                 times[count] = before
             count += <uint64_t>done
             digest += drop_tops(tops_end)
-    return Taken(count, elapsed, digest)
+    return Taken(count, elapsed, digest, cpu)

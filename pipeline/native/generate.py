@@ -5,6 +5,7 @@ Run `python -m pipeline.native.generate` after a layout change; `tests/tidy` fai
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 
 from pipeline import records
@@ -21,9 +22,9 @@ def _field(field: tuple[object, ...]) -> str:
     return f"        {_TYPES[form]} {name}{suffix}"
 
 
-def _enum(table: type) -> list[str]:
+def _enum(table: type[Enum]) -> list[str]:
     prefix = {"Kind": "KIND", "Flag": "FLAG", "Rule": "RULE", "Cause": "CAUSE"}[table.__name__]
-    return ["cdef enum:", *(f"    {prefix}_{m.name} = {m.value}" for m in table), ""]  # type: ignore[attr-defined]
+    return ["cdef enum:", *(f"    {prefix}_{member.name} = {member.value}" for member in table), ""]
 
 
 def render() -> str:

@@ -77,7 +77,7 @@ cdef class Filter(_Wanted):
         self._want_kinds(kinds)
 
     def read(self, uint64_t slots_max=64, uint64_t skip_max=65536):
-        """Return up to `slots_max` wanted slots, passing over up to `skip_max` others; b"" when there is none."""
+        """Return up to `slots_max` wanted slots, passing over up to `skip_max` others; b"" for none."""
         cdef uint64_t available, index = 0, first, skipped = 0, kept = 0
         cdef list found = []
         with nogil:

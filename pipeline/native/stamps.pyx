@@ -40,17 +40,18 @@ ENTRY_BYTES = 16
 cdef class Stamps:
     """One stage's table over `buffer` (entries * 16 bytes, entries a power of two). Writer: that stage."""
 
-    cdef pm_stamp* table
-    cdef uint64_t mask
-    cdef object owner
-
     def __init__(self, unsigned char[::1] buffer not None):
         cdef Py_ssize_t entries = buffer.shape[0] // 16
         if entries < 1 or entries & (entries - 1) or entries * 16 != buffer.shape[0]:
-            raise ValueError(f"native.stamps: entries must be a power of two of 16 bytes, was {buffer.shape[0]} bytes")
+            raise ValueError(
+                f"native.stamps: entries must be a power of two of 16 bytes, was {buffer.shape[0]} bytes")
         self.owner = buffer
-        self.table = <pm_stamp*>&buffer[0]
+        self.table = &buffer[0]
         self.mask = <uint64_t>entries - 1
+
+    cdef void mark_one(self, uint64_t position, int64_t time_ns) noexcept nogil:
+        # As `mark` of one position.
+        pm_stamp_write(&(<pm_stamp*>self.table)[position & self.mask], position, time_ns)
 
     def mark(self, uint64_t first, uint64_t end, int64_t time_ns):
         """Note that positions first..end-1 were done at `time_ns`; only the newest `entries` are kept."""
@@ -59,11 +60,11 @@ cdef class Stamps:
             if end > first + self.mask + 1:
                 first = end - self.mask - 1
             for position in range(first, end):
-                pm_stamp_write(&self.table[position & self.mask], position, time_ns)
+                self.mark_one(position, time_ns)
 
     def get(self, uint64_t position):
         """Return when `position` was done, or 0 when it was not, or is forgotten."""
-        return pm_stamp_read(&self.table[position & self.mask], position)
+        return pm_stamp_read(&(<pm_stamp*>self.table)[position & self.mask], position)
 
     def release(self):
         """Drop the view, so that the segment can be closed."""

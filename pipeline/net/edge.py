@@ -31,6 +31,8 @@ class SendText:
 
 @dataclass(frozen=True, slots=True)
 class CloseSocket:
+    """Close a websocket; `on_close` follows."""
+
     conn: int
 
 
@@ -90,14 +92,17 @@ class SocketMachine(Protocol):
 
     outbox: Outbox
 
-    def on_open(self, now_ns: int, conn: int) -> None: ...
+    def on_open(self, now_ns: int, conn: int) -> None:
+        """The websocket stands; nothing was sent on it yet."""
 
     def on_frame(self, now_ns: int, conn: int, data: memoryview | bytes) -> bool:
         """Take one text frame; False = no room, keep it and hand it in again."""
 
-    def on_close(self, now_ns: int, conn: int, cause: Cause) -> None: ...
+    def on_close(self, now_ns: int, conn: int, cause: Cause) -> None:
+        """The websocket ended, or never stood; it is opened again only by a new `OpenSocket`."""
 
-    def on_timer(self, now_ns: int) -> None: ...
+    def on_timer(self, now_ns: int) -> None:
+        """Do what is due; called every few milliseconds."""
 
 
 class RestMachine(Protocol):
@@ -105,9 +110,18 @@ class RestMachine(Protocol):
 
     outbox: Outbox
 
-    def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None: ...
+    def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
+        """Take the whole answer to request `tag`; header names are in lower case."""
 
     def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
         """No answer will come. `was_sent` False only when provably no byte left this host."""
 
-    def on_timer(self, now_ns: int) -> None: ...
+    def on_timer(self, now_ns: int) -> None:
+        """Do what is due; called every few milliseconds."""
+
+
+class OrderMachine(RestMachine, Protocol):
+    """An edge that sends orders."""
+
+    def flush(self) -> bool:
+        """Publish what is owed; the driver calls it right behind its writes, before it reads anything."""

@@ -70,7 +70,8 @@ class AnswerParser:
             return self._chunks(start)
         length_text = headers.get("content-length", "")
         if not (length_text.isascii() and length_text.isdigit()) or int(length_text) > BODY_BYTES_MAX:
-            raise BadAnswer(f"net.http1: expected a content-length up to {BODY_BYTES_MAX}, found {length_text[:20]!r}")
+            raise BadAnswer(
+                f"net.http1: expected a content-length up to {BODY_BYTES_MAX}, found {length_text[:20]!r}")
         end = start + int(length_text)
         return (bytes(self._data[start:end]), end) if len(self._data) >= end else None
 

@@ -1,7 +1,9 @@
 """Order path driver: prebuilt request bytes, one write each, on warm keep-alive connections.
 
 HTTP/1.1, TLS verified, no redirects, environment proxies ignored. One request in flight a connection;
-a lost connection with a request in flight is UNKNOWN for that request, never a resend.
+a lost connection with a request in flight is UNKNOWN for that request, never a resend. The transports are
+aiofastnet's (picows brings it): a write reaches the kernel inside the call, not at the end of the loop's
+turn.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlsplit
 
+import aiofastnet
+
+from pipeline.net.edge import OrderMachine, Submit
 from pipeline.net.http1 import Answer, AnswerParser, BadAnswer
 from pipeline.records import Cause
-from pipeline.net.edge import RestMachine, Submit
 from pipeline.units import NS_PER_S
 
 RECONNECT_S = 0.5
@@ -34,10 +38,12 @@ class _Connection(asyncio.Protocol):
         self._parser = AnswerParser()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Join the pool; the loop calls it after the TLS handshake."""
         self.transport = cast(asyncio.Transport, transport)  # uvloop's own transports are no subclass
         self.pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
+        """Feed the parser; a whole answer, or one that is none of HTTP/1.1, goes to the pool."""
         try:
             answer = self._parser.feed(data)
         except BadAnswer:
@@ -47,6 +53,7 @@ class _Connection(asyncio.Protocol):
             self.pool.answered(self, answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Leave the pool; a request in flight becomes unknown."""
         self.transport = None
         self.pool.lost(self)
 
@@ -55,7 +62,7 @@ class OrderConnections:
     """A small pool for one host. `on_written(tag, now_ns)` runs right behind the write."""
 
     def __init__(
-        self, machine: RestMachine, base_url: str, clock: Callable[[], int], turn: Callable[[], None],
+        self, machine: OrderMachine, base_url: str, clock: Callable[[], int], turn: Callable[[], None],
         tls: ssl.SSLContext | None, on_written: Callable[[int, int], None],
         connections: int = 4, timeout_ns: int = 3 * NS_PER_S, age_ns_max: int = 240 * NS_PER_S,
     ) -> None:
@@ -84,7 +91,9 @@ class OrderConnections:
 
     def warm(self) -> None:
         """Open connections up to the configured number, in the background."""
-        while not self._is_closing and len(self._idle) + len(self._busy) + self._opening < self._connections_max:
+        if self._is_closing:
+            return
+        while len(self._idle) + len(self._busy) + self._opening < self._connections_max:
             self._opening += 1
             task = asyncio.get_running_loop().create_task(self._open())
             self._tasks.add(task)
@@ -103,6 +112,8 @@ class OrderConnections:
                 self._waiting.append(command)
             else:
                 self._machine.on_failure(self._clock(), command.tag, False, Cause.NO_CONNECTION)
+        if done:
+            self._machine.flush()  # SENT is told before the venue's word on the order can be read
         return done
 
     def check(self, now_ns: int) -> None:
@@ -119,10 +130,12 @@ class OrderConnections:
         self.warm()
 
     def opened(self, connection: _Connection) -> None:
+        """Take a connection that is warm now; the request that waited longest goes out on it."""
         connection.opened_ns = self._clock()
         self._release(connection)
 
     def answered(self, connection: _Connection, answer: Answer) -> None:
+        """Hand the machine its answer; the connection is free again, or closed when the venue says so."""
         tag, connection.tag = connection.tag, None
         if tag is None:
             # Bytes that nobody asked for: this connection's state is not ours any more.
@@ -146,6 +159,7 @@ class OrderConnections:
         self._drop(connection)
 
     def lost(self, connection: _Connection) -> None:
+        """Forget a connection that ended; what was in flight on it has failed without an answer."""
         if connection in self._idle:
             self._idle.remove(connection)
         if connection.tag is not None:
@@ -164,13 +178,13 @@ class OrderConnections:
         loop = asyncio.get_running_loop()
         try:
             await asyncio.wait_for(
-                loop.create_connection(
-                    lambda: _Connection(self), self._host, self._port, ssl=self._tls,
+                aiofastnet.create_connection(
+                    loop, lambda: _Connection(self), self._host, self._port, ssl=self._tls,
                     server_hostname=self._host if self._tls else None,
                 ),
                 10.0,
             )
-        except (OSError, asyncio.TimeoutError):
+        except (TimeoutError, OSError):
             await asyncio.sleep(RECONNECT_S)
         finally:
             self._opening -= 1

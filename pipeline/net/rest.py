@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import aiohttp
 
-from pipeline.records import Cause
 from pipeline.net.edge import Ask, RestMachine
+from pipeline.records import Cause
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
 TIMEOUT_S = 10.0
@@ -45,6 +45,7 @@ class RestDriver:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
+        """Cancel what is in flight, without an answer to its machine, and close the session."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -70,7 +71,7 @@ class RestDriver:
                 headers = {name.lower(): value for name, value in answer.headers.items()}
         except aiohttp.ClientConnectorError:
             machine.on_failure(self._clock(), ask.tag, False, Cause.NO_CONNECTION)
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
+        except (TimeoutError, aiohttp.ClientError, OSError):
             machine.on_failure(self._clock(), ask.tag, True, Cause.TIMEOUT)
         else:
             machine.on_answer(self._clock(), ask.tag, answer.status, headers, bytes(body))

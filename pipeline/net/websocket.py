@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
-from picows import WSError
+from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from pipeline.records import Cause
 from pipeline.net.edge import CloseSocket, OpenSocket, PauseSocket, SendText, SocketMachine
+from pipeline.records import Cause
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024  # IN01: snapshot arrays; anything larger closes the socket
 BACKLOG_BYTES_MAX = 32 * 1024 * 1024
 CONNECT_S_MAX = 10.0
+
+
+#: Returns what stands before the driver's listener of one socket: takes it, the backlog and the turn.
+Wrap = Callable[[WSListener, Sized, Callable[[], object]], WSListener]
 
 
 class _Listener(WSListener):  # type: ignore[misc]
@@ -57,18 +60,19 @@ class SocketDriver:
     """Serves one machine inside a lane's event loop.
 
     `turn` runs the lane's stages: it is called behind the last frame of each read, so that a frame
-    is decided on before the loop goes back to the kernel.
+    is decided on before the loop goes back to the kernel. `wrap` may put a native listener before ours.
     """
 
     def __init__(
         self, machine: SocketMachine, clock: Callable[[], int], turn: Callable[[], None],
-        tls: ssl.SSLContext | None,
+        tls: ssl.SSLContext | None, wrap: Wrap | None = None,
     ) -> None:
         self._machine = machine
         self._clock = clock
         self._tls = tls
         self._transports: dict[int, WSTransport] = {}
-        self._backlog: deque[tuple[int, bytes]] = deque()
+        self._wrap = wrap
+        self._backlog: deque[tuple[int, bytes]] = deque()  # the same object for life: listeners hold it
         self._backlog_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.turn = turn
@@ -119,7 +123,9 @@ class SocketDriver:
     def lost(self, conn: int, transport: WSTransport) -> None:
         if self._transports.get(conn) is transport:
             del self._transports[conn]
-        self._backlog = deque(entry for entry in self._backlog if entry[0] != conn)
+        kept = [entry for entry in self._backlog if entry[0] != conn]
+        self._backlog.clear()
+        self._backlog.extend(kept)
         self._backlog_bytes = sum(len(data) for _, data in self._backlog)
         self._machine.on_close(self._clock(), conn, Cause.DISCONNECT)
 
@@ -131,17 +137,22 @@ class SocketDriver:
             self._disconnect(conn)
         await asyncio.sleep(0)
 
+    def listener(self, conn: int) -> WSListener:
+        """Return a listener for a new connection."""
+        own = _Listener(self, conn)
+        return own if self._wrap is None else self._wrap(own, self._backlog, self.turn)
+
     async def _open(self, command: OpenSocket) -> None:
         try:
             await asyncio.wait_for(
                 ws_connect(
-                    lambda: _Listener(self, command.conn), command.url,
+                    lambda: self.listener(command.conn), command.url,
                     ssl_context=self._tls if command.url.startswith("wss:") else None,
                     max_frame_size=FRAME_BYTES_MAX, max_redirects=0, proxy=None,
                 ),
                 CONNECT_S_MAX,
             )
-        except (OSError, WSError, asyncio.TimeoutError):
+        except (TimeoutError, OSError, WSError):
             self._machine.on_close(self._clock(), command.conn, Cause.NO_CONNECTION)
 
     def _disconnect(self, conn: int) -> None:

@@ -23,13 +23,26 @@ from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.relay import Filter, Relay
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.sequence import Sequencer
+from pipeline.native.wslistener import ShortCut
 from pipeline.net.edge import RestMachine, SocketMachine
 from pipeline.records import Kind
 from pipeline.run import wiring
 from pipeline.run.channels import Channels, ladder_blocks
 from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import StatusPage
-from pipeline.stages import account, archive, book, detect, feed, gateway, observe, refdata, sequencer, signer, trade
+from pipeline.stages import (
+    account,
+    archive,
+    book,
+    detect,
+    feed,
+    gateway,
+    observe,
+    refdata,
+    sequencer,
+    signer,
+    trade,
+)
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.stages.stage import Clock, Counts, Stage
 from pipeline.units import NS_PER_MS
@@ -49,6 +62,7 @@ class Built:
     stage: Stage
     sockets: SocketMachine | None = None
     rest: RestMachine | None = None
+    short_cut: ShortCut | None = None  # beside `sockets`: what their listeners may do natively
     orders: gateway.GatewayMachine | None = None
     orders_url: str = ""
     close: list[Callable[[], None]] = field(default_factory=list)
@@ -70,6 +84,7 @@ class Env:
 
     @property
     def counts(self) -> Counts:
+        """New counters over the lane's page; a stage keeps its own."""
         return Counts(self.page)
 
     def source_of(self, ring: str) -> int:
@@ -81,6 +96,7 @@ class Env:
         return Filter(self.channels.log_reader(log), kinds)
 
     def account(self, ident: str) -> Account:
+        """Return the account behind a stage's id; the config was checked to have it."""
         return self.config.accounts[ident]
 
 
@@ -99,12 +115,12 @@ def _feed(name: str, ident: str, env: Env) -> Built:
         ws_url=env.config.venues.polymarket.market_ws_url, source=source, feed_index=feeds.index(name),
         feed_count=len(feeds), pause_ns_max=env.config.books.feed_pause_ms_max * NS_PER_MS)
     machine = feed.FeedMachine(
-        settings, table, Scanner(table, source), MarketDecoder(table.get, source), env.channels.ring_writer(ring),
-        env.counts, env.channels.stamps("feed"), env.clock)
+        settings, table, Scanner(table, source), MarketDecoder(table.get, source),
+        env.channels.ring_writer(ring), env.counts, env.channels.stamps("feed"), env.clock)
     stage = feed.FeedStage(
         name, machine, env.filter(wiring.STREAM, Kind.INSTRUMENT),
         env.filter(wiring.DECISIONS, Kind.SUBSCRIBE, Kind.RESYNC), env.clock)
-    return Built(stage, sockets=machine)
+    return Built(stage, sockets=machine, short_cut=machine.short_cut)
 
 
 def _refdata(name: str, ident: str, env: Env) -> Built:
@@ -135,10 +151,11 @@ def _account(name: str, ident: str, env: Env) -> Built:
         account=list(env.config.accounts).index(ident), signature_type=found.signature_type, login=login)
     machine = account.AccountMachine(
         settings, keys.api_key, (found.maker, found.address),
-        L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase), env.channels.ring_writer(ring), env.counts)
+        L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase),
+        env.channels.ring_writer(ring), env.counts)
     stage = account.AccountStage(
-        name, machine, env.filter(wiring.STREAM, Kind.INSTRUMENT), env.filter(wiring.DECISIONS, Kind.RECONCILE),
-        env.clock)
+        name, machine, env.filter(wiring.STREAM, Kind.INSTRUMENT),
+        env.filter(wiring.DECISIONS, Kind.RECONCILE), env.clock)
     return Built(stage, sockets=machine, rest=machine.rest)
 
 
@@ -148,7 +165,8 @@ def _sequencer(name: str, ident: str, env: Env) -> Built:
     feeds = [ring for ring in rings if ring.startswith(("feed.", "refdata."))]
     # Reports before the user channel: "sent" stands in the stream before what the venue makes of the order,
     # else that report is a stranger's and lost.
-    control = sorted((ring for ring in rings if ring not in feeds), key=lambda ring: ring.startswith("account."))
+    control = [ring for ring in rings if ring not in feeds]
+    control.sort(key=lambda ring: ring.startswith("account."))
     private = bytearray(Ring.bytes_for(128))
     Ring.format(private, 128)
     halt_page = HaltPage(env.state_dir)
@@ -156,7 +174,8 @@ def _sequencer(name: str, ident: str, env: Env) -> Built:
     native = Sequencer(
         [Reader(private), *(env.channels.ring_reader(ring) for ring in control)],
         [env.channels.ring_reader(ring) for ring in feeds],
-        log, instruments_max=env.config.universe.instruments_max + 1, stream_lag_records_max=env.config.books.stream_lag_records_max)
+        log, instruments_max=env.config.universe.instruments_max + 1,
+        stream_lag_records_max=env.config.books.stream_lag_records_max)
     stage = sequencer.SequencerStage(
         name, native, log, halt_page, Writer(private), env.book_position, env.clock, env.counts,
         env.channels.stamps("sequencer"))
@@ -170,8 +189,8 @@ def _book(name: str, ident: str, env: Env) -> Built:
         rows_max, env.channels.memory.buffer("arena"), env.channels.memory.buffer("rows"),
         ladder_blocks(env.config.shm))
     stage = book.BookStage(
-        name, books, env.channels.log_reader(wiring.STREAM), env.channels.ring_writer("tops"), env.clock, env.counts,
-        env.channels.stamps("book"))
+        name, books, env.channels.log_reader(wiring.STREAM), env.channels.ring_writer("tops"),
+        env.clock, env.counts, env.channels.stamps("book"))
     return Built(stage)
 
 
@@ -206,7 +225,8 @@ def _signer(name: str, ident: str, env: Env) -> Built:
     stage = signer.SignerStage(
         name, OrderSigner(load_key_file(Path(found.key_file)), _identity(env.config, found)), brake,
         env.filter(wiring.DECISIONS, Kind.INTENT), env.filter(wiring.STREAM, Kind.INSTRUMENT, Kind.TICK_STEP),
-        env.channels.ring_writer(f"signed.{ident}"), halt_page, env.clock, env.counts, env.channels.stamps("signer"))
+        env.channels.ring_writer(f"signed.{ident}"), halt_page, env.clock, env.counts,
+        env.channels.stamps("signer"))
     return Built(stage, close=[halt_page.close])
 
 
@@ -223,10 +243,12 @@ def _gateway(name: str, ident: str, env: Env) -> Built:
         orders_burst=found.orders_burst)
     machine = gateway.GatewayMachine(
         settings, OrderRenderer(_identity(env.config, found), keys.api_key),
-        RequestRenderer(urlsplit(url).netloc, auth), brake, halt_page, env.channels.ring_writer(ring), env.counts)
+        RequestRenderer(urlsplit(url).netloc, auth), brake, halt_page,
+        env.channels.ring_writer(ring), env.counts)
     stage = gateway.GatewayStage(
         name, machine, env.channels.ring_reader(f"signed.{ident}"),
-        env.filter(wiring.DECISIONS, Kind.CANCEL, Kind.BEAT), env.filter(wiring.STREAM, Kind.INSTRUMENT), env.clock)
+        env.filter(wiring.DECISIONS, Kind.CANCEL, Kind.BEAT),
+        env.filter(wiring.STREAM, Kind.INSTRUMENT), env.clock)
     return Built(stage, orders=machine, orders_url=url, close=[brake.close, halt_page.close])
 
 
@@ -240,8 +262,8 @@ def _archive(name: str, ident: str, env: Env) -> Built:
 def _observe(name: str, ident: str, env: Env) -> Built:
     del ident
     return Built(observe.ObserveStage(
-        name, env.filter(wiring.STREAM, *observe.STREAM_KINDS), env.filter(wiring.DECISIONS, *observe.DECISION_KINDS),
-        env.run_dir / "summary.json", env.clock))
+        name, env.filter(wiring.STREAM, *observe.STREAM_KINDS),
+        env.filter(wiring.DECISIONS, *observe.DECISION_KINDS), env.run_dir / "summary.json", env.clock))
 
 
 _BUILDERS: dict[str, Callable[[str, str, Env], Built]] = {

@@ -28,9 +28,11 @@ CONTROL_SLOTS = 1_024
 class Memory(Protocol):
     """Named buffers of one run."""
 
-    def buffer(self, what: str) -> memoryview: ...
+    def buffer(self, what: str) -> memoryview:
+        """Return the buffer of this name; each call gives the same one."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of every buffer; views of them must be released before."""
 
 
 class SharedMemory:
@@ -42,12 +44,14 @@ class SharedMemory:
         self._held: dict[str, memory.Segment] = {}
 
     def buffer(self, what: str) -> memoryview:
+        """Attach the segment at the first call; raises what `shm.memory.attach` raises."""
         if what not in self._held:
             name = memory.segment_name(self._instance, self._generation, what)
             self._held[what] = memory.attach(name)
         return self._held[what].data
 
     def close(self) -> None:
+        """Detach; the segments stay, the supervisor unlinks them."""
         for segment in self._held.values():
             segment.close()
         self._held.clear()
@@ -60,9 +64,11 @@ class PrivateMemory:
         self._held = {what: memoryview(bytearray(size)) for what, size in sizes.items()}
 
     def buffer(self, what: str) -> memoryview:
+        """Return the buffer of this name."""
         return self._held[what]
 
     def close(self) -> None:
+        """Forget the buffers."""
         self._held.clear()
 
 
@@ -105,11 +111,13 @@ class Channels:
         self._salt_epoch = salt_epoch
         self._ends: list[Writer | Reader | LogWriter | LogReader] = []
         self._stamps: dict[str, Stamps] = {}
+        self.written: dict[str, Writer | LogWriter] = {}  # channel -> the end that this lane writes
 
     def ring_writer(self, ring: str) -> Writer:
         """Return the writing end; each ring has one in the whole run."""
         end = Writer(self.memory.buffer(f"ring.{ring}"))
         self._ends.append(end)
+        self.written[ring] = end
         return end
 
     def ring_reader(self, ring: str) -> Reader:
@@ -122,6 +130,7 @@ class Channels:
         """Return the writing end; a log that exists is continued."""
         end = LogWriter(self._log_dir / log, log, self._segment_slots, salt_epoch=self._salt_epoch)
         self._ends.append(end)
+        self.written[log] = end
         return end
 
     def log_reader(self, log: str, position: int | None = 0) -> LogReader:

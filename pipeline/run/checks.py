@@ -6,13 +6,13 @@ Everything is checked before the first process exists, so that a refusal leaves 
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline.config.files import check_files
 from pipeline.config.load import Config
-from pipeline.errors import ConfigError, EnvironmentProblem, RiskRefusal, Unreachable
+from pipeline.errors import ConfigError, RiskRefusal, Unreachable
+from pipeline.venues.polymarket.identity import identify
 
 CONNECT_S_MAX = 5.0
 
@@ -23,18 +23,25 @@ def check_start(config: Config, mode: str) -> None:
         raise ConfigError(f"run: mode was {mode!r}, expected dry, local or live")
     if mode == "live":
         raise RiskRefusal(
-            "run: live trading is not armed in this version; use --mode dry, or --mode local with a local exchange")
+            "run: live trading is not armed in this version; use --mode dry, or --mode local with a local "
+            "exchange")
     for url in _urls(config):
         if mode == "local":
             _refuse_foreign(url)
-    for name, account in config.accounts.items():
-        for key, path in (("key_file", account.key_file), ("api_file", account.api_file)):
-            _check_secret(f"accounts.{name}.{key}", Path(path))
-    ca_file = config.venues.polymarket.tls_ca_file
-    if ca_file is not None and not Path(ca_file).is_file():
-        raise ConfigError(f"venues.polymarket.tls_ca_file: {ca_file} does not exist")
+    check_accounts(config)
+    check_files(config)
     for url in _urls(config):
         _probe(url)
+
+
+def check_accounts(config: Config) -> None:
+    """Raise ConfigError for a wallet that the venue cannot know: a mistyped address, a wrong signature type."""
+    for name, account in config.accounts.items():
+        try:
+            identify(
+                account.address, account.maker, account.signature_type, config.venues.polymarket.chain_id)
+        except ConfigError as error:
+            raise ConfigError(f"accounts.{name}: {error}") from error
 
 
 def _urls(config: Config) -> tuple[str, ...]:
@@ -49,7 +56,8 @@ def _addresses(url: str) -> list[tuple[str, int]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise Unreachable(f"run: {host} has no address ({error.strerror}); check the host of {url}") from error
+        raise Unreachable(
+            f"run: {host} has no address ({error.strerror}); check the host of {url}") from error
     return [(str(entry[4][0]), port) for entry in found]
 
 
@@ -57,18 +65,8 @@ def _refuse_foreign(url: str) -> None:
     for address, _ in _addresses(url):
         if not ipaddress.ip_address(address).is_loopback:
             raise RiskRefusal(
-                f"run: mode local sends orders to this machine only, but {urlsplit(url).hostname} is {address}; "
-                "use --mode dry for a real venue")
-
-
-def _check_secret(key: str, path: Path) -> None:
-    """A secret's file exists and is private; its content is read by the lane that needs it alone."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise ConfigError(f"{key}: {path} cannot be read ({error.strerror}); create it, mode 0600") from error
-    if found.st_mode & 0o077 or found.st_uid not in (os.getuid(), 0):
-        raise EnvironmentProblem(f"{key}: {path} is readable by others (mode {found.st_mode & 0o777:o}); chmod 600 it")
+                f"run: mode local sends orders to this machine only, but {urlsplit(url).hostname} is "
+                f"{address}; use --mode dry for a real venue")
 
 
 def _probe(url: str) -> None:

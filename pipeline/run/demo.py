@@ -7,6 +7,7 @@ pipeline ends, and the two logs alone must tell the same money as the exchange's
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -24,10 +25,13 @@ from pipeline.run.exchange import ExchangeProcess, cpu_of_exchange
 from pipeline.run.judge import judge
 from pipeline.run.progress import Progress
 from pipeline.run.supervisor import Supervisor
+from pipeline.shm import memory
 
 CONFIG_FILE = Path(__file__).resolve().parent.parent.parent / "config" / "demo.toml"
 SETTLE_S_MAX = 20.0
 POLL_S = 0.25
+EXCHANGE_NICE = 5
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lives on Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class DemoOptions:
         """Return the options with absolute paths; raises UsageError in one line."""
         for feed in self.feeds:
             if not feed.is_file():
-                raise UsageError(f"demo: recording {feed} does not exist; give a *.jsonl.zst file or leave --feed away")
+                raise UsageError(
+                    f"demo: recording {feed} does not exist; give a *.jsonl.zst file or leave --feed away")
         if self.speed != "max":
             try:
                 is_good = 0 < float(self.speed) <= 1_000
@@ -68,6 +73,7 @@ class DemoOptions:
 def run_demo(options: DemoOptions) -> int:
     """Run the demo to its verdict; return the exit code."""
     options = options.checked()
+    _sweep_dead_demos()
     directory = options.keep or Path(tempfile.mkdtemp(prefix="pm-demo-"))
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
@@ -75,6 +81,14 @@ def run_demo(options: DemoOptions) -> int:
     finally:
         if options.keep is None:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sweep_dead_demos() -> None:
+    """Give back the shared memory of demos that were killed; a live one is left alone."""
+    for name in {path.name.split("-")[1] for path in SHARED_MEMORY.glob("pm-demo[0-9]*-*")}:
+        pid = name.removeprefix("demo")
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            memory.sweep(name)
 
 
 class _Demo:
@@ -88,6 +102,7 @@ class _Demo:
         self._supervisor: Supervisor | None = None
 
     def run(self) -> int:
+        """Start, trade, verify, report; return the exit code. Whatever happens, both trees end."""
         options = self._options
         try:
             self._start()
@@ -134,8 +149,10 @@ class _Demo:
         cpus = [lane.cpu for lane in plan.lanes if lane.cpu is not None]
         settings: dict[str, Any] = {
             "seed": options.seed, "feeds": [str(feed) for feed in options.feeds],
-            "speed": "max" if options.speed == "max" else float(options.speed), "seconds": float(options.seconds),
-            "cpu": cpu_of_exchange(cpus),
+            "speed": "max" if options.speed == "max" else float(options.speed),
+            "seconds": float(options.seconds),
+            # A real exchange does not share our CPUs: when both want one, ours goes first.
+            "cpu": cpu_of_exchange(cpus), "nice": EXCHANGE_NICE,
         }
         self._progress.say("starting the local exchange (TLS, signatures checked)")
         self._exchange = ExchangeProcess(self._directory / "exchange", settings)
@@ -155,6 +172,7 @@ class _Demo:
         account = exchange.account()
         return {
             "topology": self._options.topology,
+            "name": f"demo{os.getpid()}",  # two demos at once are none of each other's business
             "state_dir": str(self._directory / "state"),
             "venues.polymarket.clob_url": exchange.urls["clob_tls"],
             "venues.polymarket.gamma_url": exchange.urls["gamma_tls"],
@@ -215,5 +233,5 @@ class _Demo:
         """Everything that the exchange wrote was taken in, and the core has read it all."""
         status = self._need_exchange().control("GET", "/control/status")
         numbers = sums(self._need_supervisor())
-        return bool(
-            status["frames_queued"] == status["frames_accepted"] == numbers["frames_taken"] and numbers["is_idle"])
+        all_taken = status["frames_queued"] == status["frames_accepted"] == numbers["frames_taken"]
+        return bool(all_taken and numbers["is_idle"])

@@ -37,10 +37,12 @@ class ExchangeProcess:
 
     @property
     def pid(self) -> int:
+        """The process, 0 when none runs."""
         return self._process.pid if self._process else 0
 
     @property
     def ca_file(self) -> Path:
+        """The certificate that its TLS is to be verified against; made by the exchange."""
         return self.directory / "ca.pem"
 
     @property
@@ -50,6 +52,7 @@ class ExchangeProcess:
 
     @property
     def key_file(self) -> Path:
+        """The wallet key of the demo account, in hex; made by the exchange."""
         return self.directory / "key.hex"
 
     def start(self, progress: Progress) -> None:
@@ -85,8 +88,8 @@ class ExchangeProcess:
         found = self._account_file()
         descriptor = os.open(self.api_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w") as file:
-            json.dump({
-                "api_key": found["apiKey"], "secret": found["secret"], "passphrase": found["passphrase"]}, file)
+            keys = {name: found[name] for name in ("secret", "passphrase")}
+            json.dump({"api_key": found["apiKey"], **keys}, file)
 
     def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the control port; raises VenueError when the exchange does not answer."""
@@ -107,6 +110,7 @@ class ExchangeProcess:
         return found
 
     def is_alive(self) -> bool:
+        """Return whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> dict[str, Any] | None:
@@ -139,8 +143,8 @@ class ExchangeProcess:
         if ready:
             code = process.wait(STOP_S_MAX)
         words = (self.directory / "exchange.err").read_text().strip().splitlines()
-        problem = EnvironmentProblem(
-            f"run.exchange: {words[-1] if words else 'the exchange did not become ready in time'}")
+        said = words[-1].removeprefix("error: ") if words else "it did not become ready in time"
+        problem = EnvironmentProblem(f"exchange: {said}")
         if code:
             problem.exit_code = code
         raise problem

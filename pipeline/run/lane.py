@@ -14,6 +14,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -21,6 +22,10 @@ import uvloop
 from pipeline.config.load import Config, load
 from pipeline.config.topology import LaneSpec
 from pipeline.errors import EnvironmentProblem, PipelineError
+from pipeline.native.futex import Waker
+from pipeline.native.log import LogWriter
+from pipeline.native.ring import Writer
+from pipeline.native.wslistener import FeedListener
 from pipeline.net.orders import OrderConnections
 from pipeline.net.rest import RestDriver
 from pipeline.net.websocket import SocketDriver
@@ -31,12 +36,33 @@ from pipeline.run.latency import PackageLatency
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.shm.status import LaneState, StatusPage, StatusView
 from pipeline.shm.wait import Doorbell, make_wait, make_waker
+from pipeline.stages.trade import TradeStage
 from pipeline.units import NS_PER_MS
 
 BUDGET = 256
 TIMER_NS = 2 * NS_PER_MS  # how often machines look at their timers
 SLEEP_S_MAX = 0.02
+SPIN_COUNT_SHARED = 4  # idle turns before a lane sleeps that shares its CPU: spinning would rob the other
 TURNS_PER_LOOP = 64  # turns without giving the event loop a chance
+
+
+class Wake:
+    """Wakes one other lane, and only when something that it sleeps on was written."""
+
+    def __init__(self, waker: Waker, ends: list[Writer | LogWriter], cancels: TradeStage | None) -> None:
+        self.waker = waker
+        self._ends = ends
+        self._cancels = cancels
+        self._seen = -1
+
+    def after_turn(self) -> None:
+        """Compare what was written with what was there before."""
+        written = self._cancels.cancel_count if self._cancels is not None else 0
+        for end in self._ends:
+            written += end.position
+        if written != self._seen:
+            self._seen = written
+            self.waker.wake_if_asleep()
 
 
 class Lane:
@@ -49,27 +75,37 @@ class Lane:
         state_dir = Path(spec.state_dir)
         self.config = load(spec.config_files, spec.overrides)
         self.channels = Channels(
-            SharedMemory(spec.instance, spec.generation), state_dir / "logs", self.config.shm.log_segment_slots,
-            spec.salt_epoch)
+            SharedMemory(spec.instance, spec.generation), state_dir / "logs",
+            self.config.shm.log_segment_slots, spec.salt_epoch)
         self.page = StatusPage(
             self.channels.memory.buffer(f"status.{lane.name}"), pid=os.getpid(), now_ns=self.clock())
         env = Env(
             config=self.config, mode=spec.mode, stages=spec.stages, channels=self.channels, page=self.page,
-            clock=self.clock, state_dir=state_dir, run_dir=Path(spec.run_dir), book_position=self._book_position())
+            clock=self.clock, state_dir=state_dir, run_dir=Path(spec.run_dir),
+            book_position=self._book_position())
         self.env = env
         self.built: list[Built] = [build_stage(stage, env) for stage in lane.stages]
         self._marks = [self.page.stage(stage) for stage in lane.stages]
-        lanes = {one.name: one.stages for one in spec.lanes}
-        self._wakers = [
-            make_waker(self.channels.memory.buffer(f"status.{other}"), spec.doorbells.get(other, -1))
-            for other in wiring.lanes_to_wake(lane.stages, lanes, lane.name)
-        ]
+        self._wakes = self._make_wakes()
         self._is_in_turn = False
 
     def _book_position(self) -> Callable[[], int]:
         holder = next(one.name for one in self.spec.lanes if "book" in one.stages)
-        view = StatusView(self.channels.memory.buffer(f"status.{holder}"))
-        return lambda: view.counters().get("book_position", 0)
+        return StatusView(self.channels.memory.buffer(f"status.{holder}")).reader_of("book_position")
+
+    def _make_wakes(self) -> list[Wake]:
+        lanes = {one.name: one.stages for one in self.spec.lanes}
+        wakes = []
+        for other, channels in wiring.lanes_to_wake(self.lane.stages, lanes, self.lane.name).items():
+            page = self.channels.memory.buffer(f"status.{other}")
+            wakes.append(Wake(
+                make_waker(page, self.spec.doorbells.get(other, -1)),
+                [self.channels.written[channel] for channel in channels if channel != wiring.CANCELS],
+                self._trade_stage() if wiring.CANCELS in channels else None))
+        return wakes
+
+    def _trade_stage(self) -> TradeStage | None:
+        return next((built.stage for built in self.built if isinstance(built.stage, TradeStage)), None)
 
     def turn(self) -> int:
         """Poll each stage once and wake whoever sleeps on what was written; 0 = nothing was done."""
@@ -83,8 +119,8 @@ class Lane:
                 done += built.stage.poll(BUDGET)
                 mark.ended.add(1)
             if done:
-                for waker in self._wakers:
-                    waker.wake_if_asleep()
+                for wake in self._wakes:
+                    wake.after_turn()
             self.page.progress.add(1)
         finally:
             self._is_in_turn = False
@@ -96,8 +132,8 @@ class Lane:
             built.stage.close()
             for close in built.close:
                 close()
-        for waker in self._wakers:
-            waker.close()
+        for wake in self._wakes:
+            wake.waker.close()
 
 
 def pin(lane: LaneSpec) -> None:
@@ -108,7 +144,8 @@ def pin(lane: LaneSpec) -> None:
         except OSError as error:
             raise EnvironmentProblem(
                 f"run.lane: lane {lane.name} asks for cpu {lane.cpu}, which this machine does not give "
-                f"({error.strerror}); set lane.{lane.name}.cpu to one of {sorted(os.sched_getaffinity(0))}") from error
+                f"({error.strerror}); set lane.{lane.name}.cpu to one of {sorted(os.sched_getaffinity(0))}"
+            ) from error
         found = os.sched_getaffinity(0)
         if found != {lane.cpu}:
             raise EnvironmentProblem(
@@ -126,7 +163,8 @@ def freeze_heap() -> None:
 
 def run_plain(lane: Lane, should_stop: Callable[[], bool]) -> None:
     """Loop of a lane without sockets: turn, wait, repeat."""
-    wait = make_wait(lane.lane.wait, lane.page)
+    is_shared = any(one.cpu == lane.lane.cpu and one.name != lane.lane.name for one in lane.spec.lanes)
+    wait = make_wait(lane.lane.wait, lane.page, SPIN_COUNT_SHARED if is_shared else None)
     while not should_stop():
         wait.after(lane.turn(), lambda: lane.turn() > 0)
     wait.close()
@@ -148,7 +186,8 @@ class LoopLane:
         self._orders: list[OrderConnections] = []
         for built in lane.built:
             if built.sockets is not None:
-                self._sockets.append(SocketDriver(built.sockets, lane.clock, self.turn, tls))
+                wrap = built.short_cut and partial(FeedListener, built.short_cut, lane.spec.clock_offset_ns)
+                self._sockets.append(SocketDriver(built.sockets, lane.clock, self.turn, tls, wrap))
             if built.orders is not None:
                 latency = PackageLatency(lane, built.orders)
                 self._orders.append(OrderConnections(
@@ -181,6 +220,7 @@ class LoopLane:
 
     def _ring(self) -> None:
         self._doorbell.answer()
+        self.turn()  # at once: what we were woken for is on the order path
         self._woken.set()
 
     def _time_out(self) -> None:

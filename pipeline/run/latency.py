@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.shm.status import LATENCIES
 from pipeline.stages.gateway import GatewayMachine
 
 if TYPE_CHECKING:
     from pipeline.run.lane import Lane
 
-LEGS_MAX = 15
+SLICES = LATENCIES[:-1]  # the last is the whole
 
 
 class PackageLatency:
@@ -29,7 +30,7 @@ class PackageLatency:
         self._trade = lane.channels.stamps("trade")
         self._signer = lane.channels.stamps("signer")
         page = lane.page
-        self._slices = [page.histogram(name) for name in ("decode", "sequence", "book", "detect", "trade", "sign", "submit")]
+        self._slices = [page.histogram(name) for name in SLICES]
         self._whole = page.histogram("tick_to_order")
         self._by_legs = {legs: page.histogram(f"tick_to_order_{legs}") for legs in (1, 2, 3)}
         self._many = page.histogram("tick_to_order_many")
@@ -42,8 +43,9 @@ class PackageLatency:
             return
         cause_seq, recv_ns = request.cause_seq, request.recv_ns
         times = [
-            recv_ns, self._feed.get(recv_ns), self._sequencer.get(cause_seq), self._book.get(cause_seq), self._detect.get(cause_seq),
-            self._trade.get(cause_seq), self._signer.get(request.group_no), now_ns,
+            recv_ns, self._feed.get(recv_ns), self._sequencer.get(cause_seq), self._book.get(cause_seq),
+            self._detect.get(cause_seq), self._trade.get(cause_seq), self._signer.get(request.group_no),
+            now_ns,
         ]
         if not all(times):
             self._unstamped.add(1)

@@ -37,11 +37,13 @@ class Progress:
         rate = (frames - before) / max(now_s - before_s, 1e-9) if before_s else 0.0
         self._frames = (now_s, frames)
         summary, latency = numbers["summary"], numbers["latency"]
+        edge = usd_text(summary.get("packaged_edge_usd_micro", 0))[:-4]  # cents are enough here
         p99_us = latency.percentiles([0.99])[0] // 1_000 if latency is not None and latency.count else 0
         self._show(
-            f"{max(0, int(seconds_left)):>4} s left  {rate:>7.0f} frames/s  books {summary.get('instruments', 0)}  "
+            f"{max(0, int(seconds_left)):>4} s left  {rate:>7.0f} frames/s  "
+            f"books {summary.get('instruments', 0)}  "
             f"ideas {numbers['counters'].get('ideas', 0)}  orders {summary.get('orders', 0)}  "
-            f"fills {summary.get('fills', 0)}  edge {usd_text(summary.get('packaged_edge_usd_micro', 0))[:-4]} USD  "
+            f"fills {summary.get('fills', 0)}  edge {edge} USD  "
             f"p99 {p99_us} us  plants {status['plants']}", is_last=False)
 
     def end(self) -> None:

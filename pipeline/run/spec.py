@@ -39,6 +39,11 @@ class RunSpec:
         """All stages of the run, lane by lane."""
         return [stage for lane in self.lanes for stage in lane.stages]
 
+    @property
+    def clock_offset_ns(self) -> int:
+        """What to add to monotonic time: the run's clock, for native code."""
+        return self.anchor_wall_ns - self.anchor_mono_ns
+
     def lane(self, name: str) -> LaneSpec:
         """Return one lane's description."""
         for lane in self.lanes:
@@ -58,7 +63,8 @@ class RunSpec:
         """Read the file; raises EnvironmentProblem when it is none of ours."""
         try:
             fields = orjson.loads(path.read_bytes())
-            lanes = tuple(LaneSpec(**{**lane, "stages": tuple(lane["stages"])}) for lane in fields.pop("lanes"))
+            lanes = tuple(
+                LaneSpec(**{**lane, "stages": tuple(lane["stages"])}) for lane in fields.pop("lanes"))
             return cls(lanes=lanes, **{**fields, "config_files": tuple(fields["config_files"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise EnvironmentProblem(f"run.spec: {path} is no run description: {error}") from error

@@ -7,6 +7,7 @@ here alone; lanes are spawned, never forked, and die with their supervisor.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
@@ -14,7 +15,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import orjson
 
 from pipeline.config.load import Config, config_record
 from pipeline.config.topology import LaneSpec, plan
@@ -27,6 +31,7 @@ from pipeline.run.channels import SharedMemory, format_all, segment_sizes
 from pipeline.run.checks import check_start
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.shm import halt, memory
+from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import LaneState, StatusView
 from pipeline.shm.wait import make_doorbell_fd
 from pipeline.units import NS_PER_S
@@ -51,7 +56,7 @@ class Supervisor:
         self.lanes: tuple[LaneSpec, ...] = plan(config, virtual=is_virtual)
         self._config_files = tuple(config_files)
         self._overrides = overrides
-        self._instance = "".join(letter for letter in config.name if letter.isalnum())
+        self._instance = instance_name(config.name, self.state_dir)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._segments: list[str] = []
         self._doorbells: dict[str, int] = {}
@@ -72,6 +77,7 @@ class Supervisor:
 
     @property
     def stages(self) -> list[str]:
+        """All stages of the run, lane by lane."""
         return [stage for lane in self.lanes for stage in lane.stages]
 
     def start(self) -> None:
@@ -84,6 +90,12 @@ class Supervisor:
             self._await_running()
             self._verify_pinning()
             self._introduce()
+        except OSError as error:  # a full disk, a folder that is not ours
+            self.stop()
+            raise EnvironmentProblem(
+                f"run.supervisor: {error.filename or self.state_dir}: {error.strerror}; "
+                "free space or fix its owner"
+            ) from error
         except BaseException:
             self.stop()
             raise
@@ -125,6 +137,7 @@ class Supervisor:
             self._control.close()
             self._control = None
         if self._memory is not None:
+            self._leave_counters()
             self._memory.close()
             self._memory = None
         for name in self._segments:
@@ -134,22 +147,42 @@ class Supervisor:
             os.close(self._lock)
             self._lock = None
 
+    def _leave_counters(self) -> None:
+        """Write what the lanes counted, for `pm status` after the end; a failed start leaves none."""
+        if self.spec is None:
+            return
+        counters = {}
+        for lane in self.lanes:
+            view = self.status(lane.name)
+            counters[lane.name] = view.counters()
+            view.close()
+        with suppress(OSError):  # no reason to leave segments behind
+            (self.run_dir / "counters.json").write_bytes(orjson.dumps(counters))
+
     # ------------------------------------------------------------------ start, step by step
 
     def _take_lock(self) -> None:
-        self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = os.open(self.state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(self.state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"run.supervisor: state_dir {self.state_dir} cannot be written ({error.strerror}); "
+                "set state_dir to a folder of yours") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise EnvironmentProblem(
-                f"run.supervisor: another run uses {self.state_dir}; stop it, or set another state_dir and name"
+                f"run.supervisor: another run uses {self.state_dir}; stop it, "
+                "or set another state_dir"
             ) from None
 
     def _prepare(self) -> None:
         generation = self._next_generation()
         memory.sweep(self._instance)
-        halt.create(self.state_dir)
+        if not (self.state_dir / halt.FILE_NAME).exists():  # a page that is there holds somebody's halt
+            halt.create(self.state_dir)
+        HaltPage(self.state_dir).close()  # a damaged one is refused now, in one line
         run_dir = self.state_dir / "run" / str(generation)
         run_dir.mkdir(parents=True, mode=0o700)
         self._forget_old_runs(run_dir.parent)
@@ -176,7 +209,12 @@ class Supervisor:
     def _next_generation(self) -> int:
         """Return a number that no run of this state directory had: salts and segment names hang on it."""
         path = self.state_dir / "generation"
-        generation = int(path.read_text()) + 1 if path.exists() else 1
+        text = path.read_text().strip() if path.exists() else "0"
+        if not (text.isascii() and text.isdigit()):
+            raise EnvironmentProblem(
+                f"run.supervisor: {path} must hold a number, holds {text[:20]!r}; "
+                f"write a number into it that is above all folders of {self.state_dir / 'run'}")
+        generation = int(text) + 1
         partial = path.with_suffix(".partial")
         partial.write_text(str(generation))
         partial.replace(path)
@@ -240,7 +278,8 @@ class Supervisor:
             found = os.sched_getaffinity(self._processes[lane.name].pid)
             if found != {lane.cpu}:
                 raise EnvironmentProblem(
-                    f"run.supervisor: lane {lane.name} should sit on cpu {lane.cpu}, the kernel says {sorted(found)}")
+                    f"run.supervisor: lane {lane.name} should sit on cpu {lane.cpu}, "
+                    f"the kernel says {sorted(found)}")
 
     def _introduce(self) -> None:
         """Tell the stream what holds in this run: the limits, then each lane."""
@@ -248,15 +287,17 @@ class Supervisor:
             return
         self._push(Kind.CONFIG, **config_record(self.config, self.spec.salt_epoch))
         for number, lane in enumerate(self.lanes):
-            self._push(Kind.LANE_UP, lane=number, epoch=self.spec.generation, lane_name=lane.name.encode()[:32])
+            name = lane.name.encode()[:32]
+            self._push(Kind.LANE_UP, lane=number, epoch=self.spec.generation, lane_name=name)
 
     def _push(self, kind: Kind, **fields: object) -> None:
         if self._control is None:
             return
         self._control_seq += 1
         now_ns = self.clock()
+        source_seq = now_ns // NS_PER_S * 1_000_000 + self._control_seq
         record = CODECS[kind].pack(
-            source=CONTROL_SOURCE, source_seq=now_ns // NS_PER_S * 1_000_000 + self._control_seq, recv_ns=now_ns, **fields)
+            source=CONTROL_SOURCE, source_seq=source_seq, recv_ns=now_ns, **fields)
         if not self._control.push(record):
             raise EnvironmentProblem("run.supervisor: the control ring is full: the sequencer does not run")
 
@@ -268,6 +309,15 @@ class Supervisor:
         if 1 < code < 8:
             problem.exit_code = code  # the lane's own verdict: config, environment, venue, data
         return problem
+
+
+def instance_name(name: str, state_dir: Path) -> str:
+    """Return the prefix of a run's segments: its name, and what tells its state directory from all others.
+
+    Two runs of one name (two demos) must not sweep each other's memory; one state directory has one run.
+    """
+    letters = "".join(letter for letter in name if letter.isalnum())
+    return letters + hashlib.blake2b(os.fsencode(state_dir), digest_size=4).hexdigest()
 
 
 def _steal_ticks() -> int:

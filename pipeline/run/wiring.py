@@ -12,6 +12,7 @@ from dataclasses import dataclass
 STREAM = "stream"
 DECISIONS = "decisions"
 CONTROL = "control"
+CANCELS = "cancels"  # no channel of its own: the cancels in `decisions`
 LOGS = (STREAM, DECISIONS)
 
 
@@ -38,7 +39,8 @@ WIRES: dict[str, Wire] = {
     "detect": Wire(("tops",), ("ideas",), ("tops",), is_core=True),
     "trade": Wire(("ideas",), (DECISIONS,), ("ideas",), is_core=True),
     "signer": Wire((DECISIONS, STREAM), ("signed.{id}",), (DECISIONS,), holds_wallet_key=True),
-    "gateway": Wire(("signed.{id}", DECISIONS, STREAM), ("report.{id}",), ("signed.{id}", DECISIONS), has_sockets=True),
+    "gateway": Wire(
+        ("signed.{id}", DECISIONS, STREAM), ("report.{id}",), ("signed.{id}", CANCELS), has_sockets=True),
     "archive": Wire((STREAM, DECISIONS), (), ()),
     "observe": Wire((STREAM, DECISIONS), (), ()),
 }
@@ -89,11 +91,15 @@ def rings(stages: Iterable[str]) -> list[str]:
     return [CONTROL, *(name for stage in listed for name in writes(stage, listed) if name not in LOGS)]
 
 
-def lanes_to_wake(lane_stages: Iterable[str], lanes: dict[str, tuple[str, ...]], own: str) -> list[str]:
-    """Return the other lanes that may sleep on what this lane's stages write."""
+def lanes_to_wake(lane_stages: Iterable[str], lanes: dict[str, tuple[str, ...]], own: str) -> dict[str, list[str]]:
+    """Return the other lanes that may sleep on what this lane's stages write, each with those channels."""
     everything = [stage for stages in lanes.values() for stage in stages]
     written = {channel for stage in lane_stages for channel in writes(stage, everything)}
-    return [
-        lane for lane, stages in lanes.items()
-        if lane != own and any(written & set(woken_by(stage, everything)) for stage in stages)
-    ]
+    if DECISIONS in written:
+        written.add(CANCELS)
+    found = {}
+    for lane, stages in lanes.items():
+        wanted = {channel for stage in stages for channel in woken_by(stage, everything)}
+        if lane != own and written & wanted:
+            found[lane] = sorted(written & wanted)
+    return found

@@ -163,10 +163,26 @@ class HaltPage:
         if self.owner is None:
             raise UsageError("shm.halt: this page was opened to read; open it with an owner to write")
         with self._turn():
-            _write_note(self._page, self._own, now_ns, cause, reason)
-            self.words.put(int(level))
-            if durable:
-                self._mapping.flush()
+            self._store(level, now_ns, cause, reason, durable)
+
+    def raise_to(self, level: HaltLevel, *, now_ns: int, cause: Cause = Cause.OPERATOR, reason: str) -> bool:
+        """Store our own level unless as much holds already; False = what stood there was kept.
+
+        One operator's mild halt must not loosen another's: only `put` lowers.
+        """
+        if self.owner is None:
+            raise UsageError("shm.halt: this page was opened to read; open it with an owner to write")
+        with self._turn():
+            if self.words.level_of(self._own) >= level:
+                return False
+            self._store(level, now_ns, cause, reason, durable=True)
+            return True
+
+    def _store(self, level: HaltLevel, now_ns: int, cause: Cause, reason: str, durable: bool) -> None:
+        _write_note(self._page, self._own, now_ns, cause, reason)
+        self.words.put(int(level))
+        if durable:
+            self._mapping.flush()  # the word must survive a power loss too
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

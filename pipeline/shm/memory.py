@@ -197,9 +197,34 @@ def listing(instance: str) -> list[tuple[int, str]]:
 
 
 def sweep(instance: str, keep_generation: int | None = None) -> list[str]:
-    """Unlink the instance's segments of other generations, return their names; for the supervisor only."""
+    """Unlink the instance's segments of all other generations; return their names. For the supervisor only.
+
+    Raises EnvironmentProblem for one that another program made, and leaves it.
+    """
     swept = []
     for generation, name in listing(instance):
-        if generation != keep_generation and unlink(name):
+        if generation == keep_generation:
+            continue
+        _refuse_foreign(name)
+        if unlink(name):
             swept.append(name)
     return swept
+
+
+def _refuse_foreign(name: str) -> None:
+    """Raise EnvironmentProblem for what bears our name and is not ours: it is not for us to delete."""
+    path = Path("/dev/shm") / name  # noqa: S108 - where POSIX shared memory lives on Linux
+    try:
+        with open(path, "rb") as file:
+            found = file.read(len(MAGIC))
+            is_reserved = os.fstat(file.fileno()).st_size == 0 or found == bytes(len(MAGIC))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"shm.memory: {path} bears this run's name and cannot be read ({error.strerror}); "
+            "remove it, or set another name") from error
+    if found != MAGIC and not is_reserved:  # a maker killed inside `create` leaves an empty one
+        raise EnvironmentProblem(
+            f"shm.memory: {path} bears this run's name, but starts with {found!r} instead of {MAGIC!r}: "
+            "another program made it; remove it, or set another name")

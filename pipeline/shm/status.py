@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InvariantError, LayoutError
@@ -270,6 +270,20 @@ class StatusView:
         place = (_COUNTERS, _COUNTER_BYTES, _COUNTER_BYTES - 8)
         return {name: self._word(offset + _COUNTER_BYTES - 8)
                 for name, offset in self._names(_COUNTER_COUNT, COUNTERS_MAX, place)}
+
+    def reader_of(self, name: str) -> Callable[[], int]:
+        """Return a function that reads one counter; 0 until its lane registered it. Cheap once it was found."""
+        place = (_COUNTERS, _COUNTER_BYTES, _COUNTER_BYTES - 8)
+        found: list[int] = []
+
+        def read() -> int:
+            if not found:
+                for known, offset in self._names(_COUNTER_COUNT, COUNTERS_MAX, place):
+                    if known == name:
+                        found.append(offset + _COUNTER_BYTES - 8)
+            return self._word(found[0]) if found else 0
+
+        return read
 
     def latencies(self) -> dict[str, Latency]:
         """Return every histogram by name."""

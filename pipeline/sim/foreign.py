@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, IntegrityError
 from pipeline.sim import identity, recording
 from pipeline.sim.flow import Delta, FlowEvent, FlowMarket, LevelBook
 from pipeline.sim.market import Market, Source
@@ -104,7 +104,7 @@ def _read(path: Path, seconds_max: float | None) -> list[_Ticker]:
             item = orjson.loads(frame.raw)
             _take(tickers, item, frame, limit_ms)
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(
+            raise IntegrityError(
                 f"recording {path} line {frame.line}: expected a Kalshi order-book or trade message, "
                 f"found {frame.raw[:60]!r} ({error})"
             ) from error

@@ -103,11 +103,14 @@ def run(raw: dict[str, Any]) -> int:
         signal.signal(number, lambda received, _: stops.append(received))
     directory = Path(raw.pop("run_dir"))
     host, ports, cpu = str(raw.pop("host", "127.0.0.1")), dict(raw.pop("ports", {})), raw.pop("cpu", None)
+    niceness = int(raw.pop("nice", 0))
     dies_with_parent = bool(raw.pop("die_with_parent", False))
     config = ScenarioConfig.parse(raw)
     directory.mkdir(parents=True, exist_ok=True)
     if cpu is not None:
         _pin(int(cpu))
+    if niceness > 0:
+        os.nice(niceness)
     certificates.make(directory)
     clock = Clock()
     parent = os.getppid()

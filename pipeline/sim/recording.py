@@ -1,7 +1,7 @@
 """Reads recordings (`*.jsonl.zst`): one frame per line with receive time, venue and channel.
 
 Writes: `RecordedFrame`s in file order. The text of a frame is never altered. A file that ends inside
-a frame, a line that is not JSON or lacks a key is a `ConfigError` that names file and line.
+a frame, a line that is not JSON or lacks a key is an `IntegrityError` (exit 7) that names file and line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 import zstandard
 
-from pipeline.errors import ConfigError, EnvironmentProblem
+from pipeline.errors import ConfigError, EnvironmentProblem, IntegrityError
 from pipeline.units import NS_PER_MS
 
 LINE_BYTES_MAX = 16 * 1024 * 1024
@@ -47,11 +47,11 @@ def read(path: Path) -> Iterator[RecordedFrame]:
                 number += 1
                 yield _frame(path, number, text)
         except zstandard.ZstdError as error:
-            raise ConfigError(
+            raise IntegrityError(
                 f"recording {path}: expected zstandard, found {error} after line {number}; fetch it again"
             ) from error
         if handle.read(1) == b"" and not _is_complete(path):
-            raise ConfigError(
+            raise IntegrityError(
                 f"recording {path}: the file ends inside a block after line {number}; fetch it again"
             )
 
@@ -61,12 +61,12 @@ def _frame(path: Path, number: int, text: bytes) -> RecordedFrame:
         item = orjson.loads(text)
         t_ns, venue, channel, raw = item["t_ns"], item["venue"], item["channel"], item["raw"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(
+        raise IntegrityError(
             f"recording {path} line {number}: expected a JSON object with t_ns, venue, channel, raw, "
             f"found {text[:60]!r}; the file is truncated or of another format"
         ) from error
     if not isinstance(raw, str) or not (t_ns is None or isinstance(t_ns, int)):
-        raise ConfigError(f"recording {path} line {number}: raw must be text and t_ns an integer or null")
+        raise IntegrityError(f"recording {path} line {number}: raw must be text and t_ns an integer or null")
     return RecordedFrame(t_ns, str(venue), str(channel), raw, number)
 
 

@@ -78,7 +78,8 @@ def load(*paths: Path) -> Replay:
     if len(found) > MARKETS_MAX:
         raise ConfigError(f"recording {paths[0]}: expected at most {MARKETS_MAX} markets, found {len(found)}")
     books = {
-        condition: ShadowBook(_from_gamma(*side[condition]) if condition in side else _from_frames(condition, facts))
+        condition: ShadowBook(
+            _from_gamma(*side[condition]) if condition in side else _from_frames(condition, facts))
         for condition, facts in found.items()
     }
     conditions = [
@@ -95,8 +96,8 @@ def load_all(paths: Sequence[Path]) -> list[Replay]:
         markets = set(load(path).books)
         joined = [group for group in groups if group[0] & markets]
         groups = [group for group in groups if not group[0] & markets]
-        groups.append((
-            markets.union(*(known for known, _ in joined)), [*(old for _, files in joined for old in files), path]))
+        together = [*(old for _, files in joined for old in files), path]
+        groups.append((markets.union(*(known for known, _ in joined)), together))
     return [load(*files) for _, files in groups]
 
 

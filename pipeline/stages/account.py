@@ -17,7 +17,7 @@ from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, CloseSocket, OpenSocket, Outbox, SendText
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, kind_of
-from pipeline.stages.stage import Clock, Counts
+from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket import account as questions
 from pipeline.venues.polymarket.auth import L2Auth
@@ -34,6 +34,8 @@ _REPORT = CODECS[Kind.REPORT]
 
 @dataclass(frozen=True, slots=True)
 class AccountSettings:
+    """One account's edge; times in ns, `account` is its place in the config, 0 first."""
+
     user_ws_url: str
     clob_url: str
     source: int
@@ -97,8 +99,8 @@ class AccountMachine:
         self._settings = settings
         self.markets = Markets()
         self._decoder = UserDecoder(
-            owner=owner, maker_addresses=wallets, token_lookup=self.markets.tokens, fee_of=self.markets.fee_of,
-            account=settings.account, source=settings.source)
+            owner=owner, maker_addresses=wallets, token_lookup=self.markets.tokens,
+            fee_of=self.markets.fee_of, account=settings.account, source=settings.source)
         self._auth = auth
         self._sink = sink
         self._counts = counts
@@ -117,13 +119,15 @@ class AccountMachine:
     # ------------------------------------------------------------------ user channel
 
     def on_open(self, now_ns: int, conn: int) -> None:
+        """Log in, and reconcile: the channel does not replay what was missed."""
         del conn
         self._is_open, self._is_opening, self._attempts = True, False, 0
         self._pinged_ns = self._ponged_ns = now_ns
         self.outbox.put(SendText(CONN, self._settings.login))
-        self._wanted.append((0, 0, b""))  # nothing is replayed: ask
+        self._wanted.append((0, 0, b""))
 
     def on_close(self, now_ns: int, conn: int, cause: Cause) -> None:
+        """Set the next attempt: exponential, capped, spread by attempt."""
         del conn, cause
         self._is_open = self._is_opening = False
         self._attempts += 1
@@ -186,11 +190,7 @@ class AccountMachine:
 
     def flush(self) -> bool:
         """Publish owed records; True when none is left."""
-        while self._owed:
-            if not self._sink.push(self._owed[0]):
-                return False
-            self._owed.popleft()
-        return True
+        return push_owed(self._sink, self._owed)
 
     # ------------------------------------------------------------------ reconcile
 
@@ -309,6 +309,7 @@ class AccountMachine:
 
     @property
     def base_url(self) -> str:
+        """Scheme and host of the REST questions."""
         return self._settings.clob_url
 
 
@@ -321,15 +322,19 @@ class _RestSide:
         self._tag = 0
 
     def ask(self, now_ns: int, path: str) -> None:
+        """Ask this path; an answer to an older question is passed over from now on."""
         self._tag += 1
-        self.outbox.put(Ask(self._tag, "GET", self._machine.base_url, path, self._machine.headers(now_ns, path)))
+        headers = self._machine.headers(now_ns, path)
+        self.outbox.put(Ask(self._tag, "GET", self._machine.base_url, path, headers))
 
     def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
+        """Pass on the answer to the newest question."""
         del headers
         if tag == self._tag:
             self._machine.take_answer(now_ns, status, body)
 
     def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
+        """Pass on that the newest question has no answer: status 0."""
         del was_sent, cause
         if tag == self._tag:
             self._machine.take_answer(now_ns, 0, b"")
@@ -341,7 +346,9 @@ class _RestSide:
 class AccountStage:
     """Follows its channels for the machine; the drivers carry frames and questions."""
 
-    def __init__(self, name: str, machine: AccountMachine, rows: Filter, requests: Filter, clock: Clock) -> None:
+    def __init__(
+        self, name: str, machine: AccountMachine, rows: Filter, requests: Filter, clock: Clock,
+    ) -> None:
         self.name = name
         self.machine = machine
         self._rows = rows

@@ -29,6 +29,8 @@ STREAM_KINDS = (
 
 
 class ArchiveStage:
+    """Folds both logs as trade does, and writes a checkpoint each `checkpoint_records` of them."""
+
     def __init__(
         self, name: str, stream: LogReader, decisions: LogReader, directory: Path, counts: Counts,
         checkpoint_records: int = CHECKPOINT_RECORDS,

@@ -16,8 +16,11 @@ TELL_NS = 250 * NS_PER_MS
 
 
 class BookStage:
+    """Runs the native books over the stream, and tells how far it has read."""
+
     def __init__(
-        self, name: str, books: Books, source: LogReader, sink: Sink, clock: Clock, counts: Counts, stamps: Stamps,
+        self, name: str, books: Books, source: LogReader, sink: Sink, clock: Clock, counts: Counts,
+        stamps: Stamps,
     ) -> None:
         self.name = name
         self.books = books

@@ -18,7 +18,8 @@ from pipeline.units import NS_PER_S
 
 _DAY_NS = 86_400 * NS_PER_S
 _MINUTE_NS = 60 * NS_PER_S
-_STATE = struct.Struct("<8sqqqqQ")  # magic, day, usd of the day, minute, orders of the minute, highest order no
+# magic, day, usd of the day, minute, orders of the minute, highest order number
+_STATE = struct.Struct("<8sqqqqQ")
 _MAGIC = b"pmbrake1"
 
 
@@ -44,20 +45,24 @@ class Brake:
             self._map = mmap.mmap(descriptor, mmap.PAGESIZE)
         except OSError as error:
             raise EnvironmentProblem(
-                f"stages.brake: cannot map {path}: {error.strerror}; free disk space or fix its owner") from error
+                f"stages.brake: cannot map {path}: {error.strerror}; free disk space or fix its owner"
+            ) from error
         finally:
             os.close(descriptor)
         if is_new:
             self._day = self._day_usd = self._minute = self._minute_orders = self.order_no = 0
             self._store()
         else:
-            magic, self._day, self._day_usd, self._minute, self._minute_orders, self.order_no = _STATE.unpack_from(
-                self._map)
+            magic, *state = _STATE.unpack_from(self._map)
             if magic != _MAGIC:
                 raise EnvironmentProblem(
-                    f"stages.brake: {path} is no brake file of this project (starts with {magic!r}); move it away")
+                    f"stages.brake: {path} is no brake file of this project (starts with {magic!r}); "
+                    "move it away")
+            self._day, self._day_usd, self._minute, self._minute_orders, self.order_no = state
 
-    def refuse(self, now_ns: int, deadline_ns: int, intent_class: int, usd_micro: int, level: HaltLevel) -> Cause:
+    def refuse(
+        self, now_ns: int, deadline_ns: int, intent_class: int, usd_micro: int, level: HaltLevel,
+    ) -> Cause:
         """Return why this order must not go on, or Cause.NONE; counts it when it may."""
         if not now_ns <= deadline_ns:
             return Cause.DEADLINE
@@ -89,6 +94,7 @@ class Brake:
             self._map, 0, _MAGIC, self._day, self._day_usd, self._minute, self._minute_orders, self.order_no)
 
     def close(self) -> None:
+        """Store the state and release the file."""
         self._store()
         self._map.close()
 

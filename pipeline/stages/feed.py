@@ -16,8 +16,9 @@ from pipeline.native.flow import Sink
 from pipeline.native.framescan import Result, Scanner, TokenTable
 from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, kind_of
+from pipeline.native.wslistener import ShortCut
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, PauseSocket, SendText
+from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, kind_of
 from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.market_decode import MarketDecoder
@@ -79,6 +80,8 @@ class FeedMachine:
         self._waiting_conn = -1  # whose frame the scanner holds since it found no room
         self._resync_tokens = settings.resync_per_s_max
         self._resync_ns = 0
+        # For a socket's listener: what it takes there, `on_frame` would have taken with the same effect.
+        self.short_cut = ShortCut(scanner, sink, counts.counter("frames"), stamps)
 
     # ------------------------------------------------------------------ what the core tells us
 
@@ -141,9 +144,10 @@ class FeedMachine:
             shard.lost_count += 1
             self._counts.add("frames_lost", 1)
             return True
-        if self._owed and not self.flush():
+        if self._waiting_conn not in (-1, conn) or (self._owed and not self.flush()):
             return self._pause(now_ns, shard)
-        if self._waiting_conn >= 0:
+        is_again = self._waiting_conn == conn
+        if is_again:
             # The driver keeps frames in order, so the frame handed in first is the one that waits.
             result = self._scanner.resume_into(self._sink)
         else:
@@ -152,6 +156,8 @@ class FeedMachine:
             self._waiting_conn = conn
             return self._pause(now_ns, shard)
         self._waiting_conn = -1
+        if is_again:
+            self.flush()
         if result == Result.OK:
             self._counts.add("frames", 1)
             self._stamps.mark(now_ns, now_ns + 1, self._clock())
@@ -179,13 +185,11 @@ class FeedMachine:
         """Publish what is owed; True when nothing is left."""
         while self._owed:
             if not self._sink.push(self._owed[0]):
+                self.short_cut.is_held = True
                 return False
             self._owed.popleft()
-        for shard in self._shards.values():
-            if shard.paused_ns:
-                shard.paused_ns = 0
-                if not shard.lost_count:
-                    self.outbox.put(PauseSocket(shard.number, paused=False))
+        if self._waiting_conn < 0:
+            self._go_on()
         return True
 
     # ------------------------------------------------------------------ helpers
@@ -215,7 +219,18 @@ class FeedMachine:
         self._counts.add("gaps", 1)
         self.flush()
 
+    def _go_on(self) -> None:
+        """Nothing waits any more: read on from every socket whose frames are not thrown away."""
+        is_losing = False
+        for shard in self._shards.values():
+            if shard.paused_ns and not shard.lost_count:
+                self.outbox.put(PauseSocket(shard.number, paused=False))
+            shard.paused_ns = 0
+            is_losing = is_losing or shard.lost_count > 0
+        self.short_cut.is_held = is_losing
+
     def _pause(self, now_ns: int, shard: Shard) -> bool:
+        self.short_cut.is_held = True
         if not shard.paused_ns:
             shard.paused_ns = now_ns
             self.outbox.put(PauseSocket(shard.number, paused=True))
@@ -223,6 +238,9 @@ class FeedMachine:
         elif now_ns - shard.paused_ns > self._settings.pause_ns_max:
             # The venue would drop us; better a counted gap and a fresh snapshot than a silent queue.
             shard.lost_count = 1
+            if self._waiting_conn == shard.number:
+                self._scanner.reset()
+                self._waiting_conn = -1
             self._counts.add("frames_lost", 1)
             self.outbox.put(CloseSocket(shard.number))
             return True

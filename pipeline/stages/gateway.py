@@ -17,7 +17,7 @@ from pipeline.net.edge import Outbox, Submit
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.brake import Brake
-from pipeline.stages.stage import Clock, Counts
+from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import MICRO, NS_PER_S
 from pipeline.venues.polymarket import answers, wire
 from pipeline.venues.polymarket.answers import Sent
@@ -73,6 +73,7 @@ class GatewayMachine:
         self._counts = counts
         self._batch: list[tuple[Any, bytes]] = []  # unpacked and raw Signed records of one package
         self._owed: deque[bytes] = deque()  # reports that wait for room: reports are never dropped
+        self._leaving: list[tuple[int, Sent]] = []  # on the wire and not yet reported as SENT
         self._sent: dict[int, Sent] = {}  # by order number, for cancels
         self._overtaking: dict[int, Any] = {}  # cancels whose order has not come through yet
         self._source_seq = 0
@@ -110,8 +111,10 @@ class GatewayMachine:
             return
         if self._settings.is_dry:
             return
-        target = known or Sent(cancel.order_no, cancel.group_no, cancel.order_hash, Side.BUY, cancel.instrument)
-        data = self._requests.render("DELETE", wire.PATH_ORDER, now_ns // NS_PER_S, cancel_body(target.order_hash))
+        target = known or Sent(
+            cancel.order_no, cancel.group_no, cancel.order_hash, Side.BUY, cancel.instrument)
+        body = cancel_body(target.order_hash)
+        data = self._requests.render("DELETE", wire.PATH_ORDER, now_ns // NS_PER_S, body)
         self._submit(data, InFlight(cancels=(target,)))
         self._counts.add("cancels_sent", 1)
 
@@ -126,6 +129,8 @@ class GatewayMachine:
     # ------------------------------------------------------------------ inputs from the driver
 
     def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
+        """Report what the answer says of each order and cancel of its request."""
+        self.flush()
         request = self.in_flight.pop(tag, None)
         if request is None:
             return
@@ -149,6 +154,7 @@ class GatewayMachine:
 
     def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
         """Not sent is definitive; sent without an answer is UNKNOWN until venue evidence."""
+        self.flush()
         request = self.in_flight.pop(tag, None)
         if request is None:
             return
@@ -166,16 +172,16 @@ class GatewayMachine:
         if is_alive and not settings.is_dry and now_ns - self._heartbeat_ns >= settings.heartbeat_ns:
             self._heartbeat_ns = now_ns
             body = heartbeat_body(self._heartbeat_id)
-            self._submit(
-                self._requests.render("POST", wire.PATH_HEARTBEAT, now_ns // NS_PER_S, body), InFlight(is_heartbeat=True))
+            data = self._requests.render("POST", wire.PATH_HEARTBEAT, now_ns // NS_PER_S, body)
+            self._submit(data, InFlight(is_heartbeat=True))
 
     def flush(self) -> bool:
-        """Publish owed reports; True when none is left."""
-        while self._owed:
-            if not self._sink.push(self._owed[0]):
-                return False
-            self._owed.popleft()
-        return True
+        """Publish owed reports; True when none is left. An order's SENT stands before its answer."""
+        leaving, self._leaving = self._leaving, []
+        for now_ns, one in leaving:
+            self._remember(one)
+            self._report(one, now_ns, OrderState.SENT, Origin.GATEWAY, Cause.NONE)
+        return push_owed(self._sink, self._owed)
 
     # ------------------------------------------------------------------ sending
 
@@ -199,10 +205,9 @@ class GatewayMachine:
             return
         path = wire.PATH_ORDER if len(going) == 1 else wire.PATH_ORDERS
         data = self._requests.render("POST", path, now_ns // NS_PER_S, body)
-        for one in sent:
-            self._remember(one)
-            self._report(one, now_ns, OrderState.SENT, Origin.GATEWAY, Cause.NONE)
+        # The stored number is what makes a crash safe, so it comes first; the reports may follow the write.
         self._brake.commit(max(one.order_no for one in sent))
+        self._leaving += [(now_ns, one) for one in sent]
         first = going[0][0]
         self._submit(data, InFlight(
             orders=sent, group_no=first.group_no, cause_seq=first.source_seq, recv_ns=first.recv_ns))
@@ -254,7 +259,6 @@ class GatewayMachine:
         stamped[24:32] = self._source_seq.to_bytes(8, "little")
         stamped[40:42] = self._settings.source.to_bytes(2, "little")
         self._owed.append(bytes(stamped))
-        self.flush()
 
 
 def _sent(order: Any) -> Sent:
@@ -271,7 +275,8 @@ class GatewayStage:
     """Follows its channels for the machine; the driver carries its requests."""
 
     def __init__(
-        self, name: str, machine: GatewayMachine, signed: Source, decisions: Filter, rows: Filter, clock: Clock,
+        self, name: str, machine: GatewayMachine, signed: Source, decisions: Filter, rows: Filter,
+        clock: Clock,
     ) -> None:
         self.name = name
         self.machine = machine

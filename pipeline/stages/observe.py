@@ -62,13 +62,16 @@ class Summary:
         orders = Counter(OrderState(state).name.lower() for state in self._states.values())
         return {
             **self._numbers, "orders": len(self._states), "orders_by_state": dict(orders),
-            "fills": pnl.fill_count, "fees_usd_micro": pnl.fees_usd_micro, "cash_usd_micro": pnl.pnl_usd_micro,
+            "fills": pnl.fill_count, "fees_usd_micro": pnl.fees_usd_micro,
+            "cash_usd_micro": pnl.pnl_usd_micro,
             "packaged_edge_usd_micro": self._edge_usd_micro, "refused": dict(self._refused),
             "halt_level": self._halt_level, "open_rows": len(pnl.open_rows),
         }
 
 
 class ObserveStage:
+    """Folds both logs into a `Summary` and keeps it in a file, for people and tools."""
+
     def __init__(self, name: str, stream: Filter, decisions: Filter, path: Path, clock: Clock) -> None:
         self.name = name
         self.summary = Summary()

@@ -13,9 +13,15 @@ from dataclasses import dataclass
 from pipeline.native.flow import Sink
 from pipeline.net.edge import Ask, Outbox
 from pipeline.records import Cause
-from pipeline.stages.stage import Clock, Counts
+from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_S
-from pipeline.venues.polymarket.universe import EventInfo, MarketInfo, instrument_record, parse_events, parse_markets
+from pipeline.venues.polymarket.universe import (
+    EventInfo,
+    MarketInfo,
+    instrument_record,
+    parse_events,
+    parse_markets,
+)
 
 PAGE_LIMIT = 100  # polymarket.md 3.1: keyset pages hold at most 100
 CONDITIONS_PER_SHARD = 100  # two assets each: at most 200 assets a socket
@@ -60,6 +66,7 @@ class RefdataMachine:
             self._ask(f"/events/keyset?closed=false&limit={PAGE_LIMIT}")
 
     def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
+        """Take one page and ask for the next; behind the last, wait `refresh_ns`."""
         del headers
         if tag != self._tag or not self._target:
             return
@@ -76,7 +83,8 @@ class RefdataMachine:
         if not is_events:
             # Only a market's event knows its place and what the set proves: such rows are left alone here.
             for market in page.markets:
-                if market.condition not in self._rows or not self._written[self._rows[market.condition]].event_id:
+                row = self._rows.get(market.condition)
+                if row is None or not self._written[row].event_id:
                     self._take_market(market, now_ns)
         self._counts.add("markets_refused", len(page.refused))
         base = target.partition("&after_cursor=")[0]
@@ -91,6 +99,7 @@ class RefdataMachine:
         self.flush()
 
     def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
+        """Start the walk anew after `retry_ns`: a cursor may not outlive the failure."""
         del was_sent, cause
         if tag == self._tag:
             self._target = ""
@@ -99,11 +108,7 @@ class RefdataMachine:
 
     def flush(self) -> bool:
         """Publish owed rows; True when none is left."""
-        while self._owed:
-            if not self._sink.push(self._owed[0]):
-                return False
-            self._owed.popleft()
-        return True
+        return push_owed(self._sink, self._owed)
 
     def _ask(self, target: str) -> None:
         self._tag += 1

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pipeline.native.flow import Sink
 from pipeline.native.log import LogWriter
 from pipeline.native.sequence import Sequencer
+from pipeline.native.stamps import Stamps
 from pipeline.records import CODECS, HaltLevel, Kind
 from pipeline.shm.halt import HaltPage, owner_index
-from pipeline.native.stamps import Stamps
 from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS
 

@@ -8,12 +8,12 @@ travel in the signed ring, so that order numbers stay in order.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, Rule, kind_of
+from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, Mover, Rule, kind_of, offset_of
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.brake import Brake
 from pipeline.stages.stage import Clock, Counts
@@ -22,13 +22,35 @@ from pipeline.venues.polymarket.identity import Refusal
 from pipeline.venues.polymarket.sign import OrderSigner
 
 _INTENT = CODECS[Kind.INTENT]
-_SIGNED = CODECS[Kind.SIGNED]
 _INSTRUMENT = CODECS[Kind.INSTRUMENT]
 _TICK_STEP = CODECS[Kind.TICK_STEP]
 INTENTS_PER_POLL = 16
 
+#: An order's own fields go over as they stand; the cause's position takes the place of the unused source_seq.
+_TO_SIGNED = Mover(Kind.INTENT, Kind.SIGNED, (
+    "recv_ns", "instrument", "order_no", "group_no", "deadline_ns", "timestamp_ms", "salt", "maker_amount",
+    "taker_amount", "expiration_s", "outcome", "side", "order_type", "intent_class", "post_only", "account",
+    "batch_index", "batch_count"))
+_CAUSE_SEQ = offset_of(Kind.INTENT, "cause_seq")
+_SOURCE_SEQ = offset_of(Kind.SIGNED, "source_seq")
+_HASHES = offset_of(Kind.SIGNED, "order_hash")  # order hash, struct hash, signature: one stretch of 129 bytes
+_CAUSE = offset_of(Kind.SIGNED, "cause")
+assert offset_of(Kind.SIGNED, "struct_hash") == _HASHES + 32
+assert offset_of(Kind.SIGNED, "signature") == _HASHES + 64
+
+
+class Market(NamedTuple):
+    """What signing needs to know about a row."""
+
+    tokens: tuple[bytes, bytes]  # YES, NO
+    neg_risk: bool
+    v2: bool
+    tick_step: int
+
 
 class SignerStage:
+    """Signs what the brake allows; an intent that it refuses goes on as a record with the cause."""
+
     def __init__(
         self, name: str, signer: OrderSigner, brake: Brake, intents: Filter, rows: Filter, sink: Sink,
         halt_page: HaltPage, clock: Clock, counts: Counts, stamps: Stamps,
@@ -43,7 +65,7 @@ class SignerStage:
         self._clock = clock
         self._counts = counts
         self._stamps = stamps
-        self._markets: dict[int, Any] = {}
+        self._markets: dict[int, Market] = {}
         self._steps: dict[int, int] = {}  # row -> spacing that the stream told since: it wins over a page
         self._waiting: deque[bytes] = deque()
 
@@ -56,7 +78,9 @@ class SignerStage:
                 self._steps[change.instrument] = change.new_step
                 continue
             record = _INSTRUMENT.unpack(data, at)
-            self._markets[record.instrument] = record
+            self._markets[record.instrument] = Market(
+                (record.token_yes, record.token_no), bool(record.rules & Rule.NEG_RISK),
+                bool(record.rules & Rule.V2), record.tick_step)
         intents = self._intents.read(INTENTS_PER_POLL) if not self._waiting else b""
         self._waiting.extend(intents[at : at + SLOT_BYTES] for at in range(0, len(intents), SLOT_BYTES))
         done = len(data) // SLOT_BYTES
@@ -68,37 +92,25 @@ class SignerStage:
     def _sign(self, slot: bytes) -> None:
         intent = _INTENT.unpack(slot)
         market = self._markets.get(intent.instrument)
+        made = _TO_SIGNED.move(slot)
+        made[_SOURCE_SEQ : _SOURCE_SEQ + 8] = slot[_CAUSE_SEQ : _CAUSE_SEQ + 8]
         cause = self._refusal(intent, market)
-        fields = {
-            "recv_ns": intent.recv_ns, "source": intent.source, "source_seq": intent.cause_seq,  # this ring is not sequenced: the field carries the cause
-            
-            "instrument": intent.instrument, "order_no": intent.order_no, "group_no": intent.group_no,
-            "deadline_ns": intent.deadline_ns, "timestamp_ms": intent.timestamp_ms, "salt": intent.salt,
-            "maker_amount": intent.maker_amount, "taker_amount": intent.taker_amount,
-            "expiration_s": intent.expiration_s, "outcome": intent.outcome, "side": intent.side,
-            "order_type": intent.order_type, "intent_class": intent.intent_class, "post_only": intent.post_only,
-            "account": intent.account, "batch_index": intent.batch_index, "batch_count": intent.batch_count,
-            "cause": int(cause),
-        }
-        if cause == Cause.NONE:
-            token = market.token_no if intent.outcome else market.token_yes
+        if cause == Cause.NONE and market is not None:
             signed = self._signer.sign(
-                salt=intent.salt, token=token, maker_amount=intent.maker_amount, taker_amount=intent.taker_amount,
-                side=intent.side, timestamp_ms=intent.timestamp_ms,
-                neg_risk=bool(market.rules & Rule.NEG_RISK), v2=bool(market.rules & Rule.V2),
-            )
-            fields |= {
-                "order_hash": signed.order_hash, "struct_hash": signed.struct_hash, "signature": signed.signature,
-            }
-            self._counts.add("signed", 1)
-        else:
-            self._counts.add("sign_refused", 1)
-        self._sink.push(_SIGNED.pack(**fields))
+                intent.salt, market.tokens[intent.outcome], intent.maker_amount, intent.taker_amount,
+                intent.side, intent.timestamp_ms, neg_risk=market.neg_risk, v2=market.v2)
+            if isinstance(signed, Refusal):
+                cause = signed.cause
+            else:
+                made[_HASHES : _HASHES + 129] = signed.order_hash + signed.struct_hash + signed.signature
+        made[_CAUSE : _CAUSE + 2] = int(cause).to_bytes(2, "little")
+        self._counts.add("signed" if cause == Cause.NONE else "sign_refused", 1)
+        self._sink.push(made)
         self._brake.commit(intent.order_no)
         if intent.batch_index + 1 >= intent.batch_count:
             self._stamps.mark(intent.group_no, intent.group_no + 1, self._clock())
 
-    def _refusal(self, intent: Any, market: Any) -> Cause:
+    def _refusal(self, intent: Any, market: Market | None) -> Cause:
         if market is None:
             return Cause.NO_INSTRUMENT
         step = self._steps.get(intent.instrument, market.tick_step)
@@ -106,7 +118,8 @@ class SignerStage:
         if amounts != (intent.maker_amount, intent.taker_amount):
             return amounts.cause if isinstance(amounts, Refusal) else Cause.BELOW_MINIMUM
         return self._brake.refuse(
-            self._clock(), intent.deadline_ns, intent.intent_class, intent.worst_usd_micro, self._halt_page.level())
+            self._clock(), intent.deadline_ns, intent.intent_class, intent.worst_usd_micro,
+            self._halt_page.level())
 
     def close(self) -> None:
         """Persist the ceilings."""

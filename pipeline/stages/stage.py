@@ -5,10 +5,12 @@ A lane polls its stages in declared order; only the topology file knows which st
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from pipeline.native.counters import Counter
+from pipeline.native.flow import Sink
 from pipeline.shm.status import StatusPage
 
 Clock = Callable[[], int]  # now in ns since the epoch; one anchored monotonic clock per host
@@ -29,6 +31,15 @@ class Stage(Protocol):
         """Release views and files; called once, also after a failed start."""
 
 
+def push_owed(sink: Sink, owed: deque[bytes]) -> bool:
+    """Push runs that must not be dropped, oldest first, while there is room; True when none is left."""
+    while owed:
+        if not sink.push(owed[0]):
+            return False
+        owed.popleft()
+    return True
+
+
 class Counts:
     """A stage's named counters on its lane's status page, looked up once each."""
 
@@ -36,7 +47,8 @@ class Counts:
         self._page = page
         self._counters: dict[str, Counter] = {}
 
-    def _counter(self, name: str) -> Counter:
+    def counter(self, name: str) -> Counter:
+        """Return the counter itself, for native code."""
         found = self._counters.get(name)
         if found is None:
             found = self._counters[name] = self._page.counter(name)
@@ -44,8 +56,8 @@ class Counts:
 
     def add(self, name: str, amount: int = 1) -> None:
         """Count `amount` more."""
-        self._counter(name).add(amount)
+        self.counter(name).add(amount)
 
     def put(self, name: str, value: int) -> None:
         """Store a gauge."""
-        self._counter(name).put(value)
+        self.counter(name).put(value)

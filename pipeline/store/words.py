@@ -20,6 +20,10 @@ _ENUMS: dict[str, type[IntEnum] | type[IntFlag]] = {
     "level": records.HaltLevel, "rules": records.Rule, "status": records.TradeStatus,
 }
 _ALWAYS = {"side", "outcome", "order_type"}  # their first member is 0 and says something
+#: Fields for people; all other bytes are ids, hashes and signatures.
+_TEXTS = {
+    name for dtype in records.DTYPES.values() for name in dtype.names or () if dtype[name].kind == "S"
+}
 _HIDDEN = {"kind", "check", "part", "parts", "source_seq", "source", "recv_ns", "seq", "now_ns"}
 
 
@@ -27,7 +31,7 @@ def utc_text(ns: int) -> str:
     """Return a time for people: "2026-11-21 14:03:07.123456789Z"."""
     if ns <= 0:
         return "never"
-    whole = datetime.datetime.fromtimestamp(ns // NS_PER_S, datetime.timezone.utc)
+    whole = datetime.datetime.fromtimestamp(ns // NS_PER_S, datetime.UTC)
     return f"{whole:%Y-%m-%d %H:%M:%S}.{ns % NS_PER_S:09d}Z"
 
 
@@ -41,6 +45,10 @@ def share_text(size_micro: int) -> str:
     return int_to_decimal(size_micro, 6) if size_micro >= 0 else f"{size_micro} micro"
 
 
+def _bytes_text(name: str, value: bytes) -> str:
+    return value.decode("ascii", "backslashreplace") if name in _TEXTS else value.hex()
+
+
 def _scalar(name: str, value: Any) -> str:
     table = _ENUMS.get(name.removeprefix("leg_"))
     if table is not None and isinstance(value, int):
@@ -50,7 +58,8 @@ def _scalar(name: str, value: Any) -> str:
             return str(value)
         return str(member.name or value)
     if isinstance(value, bytes):
-        return value.hex() if len(value) in (16, 20, 32, 65) else value.rstrip(b"\0").decode("ascii", "backslashreplace")
+        shown_text = _bytes_text(name, value)
+        return shown_text if shown_text.isprintable() else repr(shown_text)  # one line, whatever it says
     for suffix, shown in _SHOWN.items():
         if name.endswith(suffix):
             return shown(int(value))
@@ -65,19 +74,23 @@ _SHOWN: dict[str, Callable[[int], str]] = {
 
 
 def fields(slot: bytes, offset: int = 0) -> dict[str, Any]:
-    """Return a record's payload as plain values (bytes as hex), for `--json`."""
+    """Return a record's payload as plain values (ids and hashes as hex), for `--json`."""
     record = records.unpack(slot, offset)
     shown: dict[str, Any] = {"seq": record.seq, "now_ns": record.now_ns, "kind": Kind(record.kind).name}
     for name, value in zip(record._fields, record, strict=True):
         if name in ("seq", "now_ns", "kind", "check") or name.startswith("reserved"):
             continue
-        if isinstance(value, bytes):
-            value = value.hex() if len(value) in (16, 20, 32, 65) else value.decode("ascii", "backslashreplace")
-        table = _ENUMS.get(name)
-        if table is not None and isinstance(value, int) and value in table._value2member_map_:
-            value = table(value).name or value
-        shown[name] = value
+        shown[name] = _plain(name, value)
     return shown
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, bytes):
+        return _bytes_text(name, value)
+    table = _ENUMS.get(name)
+    if table is not None and isinstance(value, int) and value in table._value2member_map_:
+        return table(value).name or value
+    return value
 
 
 def describe(slot: bytes, offset: int = 0) -> str:

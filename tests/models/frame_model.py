@@ -104,17 +104,18 @@ SPELLINGS = [
     b"146.37",
     b"1790766981628", b"BUY", b"SELL", b"buy", b"0.000", b"1.0000", b"0.6.1", b"5,5",
 ]
-VALUES = [b"null", b"true", b"false", b"1", b"0.5", b"-1", b"1e400", b"[]", b"{}", b'{"a":1}', b"01", b"-",
-          b"1.", b'"x"',
-          b'"\\u0041"', b'"\\ud800"', b"12345678901234567890", b"123456789012345", b'"caf\xc3\xa9"',
-          b'"\xff"']
+VALUES = [b"null", b"true", b"false", b"1", b"0.5", b"-1", b"1e400", b"[]", b"{}", b'{"a":1}',
+          b'["1","1"]', b'{"a":{"b":[1,{"c":[]}]}}', b'{"a":1,"a":2}', b'{"a":[[[[0]]]]}', b"[[[[1]]]]",
+          b"01", b"-", b"1.", b'"x"', b'"\\u0041"', b'"\\ud800"', b"12345678901234567890",
+          b"123456789012345", b'"caf\xc3\xa9"', b'"\xff"']
 KEYS = [b"market", b"asset_id", b"timestamp", b"hash", b"bids", b"asks", b"tick_size", b"event_type",
         b"price", b"size",
         b"side", b"best_bid", b"best_ask", b"price_changes", b"last_trade_price", b"changes", b"spread",
         b"extra", b"",
-        b"old_tick_size", b"new_tick_size", b"hash ", b"\\u0068ash"]
-KINDS = [b"book", b"price_change", b"best_bid_ask", b"last_trade_price", b"tick_size_change", b"new_market",
-         b"other"]
+        b"assets_ids", b"winning_asset_id", b"event_message", b"tags", b"old_tick_size", b"new_tick_size",
+        b"hash ", b"\\u0068ash"]
+KINDS = [b"book", b"price_change", b"best_bid_ask", b"last_trade_price", b"tick_size_change",
+         b"market_resolved", b"new_market", b"other"]
 BYTES = b'{}[]",:\\ \n\r\t0123456789.eE+-tfn_\x00\x1f\x7f\x80\xc3\xff'
 BLANKS = [b" ", b"\n", b"\t", b"\r\n", b"  ", b"\x0b", b"\xa0", b"\xef\xbb\xbf"]
 
@@ -205,8 +206,11 @@ class Mutator:
         return frame[:at] + blank + frame[at:] if at >= 0 else blank + frame
 
     def _token(self, frame: bytes) -> bytes:
-        at = self._around(frame, b'"asset_id"')
-        start = frame.find(b'"', at + 11)
+        key = self._random.choice((b'"asset_id"', b'"winning_asset_id"', b'"assets_ids"'))
+        if key not in frame:
+            key = b'"asset_id"'
+        at = self._around(frame, key)
+        start = frame.find(b'"', at + len(key) + 1)
         end = frame.find(b'"', start + 1)
         if not 0 <= at < start < end:
             return frame

@@ -39,8 +39,14 @@ def seed_frames() -> list[bytes]:
         no | {"price": "0.51", "size": "20", "fee_rate_bps": "0", "side": "BUY",
               "event_type": "last_trade_price", "transaction_hash": "0xe3c2"},
         {"event_type": "tick_size_change"} | yes | {"old_tick_size": "0.01", "new_tick_size": "0.001"},
+        {"event_type": "market_resolved", "id": "1031769", "market": MARKET,
+         "assets_ids": [no["asset_id"], yes["asset_id"]], "winning_asset_id": no["asset_id"],
+         "winning_outcome": "Yes", "event_message": {"id": "7", "list": [{"a": 1}, {}]},
+         "timestamp": "1790766415550", "tags": ["stocks", "up"]},
+        {"winning_asset_id": yes["asset_id"], "assets_ids": [yes["asset_id"]], "market": MARKET,
+         "timestamp": "1790766415550", "event_type": "market_resolved", "tags": []},
     ]
-    made.append(made[2:4])
+    made += [made[2:4], made[-2:]]
     frames = [json.dumps(frame, separators=(",", ":")).encode() for frame in made]
     if SHARED.is_dir():
         for name in ("pm_20260929_crossing_burst", "pm_btc5m_20260612_session", "pm_20260212_books_trades"):

@@ -16,8 +16,9 @@ import pytest
 from pipeline.core.detector import Detector
 from pipeline.records import SLOT_BYTES
 from tests.shared import ROOT
+from tests.world.plan import draw_plan
 from tests.world.refold import refold
-from tests.world.world import World, draw_plan
+from tests.world.world import World
 
 SEEDS = range(1_000, 1_008)
 
@@ -50,8 +51,10 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def _first_difference(expected: bytes, found: bytes) -> str:
     for at in range(0, max(len(expected), len(found)), SLOT_BYTES):
-        if expected[at:at + SLOT_BYTES] != found[at:at + SLOT_BYTES]:
-            return f"record {at // SLOT_BYTES} of {len(expected) // SLOT_BYTES} and {len(found) // SLOT_BYTES}"
+        if expected[at : at + SLOT_BYTES] != found[at : at + SLOT_BYTES]:
+            return (
+                f"record {at // SLOT_BYTES} of {len(expected) // SLOT_BYTES} and {len(found) // SLOT_BYTES}"
+            )
     return ""
 
 
@@ -79,10 +82,17 @@ def _digest_in_process(run: Run, hash_seed: str, directory: Path, detector: str)
         "test_fold_determinism as mutants\n"
         f"data = refold(pathlib.Path({str(run.logs)!r}), pathlib.Path({str(directory / hash_seed)!r}), "
         f"{run.plan.overrides!r}, random.Random(5), {detector})\n"
-        "print(hashlib.sha256(data).hexdigest())")
+        "print(hashlib.sha256(data).hexdigest())"
+    )
     ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        capture_output=True, text=True, timeout=60, check=False)
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert 0 == ended.returncode, ended.stderr
     return ended.stdout.strip()
 
@@ -122,8 +132,16 @@ def test_a_detector_that_sees_batches_is_caught(one_run: Run, tmp_path: Path) ->
     logs = []
     for way in (1, 2):
         mutant = BatchDetector()
-        logs.append(refold(
-            one_run.logs, tmp_path / str(way), one_run.plan.overrides, random.Random(way), mutant, mutant.begin))
+        logs.append(
+            refold(
+                one_run.logs,
+                tmp_path / str(way),
+                one_run.plan.overrides,
+                random.Random(way),
+                mutant,
+                mutant.begin,
+            )
+        )
 
     assert logs[0] != logs[1], f"seed {one_run.plan.seed}"
 
@@ -132,7 +150,8 @@ def test_a_detector_that_reads_a_clock_is_caught(one_run: Run, tmp_path: Path) -
     """The comparison bites: a fault that hangs on a clock gives another log."""
     logs = [
         refold(one_run.logs, tmp_path / str(way), one_run.plan.overrides, random.Random(1), ClockDetector())
-        for way in (1, 2, 3)]
+        for way in (1, 2, 3)
+    ]
 
     assert len({bytes(log) for log in logs}) > 1, f"seed {one_run.plan.seed}"
 

@@ -93,8 +93,8 @@ BAD = [
     ("[universe]\nevent_slugs = [1]", "universe.event_slugs.0: expected a valid string, was 1"),
     ('[universe]\nevent_slugs = [" "]', "universe.event_slugs and tags are texts of 1 to 200 characters"),
     (
-        "[universe]\ninstruments_max = 2000",
-        "universe.instruments_max must be at most the ladders of [shm] (1160), was 2000",
+        "[shm]\nladders_128 = 10\nladders_1024 = 4\nladders_16384 = 2\n[universe]\ninstruments_max = 17",
+        "universe.instruments_max must be at most the ladders of [shm] (16), was 17",
     ),
     ("[shm]\nring_slots = 1000", "shm.ring_slots: expected a power of two such as 512, was 1000"),
     ("[shm]\nring_slots = 64", "shm.ring_slots: expected greater than or equal to 128, was 64"),
@@ -246,6 +246,7 @@ def test_a_refusal_names_the_override(tmp_path: Path) -> None:
         ("a=true", ("a", True)),
         ('u=["x","y"]', ("u", ["x", "y"])),
         ("u=https://h:1/x", ("u", "https://h:1/x")),
+        ("a=0x00F3", ("a", "0x00F3")),
     ],
 )
 def test_override_values(text: str, expected: tuple[str, object]) -> None:

@@ -295,6 +295,25 @@ def test_cancels_are_asked_again() -> None:
     assert orders.by_no[1].is_closed
 
 
+def test_OR12_a_cancel_that_came_before_its_order_is_repeated() -> None:  # noqa: N802
+    """A delayed order that rests after its cancel was refused is looked for, and cancelled once listed."""
+    orders = sent(OrderType.GTC)
+    tell(orders, S.UNKNOWN, Origin.GATEWAY)
+    orders.asked_cancel(1, T0_NS)
+    tell(orders, S.CANCEL_REFUSED, Origin.HTTP, now_ns=T0_NS + 1)
+    order = tell(orders, S.LIVE, Origin.USER_CHANNEL, now_ns=T0_NS + 20 * NS_PER_S)
+    assert [order] == list(orders.doubtful)
+    orders.want_due_cancels(T0_NS + 21 * NS_PER_S, NS_PER_S)
+    assert {} == orders.cancel_wanted
+
+    tell(orders, S.LIVE, Origin.RECONCILE, now_ns=T0_NS + 22 * NS_PER_S)
+    orders.want_due_cancels(T0_NS + 22 * NS_PER_S, NS_PER_S)
+    assert [1] == list(orders.cancel_wanted)
+    orders.asked_cancel(1, T0_NS + 22 * NS_PER_S)
+    tell(orders, S.CANCELED, Origin.HTTP, now_ns=T0_NS + 23 * NS_PER_S, matched_micro=0)
+    assert orders.by_no[1].is_closed
+
+
 def test_a_dead_gateway_leaves_unknown_and_unsent() -> None:
     """Unanswered up to the last sent number: UNKNOWN; above: provably unsent; answered ones stay."""
     orders = book(OrderType.GTC, 4)

@@ -9,8 +9,10 @@ from pipeline.native.flow import Sink
 from pipeline.native.framescan import Result, Scanner, TokenTable, survey
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.records import NOT_ANNOUNCED, SLOT_BYTES, Flag, Kind, unpack
+from pipeline.sim import render
 from tests.models.frame_model import RECV_NS, SOURCE, Rig, tokens_of, without_fallback
 from tests.shared import SHARED, needs_shared, recording, scaled
+from tests.sim_trader import market
 
 TOKEN_COUNT = scaled(50_000, 1_000_000)
 MARKET, YES, NO = "0x" + "5f" * 32, "7" * 77, "8" * 76
@@ -32,6 +34,12 @@ def change(asset: str = YES, **extra: object) -> dict:
 def delta(*changes: dict, **extra: object) -> dict:
     return {"market": MARKET, "price_changes": list(changes), "timestamp": "1790766981628",
             "event_type": "price_change", **extra}
+
+
+def resolved(winner: str = YES, **extra: object) -> dict:
+    return {"event_type": "market_resolved", "id": "1031769", "market": MARKET, "assets_ids": [YES, NO],
+            "winning_asset_id": winner, "winning_outcome": "Up", "event_message": {"id": "7"},
+            "timestamp": "1790766415550", "tags": ["stocks"], **extra}
 
 
 def encoded(frame: object) -> bytes:
@@ -182,6 +190,19 @@ FALLBACKS = {
     "token with a sign": encoded(delta(change("-1"))),
     "seconds for milliseconds": encoded(delta(change(), timestamp="1790766981")),
     "tick that does not divide 1": encoded(book(1, 1, tick_size="0.003")),
+    "winner that is no asset": encoded(resolved(assets_ids=[NO])),
+    "winner among no assets": encoded(resolved(assets_ids=[])),
+    "void without a winner": encoded(resolved("")),
+    "three assets": encoded(resolved(assets_ids=[YES, NO, "99"])),
+    "asset that is a number": encoded(resolved(assets_ids=[YES, 7])),
+    "assets that are text": encoded(resolved(assets_ids=YES)),
+    "winner of another market": encoded(resolved("99", assets_ids=["99", NO])),
+    "message that repeats a key": encoded(resolved()).replace(b'{"id": "7"}', b'{"id": "7", "id": "7"}'),
+    "message nested too deep": encoded(resolved(event_message=[[[[[]]]]])),
+    "message of too many values": encoded(resolved(tags=[1] * 4_096)),
+    "message with an escape": encoded(resolved(event_message={"title": 'the "one"'})),
+    "levels in a resolution": encoded(resolved(bids=[])),
+    "new market": encoded(resolved(event_type="new_market")),
     "text": b"<html>", "byte order mark": b"\xef\xbb\xbf{}",
     "trailing bytes": encoded(delta(change())) + b"x",
     "empty object": b"{}", "nested arrays": b"[[]]", "array of text": b'["book"]', "PING": b"PING",
@@ -198,8 +219,36 @@ def test_what_is_not_fully_recognised_is_left_to_the_decoder(name):
     assert (1, 0, 0) == (rig.scanner.fallback_count, rig.scanner.ok_count, rig.scanner.source_seq)
 
 
+@pytest.mark.parametrize(("winner", "payouts"), [(YES, (1_000_000, 0)), (NO, (0, 1_000_000))])
+def test_a_resolution_pays_the_winner(winner, payouts):
+    """The exchange's own `market_resolved` becomes one Resolved record, and costs no fallback."""
+    rig = Rig(TOKENS)
+    frame = render.market_resolved_frame(
+        market(condition=MARKET, tokens=(YES, NO), tags=("stocks", "up"), event_id="31"),
+        "1031769", (YES, NO).index(winner), 1_790_766_415_550)
+
+    assert Result.OK is rig.compare(frame)[0]
+    rig.scanner.scan_bytes(frame, RECV_NS, rig.writer)
+    slot = unpack(rig.drain())
+
+    assert (Kind.RESOLVED, 0, 41, 1_790_766_415_550_000_000) == (
+        slot.kind, slot.flags, slot.instrument, slot.venue_ns)
+    assert payouts == (slot.payout_micro_yes, slot.payout_micro_no)
+    assert 0 == rig.scanner.fallback_count
+
+
+@pytest.mark.parametrize("extra", [
+    {"tags": []}, {"tags": None}, {"event_message": [[[[1]]]]}, {"tags": [1] * 4_000}, {"assets_ids": [YES]},
+    {"question": "up?", "slug": "up", "outcomes": ["Up", "Down"]}, {"event_message": {}, "asset_id": "none"},
+])
+def test_a_resolution_may_say_more(extra):
+    """Unused values of a resolution, nested ones too, are stepped over with the decoder's meaning."""
+    assert Result.OK is Rig(TOKENS).compare(encoded(resolved(YES, **extra)))[0]
+
+
 @pytest.mark.parametrize("frame", [
-    encoded(delta(change("123"))), encoded(book(1, 1, "123")), encoded([book(1, 1, "123"), book(1, 1,
+    encoded(resolved("123", assets_ids=["123", "124"])), encoded(delta(change("123"))),
+    encoded(book(1, 1, "123")), encoded([book(1, 1, "123"), book(1, 1,
         "456")])])
 def test_frames_of_unknown_markets_are_counted(frame):
     """A good frame with no token of the table publishes nothing and is counted apart from fallbacks."""

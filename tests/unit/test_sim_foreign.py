@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ConfigError
+from pipeline.errors import IntegrityError
 from pipeline.sim import foreign
 from pipeline.sim.book import Taking
 from pipeline.sim.flow import Delta, FlowEvent, FlowMarket, LevelBook
@@ -145,5 +145,5 @@ def test_bad_message_names_file_and_line(tmp_path: Path) -> None:
     lines = [orjson.dumps({"t_ns": 1, "venue": "kalshi", "channel": "c", "raw": r}) for r in (snapshot, raw)]
     path = tmp_path / "k.jsonl.zst"
     path.write_bytes(zstandard.ZstdCompressor().compress(b"\n".join(lines)))
-    with pytest.raises(ConfigError, match="line 2"):
+    with pytest.raises(IntegrityError, match="line 2"):
         foreign.load([path])

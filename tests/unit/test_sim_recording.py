@@ -8,7 +8,7 @@ import orjson
 import pytest
 import zstandard
 
-from pipeline.errors import ConfigError, EnvironmentProblem
+from pipeline.errors import EnvironmentProblem, IntegrityError
 from pipeline.sim import recording
 from tests.shared import SHARED, needs_shared
 from tests.shared import recording as truth
@@ -35,25 +35,25 @@ def test_reads_every_polymarket_recording_unaltered() -> None:
 
 
 def test_truncated_file_is_refused(tmp_path: Path) -> None:
-    """A file cut anywhere names itself and ends in ConfigError, never in silence."""
+    """A file cut anywhere names itself and ends in IntegrityError, never in silence."""
     whole = write(tmp_path / "a.jsonl.zst", [line(n, f"frame {n} " + "x" * 200) for n in range(500)])
     data = whole.read_bytes()
     for cut in (10, len(data) // 2, len(data) - 1):
         part = tmp_path / f"cut{cut}.jsonl.zst"
         part.write_bytes(data[:cut])
-        with pytest.raises(ConfigError, match=part.name):
+        with pytest.raises(IntegrityError, match=part.name):
             list(recording.read(part))
 
 
 def test_bad_lines_and_missing_files(tmp_path: Path) -> None:
     """A line without the keys names its number; a missing file is the environment's problem."""
     path = write(tmp_path / "b.jsonl.zst", [line(1, "{}"), b'{"t_ns":1}'])
-    with pytest.raises(ConfigError, match="line 2"):
+    with pytest.raises(IntegrityError, match="line 2"):
         list(recording.read(path))
     with pytest.raises(EnvironmentProblem, match="cannot be read"):
         list(recording.read(tmp_path / "none.jsonl.zst"))
     (tmp_path / "c.jsonl.zst").write_bytes(b"not zstandard at all")
-    with pytest.raises(ConfigError, match="zstandard"):
+    with pytest.raises(IntegrityError, match="zstandard"):
         list(recording.read(tmp_path / "c.jsonl.zst"))
 
 

@@ -20,6 +20,7 @@ from pipeline.net.edge import Ask, CloseSocket, OpenSocket, Outbox, PauseSocket,
 from pipeline.records import Cause
 from pipeline.sim.book import MatchedBook
 from pipeline.sim.exchange import Exchange
+from pipeline.stages.gateway import GatewayMachine
 from pipeline.units import NS_PER_MS, NS_PER_S
 
 ANSWER_NS_MAX = 3 * NS_PER_S  # the order driver's patience
@@ -60,7 +61,7 @@ def draw_weather(draw: random.Random) -> Weather:
         if draw.random() < 0.5:
             values[name] = draw.random() * most
     if draw.random() < 0.4:
-        values["cut_ms"] = draw.choice((400, 1_500))
+        values["cut_ms"] = draw.choice((150, 500, 1_500))
     return Weather(**values)
 
 
@@ -103,7 +104,12 @@ class Network:
     """The wires of one world. `at(when_ns, action)` is the world's calendar, `clock` its time."""
 
     def __init__(
-        self, exchange: Exchange, weather: Weather, draw: random.Random, clock: Callable[[], int], at: At,
+        self,
+        exchange: Exchange,
+        weather: Weather,
+        draw: random.Random,
+        clock: Callable[[], int],
+        at: At,
     ) -> None:
         self.weather = weather
         self.counts: Counter[str] = Counter()
@@ -147,6 +153,8 @@ class Network:
                 self._ask(machine, command.tag, service, request)
             elif isinstance(command, Submit):
                 self._submit(machine, command.tag, parse_request(command.data))
+        if done and isinstance(machine, GatewayMachine):
+            machine.flush()  # as the order driver does
         return done
 
     # -- websockets ----------------------------------------------------------------------------
@@ -195,7 +203,9 @@ class Network:
                     self._frame(item.socket, item.frame)
                 if item.is_close and item.socket in self._lines:
                     line = self._lines[item.socket]
-                    self._at(max(line.down_ns, self._now()), lambda line=line: self._end(line, Cause.DISCONNECT))
+                    self._at(
+                        max(line.down_ns, self._now()), lambda line=line: self._end(line, Cause.DISCONNECT)
+                    )
 
     def _frame(self, socket: int, frame: bytes) -> None:
         line = self._lines.get(socket)
@@ -263,10 +273,12 @@ class Network:
 
     def _serve(self, machine: Any, tag: int, service: str, request: HttpRequest) -> None:
         answer = self._exchange.on_request(
-            self._now(), service, request.method, request.target, request.headers, request.body)
+            self._now(), service, request.method, request.target, request.headers, request.body
+        )
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        self._later(self._wire_ns(), lambda: machine.on_answer(
-            self._now(), tag, answer.status, headers, answer.body))
+        self._later(
+            self._wire_ns(), lambda: machine.on_answer(self._now(), tag, answer.status, headers, answer.body)
+        )
 
     def _later(self, wait_ns: int, action: Callable[[], None]) -> None:
         def done() -> None:
@@ -317,7 +329,8 @@ class Network:
         if request.method == "POST" and request.target in ("/order", "/orders"):
             self._race(request.body)
         answer = self._exchange.on_request(
-            self._now(), "clob", request.method, request.target, request.headers, request.body)
+            self._now(), "clob", request.method, request.target, request.headers, request.body
+        )
         return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.body
 
     def _race(self, body: bytes) -> None:
@@ -344,9 +357,9 @@ def _server_texts(data: bytes) -> list[bytes]:
         size, start = data[at + 1], at + 2
         if size > 125:
             width = 2 if size == 126 else 8
-            size, start = int.from_bytes(data[start:start + width], "big"), start + width
+            size, start = int.from_bytes(data[start : start + width], "big"), start + width
         if data[at] != 0x81 or start + size > len(data):
-            raise ValueError(f"no whole text frame at byte {at}: {data[at:at + 8]!r}")
-        texts.append(data[start:start + size])
+            raise ValueError(f"no whole text frame at byte {at}: {data[at : at + 8]!r}")
+        texts.append(data[start : start + size])
         at = start + size
     return texts

@@ -1,7 +1,7 @@
 """Folds a finished stream log again through fresh book, detect and trade stages, batched in another way.
 
-Writes its own decision log beside nothing else; returns its bytes. The clock it gives to the stages has nothing
-to do with the first run's: stage timings never enter a record.
+Writes a decision log of its own and returns its bytes. The clock it gives to the stages has nothing to do
+with the first run's: stage timings never enter a record.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ BATCHES = (1, 2, 7, 64, 256)
 
 
 def refold(
-    logs: Path, directory: Path, overrides: Mapping[str, object], draw: random.Random,
-    detector: Detector | None = None, on_batch: Callable[[], None] = lambda: None,
+    logs: Path,
+    directory: Path,
+    overrides: Mapping[str, object],
+    draw: random.Random,
+    detector: Detector | None = None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> bytes:
     """Return the decision log that `logs`/stream gives; `on_batch` runs before each poll of detect."""
     config = load((ROOT / "config" / "demo.toml",), {"state_dir": str(directory), **overrides})
@@ -39,8 +43,16 @@ def refold(
     channels = Channels(memory, directory, slots, 1)
     page = StatusPage(memory.buffer("status.refold"), pid=1, now_ns=0)
     env = Env(
-        config=config, mode="dry", stages=list(CHAIN), channels=channels, page=page, clock=lambda: draw.getrandbits(40),
-        state_dir=directory, run_dir=directory, book_position=lambda: 0)
+        config=config,
+        mode="dry",
+        stages=list(CHAIN),
+        channels=channels,
+        page=page,
+        clock=lambda: draw.getrandbits(40),
+        state_dir=directory,
+        run_dir=directory,
+        book_position=lambda: 0,
+    )
     stages: list[Any] = [build_stage(name, env).stage for name in CHAIN]
     if detector is not None:
         stages[1].detector = detector

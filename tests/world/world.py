@@ -11,7 +11,6 @@ import heapq
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,19 @@ import orjson
 from pipeline.config.load import Config, config_record, load
 from pipeline.core.trader import Trader
 from pipeline.native.log import LogWriter
-from pipeline.native.ring import Observer, Writer
+from pipeline.native.ring import Observer
 from pipeline.records import CODECS, SLOT_BYTES, Kind
 from pipeline.run import wiring
 from pipeline.run.build import Built, Env, build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes
 from pipeline.shm import halt
 from pipeline.shm.status import StatusPage, StatusView
-from pipeline.sim.scenario import Scenario, ScenarioConfig, build
+from pipeline.sim.scenario import Scenario, build
 from pipeline.stages.archive import ArchiveStage
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.shared import ROOT
-from tests.world.network import CLOB_URL, GAMMA_URL, Network, Weather, draw_weather
+from tests.world.network import CLOB_URL, GAMMA_URL, Network, Weather
+from tests.world.plan import Plan
 from tests.world.refold import read_log
 
 T0_NS = 1_790_000_000 * NS_PER_S
@@ -40,46 +40,18 @@ IDLE_NS = 20 * NS_PER_MS  # longest sleep of a lane
 LONG_IDLE_NS = 250 * NS_PER_MS  # while only time decides
 CHECKPOINT_RECORDS = 60
 STAGES = (
-    "feed.polymarket.0", "refdata.polymarket", "account.main", "sequencer", "book", "detect", "trade",
-    "signer.main", "gateway.main", "archive", "observe")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one seed draws."""
-
-    seed: int
-    weather: Weather
-    scenario: ScenarioConfig
-    overrides: dict[str, object]
-    is_lazy: bool  # stages are skipped at random and get small budgets
-    changes_tick: bool
-
-
-def draw_plan(seed: int) -> Plan:
-    """Return everything that the seed decides."""
-    draw = random.Random(f"world:{seed}")
-    weather = draw_weather(draw)
-    is_rendered = draw.random() < 0.15  # generated markets as tracks instead of live flow
-    scenario = ScenarioConfig(
-        seed=seed, markets=3 if is_rendered else draw.choice((1, 2, 3)), speed=25.0 if is_rendered else 1.0,
-        seconds=6.0, planted_events=draw.randint(10, 16), plant_spacing_ms=draw.choice((60, 150)),
-        plant_settle_ms=draw.choice((60, 150)), quiet_ms=20, render_frames_max=3_000,
-        cash_usd_micro=draw.choice((20_000, 1_000_000)) * 1_000_000, signature_type=draw.choice((0, 0, 3)),
-        best_bid_ask=draw.random() < 0.8)
-    tight = draw.random() < 0.3
-    overrides: dict[str, object] = {
-        "shm.ring_slots": draw.choice((128, 256, 1_024)), "shm.log_segment_slots": draw.choice((1_024, 4_096)),
-        "universe.instruments_max": 256, "shm.ladders_128": 192, "shm.ladders_1024": 64, "shm.ladders_16384": 1,
-        "strategies.basket.levels_max": draw.choice((1, 2, 4)),
-        "strategies.basket.cooldown_ms": draw.choice((1, 50)),
-        "books.batch_ms_max": draw.choice((20, 100)),
-    }
-    if tight:
-        overrides |= {
-            "risk.market_usd_max": "900", "risk.event_usd_max": "2500", "risk.open_orders_max": 20,
-            "strategies.basket.package_usd_max": "300", "risk.order_usd_max": "200", "risk.residue_usd_max": "500"}
-    return Plan(seed, weather, scenario, overrides, draw.random() < 0.4, draw.random() < 0.3)
+    "feed.polymarket.0",
+    "refdata.polymarket",
+    "account.main",
+    "sequencer",
+    "book",
+    "detect",
+    "trade",
+    "signer.main",
+    "gateway.main",
+    "archive",
+    "observe",
+)
 
 
 class World:
@@ -96,9 +68,14 @@ class World:
         self.idle_ns = IDLE_NS
         self._pumped_ns = 0
         self.scenario: Scenario = build(
-            plan.scenario, self.now_ns, lambda *item: self.network.write(*item), lambda: 0)
+            plan.scenario,
+            self.now_ns,
+            lambda *item: self.network.write(*item),  # noqa: PLW0108 - the network is made below
+            lambda: 0,
+        )
         self.network = Network(
-            self.scenario.exchange, plan.weather, random.Random(f"world:net:{plan.seed}"), self.clock, self.at)
+            self.scenario.exchange, plan.weather, random.Random(f"world:net:{plan.seed}"), self.clock, self.at
+        )
         self.config = self._make_config()
         self._build()
         self.passed: list[bytes] = []  # every record of the `ideas` ring, in order, when `keeps` is set
@@ -119,18 +96,28 @@ class World:
         credentials = account.credentials
         assert credentials is not None
         keys = {
-            "api_key": credentials.api_key, "secret": credentials.secret, "passphrase": credentials.passphrase}
+            "api_key": credentials.api_key,
+            "secret": credentials.secret,
+            "passphrase": credentials.passphrase,
+        }
         key_file = _private(self.directory / "key.hex", self.scenario.private_key.hex().encode())
         api_file = _private(self.directory / "api.json", orjson.dumps(keys))
-        return load((ROOT / "config" / "demo.toml",), {
-            "state_dir": str(self.directory / "state"),
-            "venues.polymarket.clob_url": CLOB_URL, "venues.polymarket.gamma_url": GAMMA_URL,
-            "venues.polymarket.market_ws_url": "wss://localhost:1443/ws/market",
-            "venues.polymarket.user_ws_url": "wss://localhost:1443/ws/user",
-            "accounts.main.address": account.owner, "accounts.main.maker": account.wallet,
-            "accounts.main.signature_type": account.signature_type,
-            "accounts.main.key_file": str(key_file), "accounts.main.api_file": str(api_file),
-            **self.plan.overrides})
+        return load(
+            (ROOT / "config" / "demo.toml",),
+            {
+                "state_dir": str(self.directory / "state"),
+                "venues.polymarket.clob_url": CLOB_URL,
+                "venues.polymarket.gamma_url": GAMMA_URL,
+                "venues.polymarket.market_ws_url": "wss://localhost:1443/ws/market",
+                "venues.polymarket.user_ws_url": "wss://localhost:1443/ws/user",
+                "accounts.main.address": account.owner,
+                "accounts.main.maker": account.wallet,
+                "accounts.main.signature_type": account.signature_type,
+                "accounts.main.key_file": str(key_file),
+                "accounts.main.api_file": str(api_file),
+                **self.plan.overrides,
+            },
+        )
 
     def _build(self) -> None:
         state_dir = self.directory / "state"
@@ -146,22 +133,39 @@ class World:
         self.page = StatusPage(self.memory.buffer("status.world"), pid=1, now_ns=self.now_ns)
         self._view = StatusView(self.memory.buffer("status.world"))
         self.env = Env(
-            config=self.config, mode="local", stages=list(STAGES), channels=self.channels, page=self.page,
-            clock=self.clock, state_dir=state_dir, run_dir=self.directory,
-            book_position=lambda: self.built["book"].stage._source.position)  # type: ignore[attr-defined]
+            config=self.config,
+            mode="local",
+            stages=list(STAGES),
+            channels=self.channels,
+            page=self.page,
+            clock=self.clock,
+            state_dir=state_dir,
+            run_dir=self.directory,
+            book_position=lambda: self.built["book"].stage._source.position,
+        )  # type: ignore[attr-defined]
         self._ideas = Observer(self.memory.buffer("ring.ideas"))
         self.built: dict[str, Built] = {name: self._stage(name) for name in STAGES}
         self.machines = [
-            machine for built in self.built.values() for machine in (built.sockets, built.rest, built.orders)
-            if machine is not None]
+            machine
+            for built in self.built.values()
+            for machine in (built.sockets, built.rest, built.orders)
+            if machine is not None
+        ]
         self._introduce()
 
     def _stage(self, name: str) -> Built:
         if name != "archive":
             return build_stage(name, self.env)
-        return Built(ArchiveStage(  # as the builder does, with checkpoints that a short run reaches
-            name, self.channels.log_reader(wiring.STREAM), self.channels.log_reader(wiring.DECISIONS),
-            self.checkpoints, self.env.counts, CHECKPOINT_RECORDS))
+        return Built(
+            ArchiveStage(  # as the builder does, with checkpoints that a short run reaches
+                name,
+                self.channels.log_reader(wiring.STREAM),
+                self.channels.log_reader(wiring.DECISIONS),
+                self.checkpoints,
+                self.env.counts,
+                CHECKPOINT_RECORDS,
+            )
+        )
 
     @property
     def logs(self) -> Path:
@@ -176,9 +180,12 @@ class World:
         self.control = self.channels.ring_writer(wiring.CONTROL)
         records = [
             (Kind.CONFIG, config_record(self.config, 1)),
-            (Kind.LANE_UP, {"lane": 0, "epoch": 1, "lane_name": b"world"})]
+            (Kind.LANE_UP, {"lane": 0, "epoch": 1, "lane_name": b"world"}),
+        ]
         for number, (kind, fields) in enumerate(records, 1):
-            assert self.control.push(CODECS[kind].pack(source=1, source_seq=number, recv_ns=self.now_ns, **fields))
+            assert self.control.push(
+                CODECS[kind].pack(source=1, source_seq=number, recv_ns=self.now_ns, **fields)
+            )
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -250,7 +257,7 @@ class World:
                 return
             for at in range(0, len(data), SLOT_BYTES):
                 if data[at + 32] in self.keeps:
-                    self.passed.append(data[at:at + SLOT_BYTES])
+                    self.passed.append(data[at : at + SLOT_BYTES])
 
     # -- the phases ------------------------------------------------------------------------------
 
@@ -260,13 +267,19 @@ class World:
             self._plan_cut()
         if self.plan.changes_tick:
             self.at(self.now_ns + self._draw.randint(500, 1_500) * NS_PER_MS, self._change_tick)
-        self.run(self.now_ns + int(seconds_max * NS_PER_S), lambda: (
-            self.trader.facts.order_no >= orders_min and self.network.counts["handed_market"] >= frames_min))
+        self.run(
+            self.now_ns + int(seconds_max * NS_PER_S),
+            lambda: (
+                self.trader.facts.order_no >= orders_min
+                and self.network.counts["handed_market"] >= frames_min
+            ),
+        )
 
     def settle(self) -> None:
         """Stop the flow, let every order end, then resolve and let the last frame arrive."""
         self.network.weather = Weather(
-            self.network.weather.wire_us, repeat=self.network.weather.repeat, held=self.network.weather.held)
+            self.network.weather.wire_us, repeat=self.network.weather.repeat, held=self.network.weather.held
+        )
         self.scenario.stop_flow(self.now_ns)
         self.run(self.now_ns + 3 * NS_PER_S)  # every trade is confirmed, every socket is back
         self.idle_ns = LONG_IDLE_NS
@@ -297,8 +310,11 @@ class World:
     def _change_tick(self) -> None:
         """A planted market's tick gets finer; not the first one of its event, which plants follow."""
         coarse = [
-            market for event in self.scenario.planting.events for market in event.markets[1:]
-            if market.tick_step == 100]
+            market
+            for event in self.scenario.planting.events
+            for market in event.markets[1:]
+            if market.tick_step == 100
+        ]
         if coarse:
             self.network.counts["tick_changes"] += 1
             self.scenario.channel.change_tick(self._draw.choice(coarse), 10, self.now_ns)

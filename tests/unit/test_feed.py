@@ -1,0 +1,121 @@
+"""The feed machine when its ring is full: who waits, who is let go, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+
+from pipeline.native.framescan import Scanner, TokenTable
+from pipeline.native.ring import Reader, Ring, Writer
+from pipeline.native.stamps import ENTRY_BYTES, Stamps
+from pipeline.net.edge import CloseSocket, PauseSocket
+from pipeline.records import SLOT_BYTES, Cause, Kind, unpack
+from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
+from pipeline.stages.feed import FeedMachine, FeedSettings
+from pipeline.stages.stage import Counts
+from pipeline.venues.polymarket.market_decode import MarketDecoder
+
+T0_NS, SLOTS, PAUSE_NS = 1_790_000_000 * 10**9, 128, 1_000
+TOKENS = {0: ("70", "71"), 1: ("80", "81")}  # by shard, which is also its only row - 1
+
+
+class Rig:
+    """Two open shards of one machine, its ring and what it asks for."""
+
+    def __init__(self) -> None:
+        page = memoryview(bytearray(PAGE_BYTES))
+        format_page(page, "feed")
+        self.view = StatusView(page)
+        ring = bytearray(Ring.bytes_for(SLOTS))
+        Ring.format(ring, SLOTS)
+        self.reader = Reader(ring)
+        table = TokenTable()
+        self.now_ns = T0_NS
+        self.machine = FeedMachine(
+            FeedSettings(ws_url="ws://x", source=3, pause_ns_max=PAUSE_NS), table, Scanner(table, 3),
+            MarketDecoder(table.get, 3), Writer(ring), Counts(StatusPage(page)),
+            Stamps(bytearray(ENTRY_BYTES)), lambda: self.now_ns)
+        for shard, tokens in TOKENS.items():
+            self.machine.on_instrument(T0_NS, shard + 1, shard, tokens, market(shard))
+            self.machine.on_open(T0_NS, shard)
+        self.asked()
+
+    def frame(self, shard: int, size: int) -> bool:
+        item = {"asset_id": TOKENS[shard][0], "price": "0.5", "size": str(size), "side": "BUY",
+                "hash": "0a" * 20}
+        return self.machine.on_frame(self.now_ns, shard, json.dumps({
+            "market": market(shard), "price_changes": [item], "timestamp": "1790766981628",
+            "event_type": "price_change"}).encode())
+
+    def fill(self) -> None:
+        assert all(self.frame(0, number) for number in range(SLOTS))
+
+    def asked(self) -> list[object]:
+        found = []
+        while (command := self.machine.outbox.take()) is not None:
+            found.append(command)
+        return found
+
+    def read(self) -> list[object]:
+        data = self.reader.read(4_096)
+        return [unpack(data, at) for at in range(0, len(data), SLOT_BYTES)]
+
+
+def market(shard: int) -> str:
+    return "0x" + str(shard) * 64
+
+
+def test_a_socket_stays_paused_until_its_frame_is_in():
+    """The timer does not read on from a full ring; the frame that waited comes first and once."""
+    rig = Rig()
+    rig.fill()
+    assert not rig.machine.short_cut.is_held
+    assert not rig.frame(0, 500)
+    for _ in range(3):
+        rig.machine.on_timer(rig.now_ns)
+    assert not rig.frame(0, 500)
+    assert [PauseSocket(0, paused=True)] == rig.asked()
+    assert rig.machine.short_cut.is_held
+
+    assert SLOTS == len(rig.read())
+    assert rig.frame(0, 500)
+    assert [PauseSocket(0, paused=False)] == rig.asked()
+    assert not rig.machine.short_cut.is_held
+    assert [500_000_000] == [record.size_micro[0] for record in rig.read()]
+
+
+def test_no_other_shard_takes_the_place_of_the_frame_that_waits():
+    """A frame of another socket is not taken, so not lost, while one waits for room."""
+    rig = Rig()
+    rig.fill()
+    assert not rig.frame(0, 500)
+    rig.read()
+    assert not rig.frame(1, 600)
+    assert rig.frame(0, 500)
+    assert rig.frame(1, 600)
+    assert [(1, 500_000_000), (2, 600_000_000)] == [
+        (record.instrument, record.size_micro[0]) for record in rig.read()]
+    assert SLOTS + 2 == rig.view.counters()["frames"]
+
+
+def test_a_shard_that_gives_up_loses_only_its_own_frames():
+    """After `pause_ns_max` a Gap counts the closed socket's lost frames; the other shard loses nothing."""
+    rig = Rig()
+    rig.fill()
+    assert not rig.frame(0, 500)
+    rig.now_ns += PAUSE_NS + 1
+    assert rig.frame(0, 500)
+    assert [PauseSocket(0, paused=True), CloseSocket(0)] == rig.asked()
+    assert rig.frame(0, 501)
+    assert SLOTS == len(rig.read())
+    assert rig.frame(1, 600)
+    assert rig.machine.short_cut.is_held  # shard 0 throws frames away: the machine must see them
+    rig.machine.on_close(rig.now_ns, 0, Cause.DISCONNECT)
+    delta, gap = rig.read()
+
+    assert (Kind.DELTA, 2, 600_000_000) == (delta.kind, delta.instrument, delta.size_micro[0])
+    assert (Kind.GAP, 0, 2, Cause.DISCONNECT) == (gap.kind, gap.shard, gap.lost_count, gap.cause)
+    assert (2, 1) == (rig.view.counters()["frames_lost"], rig.view.counters()["gaps"])
+    rig.now_ns += 10**10
+    rig.machine.on_timer(rig.now_ns)
+    rig.machine.on_timer(rig.now_ns)
+    assert not rig.machine.short_cut.is_held
