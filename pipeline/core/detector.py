@@ -64,8 +64,7 @@ class Detector:
                 return _NOTHING
             self.tops_count += 1
             changed = book.take(slot, offset)
-            now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")
-            ideas = self._strategy.on_top(book, now_ns, changed)
+            ideas = self._strategy.on_top(book, book.now_ns, changed)
             return self._render(ideas, slot, offset) if ideas else _NOTHING
         if kind == _TICK_KIND:
             now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")

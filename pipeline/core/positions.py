@@ -89,18 +89,14 @@ class Positions:
 
     def worst_loss_row(self, row: int) -> int:
         """Return the most that the market's shares can lose, USD micro, >= 0: spent less pairs."""
-        if row in self._payouts:
+        if row in self._payouts or row not in self._spent:
             return 0
         held = self._held.get(row, _FLAT)
         return max(0, self._spent.get(row, 0) - min(held))
 
     def worst_loss_apart(self, rows: Iterable[int]) -> int:
         """Return the sum of `worst_loss_row`: a bound of what the markets can lose together, USD micro."""
-        spent, total = self._spent, 0
-        for row in rows:
-            if row in spent:
-                total += self.worst_loss_row(row)
-        return total
+        return sum([self.worst_loss_row(row) for row in rows])
 
     def worst_loss_event(self, instruments: Instruments, event: int) -> int:
         """Return the most that an event's shares can lose in any feasible world, USD micro, >= 0.

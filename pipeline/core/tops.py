@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from pipeline.core.fees import fee_table, unit_cost_pico
+from pipeline.core.fees import fee_table
 from pipeline.core.instruments import Instrument
 from pipeline.core.legbook import LegBook
 from pipeline.records import CODECS, HEADER_BYTES, SLOT_BYTES, TOP_DEPTH, Cause, Flag, Kind, Outcome, Rule
@@ -28,26 +28,29 @@ _SHOWN = (  # by outcome: where the prices and sizes begin that a buyer of the t
 assert (int(Outcome.YES), int(Outcome.NO)) == (0, 1)
 assert ("bid_ticks", "ask_ticks", "bid_micro", "ask_micro") == CODECS[Kind.TOP].names[11:15]
 
-#: flags, best bid and ask price, best bid and ask size, venue_ns, proof_ns; from byte 34 of the slot.
-HOT = struct.Struct("<H4x8xI28xI28xq56xq56xqq")
-HOT_OFFSET = 34
+#: now_ns, flags, best bid and ask price, best bid and ask size, venue_ns, proof_ns; from byte 8 of the slot.
+HOT = struct.Struct("<q18xH4x8xI28xI28xq56xq56xqq")
+HOT_OFFSET = 8
 assert HOT_OFFSET + HOT.size == SLOT_BYTES
 
 UNTRADABLE = int(Flag.OPEN | Flag.STALE | Flag.CROSSED)
 _NONE = Cause.NONE
+_MIRRORED = int(Rule.MIRRORED)
 
 
 class Book:
     """What detect knows of one instrument: its newest top and what we took from it since."""
 
     __slots__ = (
-        "ask_ticks", "bid_ticks", "flags", "instrument", "is_resolved", "legs", "proof_ns", "slot",
-        "touched_ns", "touched_until_ns", "unit_no", "unit_yes", "venue_ns", "watches",
+        "ask_ticks", "bid_ticks", "fees", "flags", "instrument", "is_resolved", "legs", "now_ns", "proof_ns",
+        "slot", "touched_ns", "touched_until_ns", "unit_no", "unit_yes", "venue_ns", "watches",
     )
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
-        fee_table(instrument.fee_rate_ppm, instrument.fee_exponent).fill(instrument.tick_step)
+        self.fees = fee_table(instrument.fee_rate_ppm, instrument.fee_exponent)
+        self.fees.fill(instrument.tick_step)
+        self.now_ns = 0  # stream time of the newest TOP
         self.slot = b""  # newest TOP; "" before the first
         self.flags = int(Flag.STALE)
         self.bid_ticks = self.ask_ticks = 0  # 0 = no such side
@@ -60,23 +63,36 @@ class Book:
 
     def take(self, slot: bytes | bytearray | memoryview, offset: int) -> int:
         """Store the newest TOP; return which best prices changed: 1 the ask (cost of YES), 2 the bid (NO)."""
-        self.flags, bid, ask, bid_micro, ask_micro, self.venue_ns, self.proof_ns = HOT.unpack_from(
-            slot, offset + HOT_OFFSET)
+        (self.now_ns, self.flags, bid, ask, bid_micro, ask_micro, self.venue_ns,
+         self.proof_ns) = HOT.unpack_from(slot, offset + HOT_OFFSET)
         self.slot = bytes(slot[offset:offset + SLOT_BYTES])
-        bid, ask = bid if bid_micro > 0 else 0, ask if ask_micro > 0 else 0
-        changed = (ask != self.ask_ticks) + (bid != self.bid_ticks) * 2
-        if changed:
-            self.bid_ticks, self.ask_ticks = bid, ask
-            self.price()
+        if bid_micro <= 0:
+            bid = 0
+        if ask_micro <= 0:
+            ask = 0
+        if ask == self.ask_ticks:
+            if bid == self.bid_ticks:
+                return 0
+            changed = 2
+        else:
+            changed = 1 if bid == self.bid_ticks else 3
+        self.bid_ticks, self.ask_ticks = bid, ask
+        self.price()
         return changed
 
     def price(self) -> None:
-        """Derive the unit costs from the best prices; also after the instrument's fee changed."""
-        rules, ask, bid = self.instrument, self.ask_ticks, self.bid_ticks
-        rate, exponent = rules.fee_rate_ppm, rules.fee_exponent
-        self.unit_yes = unit_cost_pico(ask, rate, exponent) if 0 < ask < TICKS_PER_USD else 0
-        has_no = 0 < bid < TICKS_PER_USD and rules.has(_MIRRORED)
-        self.unit_no = unit_cost_pico(TICKS_PER_USD - bid, rate, exponent) if has_no else 0
+        """Derive the unit costs from the best prices."""
+        ask, bid, at = self.ask_ticks, TICKS_PER_USD - self.bid_ticks, self.fees.at
+        self.unit_yes = (at[ask] or self.fees.add(ask))[0] if 0 < ask < TICKS_PER_USD else 0
+        has_no = 0 < bid < TICKS_PER_USD and self.instrument.rules & _MIRRORED
+        self.unit_no = (at[bid] or self.fees.add(bid))[0] if has_no else 0
+
+    def follow(self, instrument: Instrument) -> None:
+        """Take the changed instrument: its rules and fees hold for the prices that are known."""
+        self.instrument = instrument
+        self.fees = fee_table(instrument.fee_rate_ppm, instrument.fee_exponent)
+        self.fees.fill(instrument.tick_step)
+        self.price()
 
     def unit(self, outcome: int) -> int:
         """Return the cost of one share of the token with fee in 1e-12 USD; 0 = cannot be bought."""
@@ -143,9 +159,6 @@ class Book:
             leg.is_cut, leg.top = True, slot
         self.legs[outcome] = slot, rules, leg
         return leg
-
-
-_MIRRORED = int(Rule.MIRRORED)
 
 
 def _deepen_yes(leg: LegBook) -> None:

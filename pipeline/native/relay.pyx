@@ -57,6 +57,8 @@ cdef class _Wanted:
 
 
 cdef bytes _copy(Source source, uint64_t first, uint64_t count):
+    if count == 1:
+        return (<const char*>source.at(first))[:SLOT_BYTES]
     cdef bytearray out = bytearray(count * SLOT_BYTES)
     cdef uint8_t* target = out
     cdef uint64_t index

@@ -36,7 +36,6 @@ class DetectStage:
         self._counts = counts
         self._stamps = stamps
         self._told_ns = 0
-        self._on_record = detector.on_record
         relay.want_rows((), rows_max)
 
     def poll(self, budget: int) -> int:
@@ -61,9 +60,9 @@ class DetectStage:
                 self._counts.put(f"detect_{name}", count)
 
     def _decide(self, record: bytes) -> None:
-        ideas = self._on_record
+        on_record = self.detector.on_record
         for at in range(0, len(record), SLOT_BYTES):
-            for run in ideas(record, at):
+            for run in on_record(record, at):
                 self._relay.append(run)
                 seq = int.from_bytes(record[at : at + 8], "little")
                 self._stamps.mark(seq, seq + 1, self._clock())

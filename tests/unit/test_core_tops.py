@@ -76,7 +76,7 @@ def test_a_ladder_is_of_the_newest_top_and_the_newest_rules() -> None:
     book.take(top(1, [(3_900, 5)], [(4_300, 3)]), 0)
     assert (4_300, 3 * MICRO) == book.leg(0).asks[0]
     assert (6_100, 5 * MICRO) == book.leg(1).asks[0]
-    book.instrument = replace(book.instrument, tick_step=10)
+    book.follow(replace(book.instrument, tick_step=10))
     assert 10 == book.leg(0).tick_step
 
 

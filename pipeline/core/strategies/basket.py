@@ -112,11 +112,11 @@ class Watch:
     """One basket under observation: the running sum of its best prices and its last answer."""
 
     __slots__ = (
-        "basket", "best", "books", "cause", "gains", "ideas", "limit", "pause_ns", "proofs", "retry_ns",
-        "seen", "told_ns", "total", "value")
+        "basket", "best", "books", "cause", "gains", "ideas", "is_subset", "limit", "pause_ns", "proofs",
+        "retry_ns", "seen", "told_ns", "total", "value")
 
     def __init__(self, basket: Basket, books: Sequence[Book]) -> None:
-        self.basket = basket
+        self.basket, self.is_subset = basket, basket.is_subset
         self.books = tuple(books)
         self.gains = [self.gain(leg_no) for leg_no in range(len(self.books))]
         # What one share of everything gains at the best prices, 1e-12 USD; profitable above zero.
@@ -147,7 +147,7 @@ class BasketStrategy:
         self._builders = [BUILDERS[name] for name in builders]
         self.books: dict[int, Book] = {}  # of the rows in a basket
         self._watches: dict[int, Watch] = {}
-        self._waiting: dict[int, Watch] = {}  # profitable, to be looked at again at a time
+        self._waiting: dict[int, tuple[Watch, int]] = {}  # profitable, to be looked at again at a time
         self._wake_ns = _NEVER_NS
         self._limits, self._bounds = NO_LIMITS, NO_LIMITS.bounds
         self._is_ready = False
@@ -183,8 +183,7 @@ class BasketStrategy:
         rows[instrument.row] = None
         known = self.books.get(instrument.row)
         if known is not None:
-            known.instrument = instrument
-            known.price()
+            known.follow(instrument)
         numbers = [
             number for number, watch in self._watches.items()
             if any(row in rows for row, _ in watch.basket.legs)] if self._touches(rows) else []
@@ -221,11 +220,16 @@ class BasketStrategy:
         ideas: list[Idea] | None = None
         for watch, leg_no, side in book.watches:
             if changed & side:
-                gain = watch.gain(leg_no)
-                watch.total += gain - watch.gains[leg_no]
-                watch.gains[leg_no] = gain
-                if watch.total > watch.best:  # noqa: PLR1730 - a comparison costs a third of a call
-                    watch.best = watch.total
+                unit = book.unit_yes if side == 1 else book.unit_no
+                if watch.is_subset:  # `Watch.gain`, in place: this is what every price costs
+                    gain = PICO_PER_USD - unit if 0 < unit < PICO_PER_USD else 0
+                else:
+                    gain = -unit if unit else -_MISSING_PICO
+                gains = watch.gains
+                watch.total = total = watch.total + gain - gains[leg_no]
+                gains[leg_no] = gain
+                if total > watch.best:  # noqa: PLR1730 - a comparison costs a third of a call
+                    watch.best = total
             if watch.total > 0:
                 idea = self._consider(watch, now_ns)
                 if idea is not None:
@@ -252,10 +256,15 @@ class BasketStrategy:
         """Look again at baskets that stay profitable after a cooldown."""
         if now_ns < self._wake_ns:
             return ()
-        due, self._waiting, self._wake_ns = self._waiting, {}, _NEVER_NS
+        waiting, self._waiting, self._wake_ns = self._waiting, {}, _NEVER_NS
         ideas = []
-        for watch in due.values():
-            idea = self._consider(watch, now_ns) if watch.total > 0 else None
+        for watch, until_ns in waiting.values():
+            if watch.total <= 0:
+                continue  # its next good top brings it back
+            if now_ns < until_ns:
+                self._wait(watch, until_ns)
+                continue
+            idea = self._consider(watch, now_ns)
             if idea is not None:
                 ideas.append(idea)
         return ideas
@@ -347,7 +356,11 @@ class BasketStrategy:
         return legs, priced
 
     def _wait(self, watch: Watch, until_ns: int) -> None:
-        self._waiting[watch.basket.number] = watch
+        number = watch.basket.number
+        known = self._waiting.get(number)
+        if known is not None and known[1] <= until_ns:
+            return
+        self._waiting[number] = watch, until_ns
         self._wake_ns = min(self._wake_ns, until_ns)
 
     def _refuse(self, watch: Watch, cause: Cause, value: int, limit: int) -> Idea | None:
