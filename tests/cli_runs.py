@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipeline.run.exchange import ExchangeProcess
 from pipeline.run.supervisor import instance_name
-from tests.shared import ROOT
+from tests.shared import ROOT, wait_until
 
 DEADLINE_S = 60.0
 EXCHANGE = {
@@ -59,14 +58,14 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 def until(is_true: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
     """Return the first true answer; fail after the deadline."""
-    deadline = time.monotonic() + deadline_s
-    pause = 0.05
-    while True:
-        found = is_true()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"waited {deadline_s} s for {what}"
-        time.sleep(pause)
+    answers: list[Any] = []
+
+    def ask() -> Any:
+        answers[:] = [is_true()]
+        return answers[0]
+
+    wait_until(ask, deadline_s, what)
+    return answers[0]
 
 
 def segments_of(name: str, state: Path) -> list[str]:
