@@ -70,7 +70,9 @@ class Numbers(NamedTuple):
     batch_count: int
 
 
-def intent_slot(causing: Causing, order: WantedOrder, numbers: Numbers, place: int, worst_usd_micro: int) -> bytes:
+def intent_slot(
+    causing: Causing, order: WantedOrder, numbers: Numbers, place: int, worst_usd_micro: int,
+) -> bytes:
     """Return the INTENT slot of the package's BUY at `place`: gives USD, wants shares, both in 1e-6 units."""
     seq, now_ns, recv_ns = causing
     order_no, group_no, salt_epoch, deadline_ns, leg_count, batch_count = numbers

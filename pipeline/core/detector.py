@@ -114,6 +114,7 @@ class Detector:
         book = self._books.get(record.instrument)
         if book is not None and record.status == TradeStatus.MATCHED:
             book.touch(record.venue_ns, record.now_ns + self._limits.cooldown_ns)
+            self._strategy.on_fill(book, record.now_ns)
 
     def _on_report(self, slot: bytes, offset: int) -> None:
         record = CODECS[Kind.REPORT].unpack(slot, offset)

@@ -16,6 +16,8 @@ from pipeline.units import FEE_QUANTUM_USD_MICRO, PPM, TICKS_PER_USD, cost_micro
 FEE_EXPONENT_MAX = 8  # the only exponent seen is 1; more than this is bad metadata
 FEE_RATE_PPM_MAX = PPM  # below 1, price + fee rises with the price, which the bounds below need
 UNITS_MAX = 1 << 16  # unit costs remembered: all prices of several fee schedules
+TABLES_MAX = 64  # fee schedules whose tables are kept
+STEP_FILLED_MIN = 10  # grids of up to 1,000 prices are computed ahead, 4 ms once a schedule
 PICO_PER_USD = 10**12  # unit costs: 1e-12 USD a share, so a rounded sum of legs errs by < 1e-11 USD
 _TICK_PICO = PICO_PER_USD // TICKS_PER_USD
 _BUDGET_TYPES = (int(OrderType.FOK), int(OrderType.FAK))  # spend an amount instead of stopping at shares
@@ -100,14 +102,43 @@ def unit_cost_pico(price_ticks: int, rate_ppm: int, exponent: int) -> int:
     return price_ticks * _TICK_PICO - (-numerator // denominator)
 
 
-@functools.lru_cache(maxsize=UNITS_MAX)
-def unit_pair_pico(price_ticks: int, rate_ppm: int, exponent: int) -> tuple[int, int]:
-    """Return (unit cost, the most that a budget at this price may take a share), 1e-12 USD, rounded up.
+Terms = tuple[int, int, int, int]
 
-    The second is what a FAK at this level may spend: its budget and the fee of the best price it could get.
+
+class FeeTable:
+    """All about a price under one fee schedule, computed once a price: `table.at[price] or table.add(price)`.
+
+    (unit cost, most that a budget at this price may take a share: the price and the fee of the best price it
+    could get, n, d): the first two 1e-12 USD, rounded up; n / d as `fee_terms` says.
     """
-    unit, budget = unit_cost_pico(price_ticks, rate_ppm, exponent), price_ticks * _TICK_PICO
-    return unit, max(unit, budget + -(-budget * rate_ppm // PPM))
+
+    __slots__ = ("at", "exponent", "rate_ppm", "steps")
+
+    def __init__(self, rate_ppm: int, exponent: int) -> None:
+        self.rate_ppm, self.exponent = rate_ppm, exponent
+        self.at: list[Terms | None] = [None] * (TICKS_PER_USD + 1)
+        self.steps: dict[int, None] = {}  # price grids that are filled
+
+    def add(self, price_ticks: int) -> Terms:
+        """Compute, keep and return a price's terms."""
+        unit, budget = unit_cost_pico(price_ticks, self.rate_ppm, self.exponent), price_ticks * _TICK_PICO
+        worst = max(unit, budget + -(-budget * self.rate_ppm // PPM))
+        terms = self.at[price_ticks] = (unit, worst, *fee_terms(price_ticks, self.rate_ppm, self.exponent))
+        return terms
+
+    def fill(self, tick_step: int) -> None:
+        """Compute every price of a grid before it is needed; the finest grid is left to `add`."""
+        if tick_step >= STEP_FILLED_MIN and tick_step not in self.steps:
+            self.steps[tick_step] = None
+            for price_ticks in range(tick_step, TICKS_PER_USD, tick_step):
+                if self.at[price_ticks] is None:
+                    self.add(price_ticks)
+
+
+@functools.lru_cache(maxsize=TABLES_MAX)
+def fee_table(rate_ppm: int, exponent: int) -> FeeTable:
+    """Return the table of a fee schedule; all instruments of one schedule share it."""
+    return FeeTable(rate_ppm, exponent)
 
 
 def unit_proceeds_pico(price_ticks: int, rate_ppm: int, exponent: int) -> int:

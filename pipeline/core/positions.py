@@ -95,7 +95,7 @@ class Positions:
         return max(0, self._spent.get(row, 0) - min(held))
 
     def worst_loss_apart(self, rows: Iterable[int]) -> int:
-        """Return the sum of `worst_loss_row`: never less than what the markets can lose together, USD micro."""
+        """Return the sum of `worst_loss_row`: a bound of what the markets can lose together, USD micro."""
         spent, total = self._spent, 0
         for row in rows:
             if row in spent:

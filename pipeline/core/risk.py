@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.fees import budget_fee_usd_micro_max, fee_terms, worst_buy_usd_micro
+from pipeline.core.fees import budget_fee_usd_micro_max, fee_table
 from pipeline.core.fills import FillIndex, Quarantine
 from pipeline.core.instruments import Instrument, Instruments
+from pipeline.core.legbook import SHARE_LOT_MICRO
 from pipeline.core.limits import BATCH_ORDERS_MAX, Limits
 from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.proof import proven_payout
-from pipeline.core.sizing import BUDGET_LOT_USD_MICRO, SHARE_LOT_MICRO
+from pipeline.core.sizing import BUDGET_LOT_USD_MICRO
 from pipeline.records import Cause, HaltLevel, OrderType, Side
 from pipeline.units import FEE_QUANTUM_USD_MICRO, NS_PER_S, PPM, TICKS_PER_USD
 
@@ -154,7 +155,8 @@ class RiskGate:
             if verdict is not None:
                 return verdict
             rate, exponent = instrument.fee_rate_ppm, instrument.fee_exponent
-            part, whole = fee_terms(order.price_ticks, rate, exponent)
+            fees = fee_table(rate, exponent)
+            _, _, part, whole = fees.at[order.price_ticks] or fees.add(order.price_ticks)
             charged = order.size_micro * part
             cost += paid
             fee += charged // whole * FEE_QUANTUM_USD_MICRO
@@ -290,13 +292,6 @@ class RiskGate:
                 exposure += sum(self._positions.worst_loss_row(row) for row in members)
             exposure += sum(self._orders.reservations.row(row) for row in members)
         return exposure
-
-
-def worst_usd_micro(order: WantedOrder, instrument: Instrument) -> int:
-    """Return the collateral to reserve for the order, fee included."""
-    return worst_buy_usd_micro(
-        order.order_type, order.price_ticks, order.size_micro, instrument.tick_step,
-        instrument.fee_rate_ppm, instrument.fee_exponent)
 
 
 def _order_legal(order: WantedOrder, instrument: Instrument, cost: int) -> Verdict | None:

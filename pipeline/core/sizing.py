@@ -14,35 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.core.fees import PICO_PER_USD, budget_fee_usd_micro_max, fee_terms, unit_pair_pico, worst_buy_usd_micro
+from pipeline.core.fees import PICO_PER_USD, Terms, budget_fee_usd_micro_max, worst_buy_usd_micro
+from pipeline.core.legbook import SHARE_LOT_MICRO, Ladder, LegBook, next_level, sale_usd_micro
 from pipeline.records import Cause, OrderType
 from pipeline.units import FEE_QUANTUM_USD_MICRO, MICRO, PPM, TICKS_PER_USD, cost_micro
 
-Ladder = Sequence[tuple[int, int]]  # (price_ticks, size_micro), best first
-
-SHARE_LOT_MICRO = 10_000  # 2 decimals of a share, on every tick size (venue sheet 10.3)
 BUDGET_LOT_USD_MICRO = 10_000  # FAK and FOK amounts have 2 decimals of USD
 _CENTS = TICKS_PER_USD  # hundredths of a share * ticks = 1e-6 USD; a cent is 10,000 of them
 _TRIES_MAX = 12  # sizes tried for one package, largest first
 _SCALED_PER_USD_MICRO = PICO_PER_USD // MICRO * MICRO  # 1e-12 USD a share * 1e-6 share = 1e-18 USD
-_GTC, _FAK = int(OrderType.GTC), int(OrderType.FAK)  # comparing with a member of an enum costs three times as much
+_GTC, _FAK = int(OrderType.GTC), int(OrderType.FAK)  # an enum's member costs three comparisons
 #: Hundredths of a share, by price, at which the cost is a whole number of cents.
 _LOT_CENTS = tuple(_CENTS // math.gcd(price, _CENTS) for price in range(TICKS_PER_USD))
-
-
-@dataclass(slots=True)
-class LegBook:
-    """One token to buy: its ladders (own view: NO levels for a NO token) and the market's rules."""
-
-    row: int
-    outcome: int
-    asks: Ladder
-    bids: Ladder
-    fee_rate_ppm: int
-    fee_exponent: int
-    tick_step: int
-    size_micro_min: int
-    usd_micro_min: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,38 +104,26 @@ def price_package(
     return refusal
 
 
-def _next_level(leg: LegBook, place: int, levels_max: int) -> tuple[int, int, int]:
-    """Return the first usable level from `place` on, floored to the lot: (price, size, place behind it).
-
-    Price 0: there is none. A level off the market's grid, or without a size, ends the ladder.
-    """
-    asks, step = leg.asks, leg.tick_step
-    for at in range(place, min(len(asks), levels_max)):
-        price, size = asks[at]
-        if not (0 < price < TICKS_PER_USD and price % step == 0 and size > 0):
-            break
-        if size >= SHARE_LOT_MICRO:
-            return price, size - size % SHARE_LOT_MICRO, at + 1
-    return 0, 0, 0
-
-
-def _walk(legs: Sequence[LegBook], sets_paid: int, bounds: Bounds) -> tuple[list[list[tuple[int, int]]], list[int]]:
+def _walk(
+    legs: Sequence[LegBook], sets_paid: int, bounds: Bounds,
+) -> tuple[list[list[tuple[int, int]]], list[int]]:
     """Return the levels reached of each leg, and the cumulative sizes at which a level ends, ascending.
 
     Goes on while one more share of each leg costs less than it pays and the spending bounds allow it.
     """
     ladders: list[list[tuple[int, int]]] = []
     sizes: list[int] = []
-    left, places, pairs = [], [], []
+    left, places = [], []
+    terms: list[Terms] = []
     for leg in legs:
-        price, size, place = _next_level(leg, 0, bounds.levels_max)
+        price, size, place = next_level(leg, 0, bounds.levels_max)
         if not price:
             return ladders, sizes
         ladders.append([(price, size)])
         left.append(size)
         places.append(place)
-        pairs.append(unit_pair_pico(price, leg.fee_rate_ppm, leg.fee_exponent))
-    if not pairs:
+        terms.append(leg.fees.at[price] or leg.fees.add(price))
+    if not terms:
         return ladders, sizes
     slack = bounds.package_orders_max * 20  # rounding of fees and reservations, per order
     room = max(0, bounds.package_usd_micro_max - slack) * _SCALED_PER_USD_MICRO
@@ -160,18 +131,19 @@ def _walk(legs: Sequence[LegBook], sets_paid: int, bounds: Bounds) -> tuple[list
     payout, total = sets_paid * PICO_PER_USD, 0
     while True:
         units = worst = 0
-        for unit, unit_worst in pairs:
+        for unit, unit_worst, _, _ in terms:
             units += unit
             worst += unit_worst
         if units >= payout:
             return ladders, sizes
         step = min(left)
         is_short = room < step * worst
-        for (_, unit_worst), free in zip(pairs, room_legs, strict=True):
-            is_short = is_short or free < step * unit_worst
+        for term, free in zip(terms, room_legs, strict=True):
+            if free < step * term[1]:
+                is_short = True
         if is_short:
             fits = min(room // worst, *(
-                free // unit_worst for (_, unit_worst), free in zip(pairs, room_legs, strict=True)))
+                free // term[1] for term, free in zip(terms, room_legs, strict=True)))
             step_paid = max(0, fits // SHARE_LOT_MICRO * SHARE_LOT_MICRO)
             if step_paid:
                 sizes.append(total + step_paid)
@@ -180,15 +152,15 @@ def _walk(legs: Sequence[LegBook], sets_paid: int, bounds: Bounds) -> tuple[list
         sizes.append(total)
         room -= step * worst
         for number, leg in enumerate(legs):
-            room_legs[number] -= step * pairs[number][1]
+            room_legs[number] -= step * terms[number][1]
             left[number] -= step
             if left[number] == 0:
-                price, size, place = _next_level(leg, places[number], bounds.levels_max)
+                price, size, place = next_level(leg, places[number], bounds.levels_max)
                 if not price:
                     return ladders, sizes
                 ladders[number].append((price, size))
                 left[number], places[number] = size, place
-                pairs[number] = unit_pair_pico(price, leg.fee_rate_ppm, leg.fee_exponent)
+                terms[number] = leg.fees.at[price] or leg.fees.add(price)
 
 
 def _at_size(
@@ -202,11 +174,11 @@ def _at_size(
     for is_fak in (is_fak_first, not is_fak_first):
         levels, size, order_type = (coarse, fak_size, _FAK) if is_fak else (ladders, size_micro, _GTC)
         if size > 0:
-            found = _planned(legs, levels, size, order_type, bounds)
-            if not isinstance(found, Refusal):
-                found = _cleared(legs, found, size, sets_paid, bounds, is_exclusive_no)
-                if isinstance(found, Package):
-                    return found
+            plan = _planned(legs, levels, size, order_type, bounds)
+            found = plan if isinstance(plan, Refusal) else _cleared(
+                legs, plan, size, sets_paid, bounds, is_exclusive_no)
+            if isinstance(found, Package):
+                return found
             refusal = refusal or found
     return refusal or Refusal(Cause.BELOW_EDGE, 0, bounds.edge_usd_micro_min)
 
@@ -222,8 +194,7 @@ def _fak_ladders(ladders: Sequence[Ladder], size_micro: int) -> tuple[Sequence[L
         depth = 0
         for _, size in levels:
             depth += size
-        if depth < reach:
-            reach = depth
+        reach = min(reach, depth)
     return floored, reach
 
 
@@ -257,13 +228,13 @@ def _planned(
             return Refusal(Cause.BELOW_EDGE, size_micro - rest, size_micro)
         if order_type == _GTC and len(slices) > 1:
             slices = _merged(slices, leg)
-        rate, exponent = leg.fee_rate_ppm, leg.fee_exponent
+        rate, exponent, fees = leg.fee_rate_ppm, leg.fee_exponent, leg.fees
         for price, size in slices:
             paid = -(-price * size // TICKS_PER_USD)
             if paid < leg.usd_micro_min:
                 return Refusal(Cause.BELOW_MINIMUM, paid, leg.usd_micro_min)
             cost += paid
-            part, whole = fee_terms(price, rate, exponent)
+            _, _, part, whole = fees.at[price] or fees.add(price)
             charged = size * part
             fee += charged // whole * FEE_QUANTUM_USD_MICRO
             if order_type == _GTC:
@@ -281,9 +252,10 @@ def _planned(
 
 
 def _cleared(
-    legs: Sequence[LegBook], plan: _Plan, size_micro: int, sets_paid: int, bounds: Bounds, is_exclusive_no: bool,
+    legs: Sequence[LegBook], plan: _Plan, size_micro: int, sets_paid: int, bounds: Bounds,
+    is_exclusive_no: bool,
 ) -> Package | Refusal:
-    """Return the package with the bound of its partial-fill loss, or the spending, loss or edge limit it breaks."""
+    """Return the package with the bound of its partial-fill loss, or the limit or edge that it breaks."""
     orders, spends, cost, fee = plan
     per_leg = [0] * len(legs)
     for order, spend in zip(orders, spends, strict=True):
@@ -324,25 +296,6 @@ def _is_small(price: int, size: int, leg: LegBook) -> bool:
     return size < leg.size_micro_min or cost_micro(price, size) < leg.usd_micro_min
 
 
-def sale_usd_micro(leg: LegBook, size_micro: int) -> int:
-    """Return what selling the size into the leg's known bids yields after fees; 0 beyond their depth."""
-    yielded, rest = 0, size_micro
-    rate, exponent = leg.fee_rate_ppm, leg.fee_exponent
-    for price, depth in leg.bids:
-        sold = depth if depth < rest else rest
-        if not (sold > 0 and 0 < price < TICKS_PER_USD):
-            break
-        part, whole = fee_terms(price, rate, exponent)
-        # Proceeds rounded down, fee rounded up; a fee above the proceeds would make the share worthless.
-        gained = price * sold // TICKS_PER_USD + -sold * part // whole * FEE_QUANTUM_USD_MICRO
-        if gained > 0:
-            yielded += gained
-        rest -= sold
-        if not rest:
-            break
-    return yielded
-
-
 def partial_loss_usd_micro_max(
     legs: Sequence[LegBook], orders: Sequence[Order], size_micro: int, *, is_exclusive_no: bool,
 ) -> int:
@@ -371,8 +324,7 @@ def _loss_bound(
     selling, cheapest = 0, -1
     for order, spend in zip(orders, spends, strict=True):
         loss = spend - sales[order[0]] * order[4] // size_micro
-        if loss < 0:
-            loss = 0
+        loss = max(loss, 0)
         selling += loss
         if cheapest < 0 or loss < cheapest:
             cheapest = loss

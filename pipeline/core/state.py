@@ -199,8 +199,7 @@ class TraderState:
         self, group_no: int, basket: int, event: int, leg_count: int, size_micro: int, now_ns: int,
     ) -> None:
         """Take a PACKAGE as a fact; its fields by name of the record."""
-        if group_no > self.group_no:
-            self.group_no = group_no
+        self.group_no = max(self.group_no, group_no)
         self.orders.open_group(Group(group_no, basket, event, leg_count, size_micro, now_ns))
 
     def _intent(self, record: Any) -> None:
@@ -215,8 +214,7 @@ class TraderState:
         cancel_rest: int, now_ns: int,
     ) -> None:
         """Take an INTENT as a fact; its fields by name of the record."""
-        if order_no > self.order_no:
-            self.order_no = order_no
+        self.order_no = max(self.order_no, order_no)
         instrument = self.instruments.get(row)
         event, wait_ns = 0, self.gate.limits.submit_timeout_ns
         if instrument is not None:

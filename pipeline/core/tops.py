@@ -7,17 +7,18 @@ only the best levels on the hot path and unpacks a ladder when somebody asks for
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from typing import Any
 
-from pipeline.core.fees import unit_cost_pico
+from pipeline.core.fees import fee_table, unit_cost_pico
 from pipeline.core.instruments import Instrument
-from pipeline.core.sizing import LegBook
+from pipeline.core.legbook import LegBook
 from pipeline.records import CODECS, HEADER_BYTES, SLOT_BYTES, TOP_DEPTH, Cause, Flag, Kind, Outcome, Rule
 from pipeline.units import TICKS_PER_USD
 
 #: All levels: bid prices, ask prices, bid sizes, ask sizes; behind the header.
 _LEVELS = struct.Struct(f"<{2 * TOP_DEPTH}I{2 * TOP_DEPTH}q")
+_BEST = struct.Struct("<I28xI28xq56xq")  # of the same, the best level each
+assert TOP_DEPTH == 8
 _D = TOP_DEPTH
 _PRICE, _SIZE = HEADER_BYTES, HEADER_BYTES + 4 * 2 * _D
 _SHOWN = (  # by outcome: where the prices and sizes begin that a buyer of the token would take
@@ -46,6 +47,7 @@ class Book:
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
+        fee_table(instrument.fee_rate_ppm, instrument.fee_exponent).fill(instrument.tick_step)
         self.slot = b""  # newest TOP; "" before the first
         self.flags = int(Flag.STALE)
         self.bid_ticks = self.ask_ticks = 0  # 0 = no such side
@@ -132,18 +134,33 @@ class Book:
         else:
             leg = LegBook(
                 rules.row, outcome, [], [], rules.fee_rate_ppm, rules.fee_exponent, rules.tick_step,
-                rules.size_micro_min, rules.usd_micro_min)
-        values = _LEVELS.unpack_from(slot, HEADER_BYTES)
-        # Levels that are not there have price and size 0 and end a ladder for whoever walks it.
-        if outcome == 0:
-            leg.bids = list(zip(values[:_D], values[2 * _D:3 * _D], strict=True))
-            leg.asks = list(zip(values[_D:2 * _D], values[3 * _D:], strict=True))
-        elif rules.has(_MIRRORED):
-            mirrored = [TICKS_PER_USD - price for price in values[:2 * _D]]
-            leg.asks = list(zip(mirrored[:_D], values[2 * _D:3 * _D], strict=True))
-            leg.bids = list(zip(mirrored[_D:], values[3 * _D:], strict=True))
+                rules.size_micro_min, rules.usd_micro_min, False, _DEEPEN[outcome])
+        if outcome == 0 or rules.has(_MIRRORED):
+            bid, ask, bid_size, ask_size = _BEST.unpack_from(slot, HEADER_BYTES)
+            if outcome:
+                bid, bid_size, ask, ask_size = TICKS_PER_USD - ask, ask_size, TICKS_PER_USD - bid, bid_size
+            leg.bids, leg.asks = [(bid, bid_size)], [(ask, ask_size)]
+            leg.is_cut, leg.top = True, slot
         self.legs[outcome] = slot, rules, leg
         return leg
 
 
 _MIRRORED = int(Rule.MIRRORED)
+
+
+def _deepen_yes(leg: LegBook) -> None:
+    """Levels that are not there have price and size 0: they end a ladder for whoever walks it."""
+    values = _LEVELS.unpack_from(leg.top, HEADER_BYTES)
+    leg.bids = list(zip(values[:_D], values[2 * _D:3 * _D], strict=True))
+    leg.asks = list(zip(values[_D:2 * _D], values[3 * _D:], strict=True))
+
+
+def _deepen_no(leg: LegBook) -> None:
+    """The mirror: bids of YES are offers of NO."""
+    values = _LEVELS.unpack_from(leg.top, HEADER_BYTES)
+    prices = [TICKS_PER_USD - price for price in values[:2 * _D]]
+    leg.asks = list(zip(prices[:_D], values[2 * _D:3 * _D], strict=True))
+    leg.bids = list(zip(prices[_D:], values[3 * _D:], strict=True))
+
+
+_DEEPEN = (_deepen_yes, _deepen_no)

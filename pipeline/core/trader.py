@@ -224,20 +224,21 @@ class Trader:
         return self._take(causing, proposal, venue_ns)
 
     def _take(self, causing: Causing, proposal: Proposal, venue_ns: int) -> list[bytes]:
-        """Write the package and its intents; each is a fact before the next is numbered."""
-        facts, now_ns, limits, group_no = self.facts, causing.now_ns, self.facts.gate.limits, self.facts.group_no + 1
+        """Write the package and its intents; each is a fact at once, through the door of recovery."""
+        facts, now_ns = self.facts, causing.now_ns
+        limits, group_no = facts.gate.limits, facts.group_no + 1
         slots = [decisions.package_slot(causing, proposal, group_no, venue_ns)]
         facts.open_group(
             group_no, proposal.basket, proposal.event, proposal.leg_count, proposal.size_micro, now_ns)
         numbers = Numbers(
-            facts.order_no + 1, group_no, limits.salt_epoch, now_ns + limits.intent_ttl_ns, proposal.leg_count,
-            len(proposal.orders))
+            facts.order_no + 1, group_no, limits.salt_epoch, now_ns + limits.intent_ttl_ns,
+            proposal.leg_count, len(proposal.orders))
         for place, (order, worst) in enumerate(zip(proposal.orders, facts.gate.worst, strict=True)):
             slots.append(decisions.intent_slot(causing, order, numbers, place, worst))
             facts.intend(
                 numbers.order_no + place, group_no, order.row, order.outcome, order.side, order.order_type,
-                order.price_ticks, order.size_micro, worst, _NEW_RISK, order.leg_no, int(order.order_type == _GTC),
-                now_ns)
+                order.price_ticks, order.size_micro, worst, _NEW_RISK, order.leg_no,
+                int(order.order_type == _GTC), now_ns)
         return slots
 
     def _refuse(self, causing: Causing, proposal: Proposal, verdict: Verdict) -> list[bytes]:

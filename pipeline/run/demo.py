@@ -7,6 +7,7 @@ pipeline ends, and the two logs alone must tell the same money as the exchange's
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -24,11 +25,13 @@ from pipeline.run.exchange import ExchangeProcess, cpu_of_exchange
 from pipeline.run.judge import judge
 from pipeline.run.progress import Progress
 from pipeline.run.supervisor import Supervisor
+from pipeline.shm import memory
 
 CONFIG_FILE = Path(__file__).resolve().parent.parent.parent / "config" / "demo.toml"
 SETTLE_S_MAX = 20.0
 POLL_S = 0.25
 EXCHANGE_NICE = 5
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lives on Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class DemoOptions:
 def run_demo(options: DemoOptions) -> int:
     """Run the demo to its verdict; return the exit code."""
     options = options.checked()
+    _sweep_dead_demos()
     directory = options.keep or Path(tempfile.mkdtemp(prefix="pm-demo-"))
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
@@ -77,6 +81,14 @@ def run_demo(options: DemoOptions) -> int:
     finally:
         if options.keep is None:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sweep_dead_demos() -> None:
+    """Give back the shared memory of demos that were killed; a live one is left alone."""
+    for name in {path.name.split("-")[1] for path in SHARED_MEMORY.glob("pm-demo[0-9]*-*")}:
+        pid = name.removeprefix("demo")
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            memory.sweep(name)
 
 
 class _Demo:
@@ -160,6 +172,7 @@ class _Demo:
         account = exchange.account()
         return {
             "topology": self._options.topology,
+            "name": f"demo{os.getpid()}",  # two demos at once are none of each other's business
             "state_dir": str(self._directory / "state"),
             "venues.polymarket.clob_url": exchange.urls["clob_tls"],
             "venues.polymarket.gamma_url": exchange.urls["gamma_tls"],

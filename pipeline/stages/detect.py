@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pipeline.core.detector import Detector
 from pipeline.native.relay import Relay
-from pipeline.records import SLOT_BYTES, Kind
 from pipeline.native.stamps import Stamps
+from pipeline.records import KIND_OFFSET, SLOT_BYTES, Kind
 from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS
 
@@ -18,12 +18,14 @@ WANTED = (
     Kind.TOP, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.FILL, Kind.REPORT, Kind.TICK, Kind.RESOLVED,
     Kind.STALE, Kind.GAP, Kind.HALT, Kind.RESUME,
 )
+_TOP = int(Kind.TOP)  # prices change no basket
 TELL_NS = 250 * NS_PER_MS
 
 
 class DetectStage:
     def __init__(
-        self, name: str, detector: Detector, relay: Relay, rows_max: int, clock: Clock, counts: Counts, stamps: Stamps,
+        self, name: str, detector: Detector, relay: Relay, rows_max: int, clock: Clock, counts: Counts,
+        stamps: Stamps,
     ) -> None:
         self.name = name
         self.detector = detector
@@ -34,6 +36,7 @@ class DetectStage:
         self._counts = counts
         self._stamps = stamps
         self._told_ns = 0
+        self._on_record = detector.on_record
         relay.want_rows((), rows_max)
 
     def poll(self, budget: int) -> int:
@@ -58,13 +61,14 @@ class DetectStage:
                 self._counts.put(f"detect_{name}", count)
 
     def _decide(self, record: bytes) -> None:
+        ideas = self._on_record
         for at in range(0, len(record), SLOT_BYTES):
-            for run in self.detector.on_record(record, at):
+            for run in ideas(record, at):
                 self._relay.append(run)
                 seq = int.from_bytes(record[at : at + 8], "little")
                 self._stamps.mark(seq, seq + 1, self._clock())
                 self._counts.add("ideas", 1)
-        if self.detector.rows_version != self._rows_version:
+        if record[KIND_OFFSET] != _TOP and self.detector.rows_version != self._rows_version:
             self._watch_rows()
 
     def _watch_rows(self) -> None:

@@ -10,8 +10,8 @@ from pipeline.core.trader import Trader
 from pipeline.errors import InvariantError
 from pipeline.native.log import LogWriter
 from pipeline.native.relay import Filter
-from pipeline.records import CODECS, RUN_SLOTS_MAX, SLOT_BYTES, Kind, kind_of
 from pipeline.native.stamps import Stamps
+from pipeline.records import DTYPES, PARTS_OFFSET, RUN_SLOTS_MAX, SLOT_BYTES, Kind, kind_of
 from pipeline.stages.stage import Clock, Counts
 
 #: Everything but TOP: decisions come from ideas, truth and time.
@@ -20,7 +20,8 @@ WANTED = (
     Kind.CLOCK_STEP,
     Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.RESOLVED, Kind.STALE, Kind.GAP,
 )
-_PACKAGE = CODECS[Kind.PACKAGE]
+_PACKAGE = int(Kind.PACKAGE)
+_CAUSE_SEQ = int(DTYPES[Kind.PACKAGE].fields["cause_seq"][1])  # type: ignore[index]
 
 
 class TradeStage:
@@ -41,9 +42,12 @@ class TradeStage:
         """Decide on up to `budget` wanted slots; a log has no full state, so nothing waits here."""
         passed = self._source.passed_count
         data = self._source.read(min(budget, RUN_SLOTS_MAX))
-        for at in range(0, len(data), SLOT_BYTES):
+        at, end = 0, len(data)
+        while at < end:
             for decided in self.trader.on_record(data, at):
                 self._append(decided)
+            # A run that starts here was taken whole; the rest of one that an earlier read cut comes by slots.
+            at += SLOT_BYTES * (data[at + PARTS_OFFSET] or 1 if data[at + PARTS_OFFSET - 1] == 0 else 1)
         if not data:
             self._decisions.prepare_next()
         return len(data) // SLOT_BYTES + self._source.passed_count - passed
@@ -52,8 +56,8 @@ class TradeStage:
         if not self._decisions.push(run):
             raise InvariantError("stages.trade: the decision log took no record; a log must never be full")
         self.cancel_count += sum(kind_of(run, at) == Kind.CANCEL for at in range(0, len(run), SLOT_BYTES))
-        if kind_of(run) == Kind.PACKAGE:
-            cause_seq = _PACKAGE.struct.unpack_from(run)[_PACKAGE.at["cause_seq"]]
+        if kind_of(run) == _PACKAGE:
+            cause_seq = int.from_bytes(run[_CAUSE_SEQ : _CAUSE_SEQ + 8], "little")
             self._stamps.mark(cause_seq, cause_seq + 1, self._clock())
             self._counts.add("packages", 1)
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.core.detector import Detector
 from pipeline.core.strategies.basket import BUILDERS, StrategyId
-from pipeline.records import Flag, Kind, Rule, unpack
+from pipeline.records import Flag, Kind, OrderState, Rule, unpack
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 from tests.models.core_rig import FULL, T0_NS, config, event, fill, instrument, pack, tick, top
 
@@ -157,6 +157,70 @@ def test_detector_repeats_an_idea_only_for_a_reason() -> None:
     assert 1 == len(found.on_record(top(3, [(2_900, 100)], [(3_000, 90)])))
     assert not found.on_record(tick(T0_NS + 99 * NS_PER_MS))
     assert 1 == len(found.on_record(tick(T0_NS + 100 * NS_PER_MS)))
+
+
+def told_ms(found: Detector, first_ms: int, last_ms: int) -> list[int]:
+    """Return the milliseconds whose tick made an idea."""
+    return [
+        at for at in range(first_ms, last_ms + 1) if found.on_record(tick(T0_NS + at * NS_PER_MS))]
+
+
+def test_detector_tells_an_untaken_idea_ever_more_rarely() -> None:
+    """Nothing moves and no order ends: the pause doubles from the cooldown to a second, and stays there."""
+    found = detector(*event([1, 2, 3]), cooldown_ns=NS_PER_MS)
+    assert 1 == len(cheap(found))
+    wanted = [1, 3, 7, 15, 31, 63, 127, 255, 511, 1_023, 2_023, 3_023]
+    fresh = {"proof_ns": T0_NS + 5 * NS_PER_S}
+    for row in (1, 2, 3):
+        assert not found.on_record(top(row, *CHEAP, **fresh))  # type: ignore[arg-type]
+    assert wanted == told_ms(found, 1, 3_100)
+
+
+def test_detector_keeps_a_cooldown_longer_than_the_pause() -> None:
+    """A cooldown of two seconds is the pause: never shorter, never doubled."""
+    found = detector(*event([1, 2, 3]), cooldown_ns=2 * NS_PER_S, proof_age_ns_max=60 * NS_PER_S)
+    assert 1 == len(cheap(found))
+    assert [2_000, 4_000] == told_ms(found, 1, 5_000)
+
+
+@pytest.mark.parametrize("state", list(OrderState))
+def test_detector_looks_again_when_an_order_ends(state: OrderState) -> None:
+    """The end of any order of the basket makes its idea due on the next tick; a state in between does not."""
+    found = detector(*event([1, 2, 3]), cooldown_ns=NS_PER_MS)
+    assert 1 == len(cheap(found))
+    assert [1, 3, 7, 15, 31, 63, 127, 255, 511] == told_ms(found, 1, 600)
+    assert not found.on_record(pack(
+        Kind.REPORT, instrument=2, order_no=1, state=int(state), now_ns=T0_NS + 600 * NS_PER_MS))
+    is_over = state in (
+        OrderState.MATCHED, OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED, OrderState.UNSENT,
+        OrderState.DRY)
+    assert ([601, 603, 607, 615] if is_over else []) == told_ms(found, 601, 620)
+
+
+def test_detector_looks_again_after_a_fill_and_a_move() -> None:
+    """A fill and a new size start the pauses anew; an order of another basket does not."""
+    intent = unpack(pack(Kind.INTENT, order_no=1, instrument=3, price_ticks=3_000))
+    found = detector(*event([1, 2, 3]), *event([4, 5, 6], number=2), cooldown_ns=NS_PER_MS)
+    assert 1 == len(cheap(found))
+    assert 511 == told_ms(found, 1, 600)[-1]
+    found.on_record(pack(
+        Kind.REPORT, instrument=4, state=int(OrderState.REJECTED), now_ns=T0_NS + 600 * NS_PER_MS))
+    assert [] == told_ms(found, 601, 610)
+    found.on_record(fill(intent, MICRO, 1, T0_NS + 610 * NS_PER_MS, venue_ns=T0_NS))
+    assert [611, 613] == told_ms(found, 611, 614)
+    moved = found.on_record(top(3, [(2_900, 100)], [(3_000, 90)], now_ns=T0_NS + 615 * NS_PER_MS))
+    assert 1 == len(moved)
+    assert [616, 618, 622] == told_ms(found, 616, 625)
+
+
+def test_detector_looks_again_under_new_limits() -> None:
+    """Limits that come late: the opportunity that stands is told on the next tick."""
+    found = Detector()
+    for slot in event([1, 2, 3]):
+        found.on_record(slot)
+    assert [] == cheap(found)
+    found.on_record(config())
+    assert 1 == len(found.on_record(tick(T0_NS + NS_PER_MS)))
 
 
 def test_detector_does_not_use_depth_twice() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from fractions import Fraction
 
@@ -11,6 +12,7 @@ import pytest
 from pipeline.core.fees import (
     PICO_PER_USD,
     budget_fee_usd_micro_max,
+    fee_table,
     taker_fee_usd_micro,
     taker_fee_usd_micro_max,
     unit_cost_pico,
@@ -104,3 +106,19 @@ def test_fees_refuse_impossible_metadata() -> None:
             taker_fee_usd_micro(*arguments)
     with pytest.raises(InvariantError, match="tick step"):
         budget_fee_usd_micro_max(1, 0, 1, 1)
+
+
+@pytest.mark.parametrize("rate_ppm, exponent", [(0, 0), (0, 1), (30_000, 1), (70_000, 2), (999_999, 8)])
+def test_fee_tables_hold_exact_terms(rate_ppm: int, exponent: int) -> None:
+    """Filled ahead or on demand: unit cost, worst unit cost and fee fraction equal exact fractions."""
+    table = fee_table(rate_ppm, exponent)
+    table.fill(100)
+    assert all(table.at[price] is not None for price in range(100, 10_000, 100))
+    for price in (1, 37, 100, 2_500, 5_000, 9_900, 9_999):
+        unit, worst, part, whole = table.at[price] or table.add(price)
+        fee = fee_exact(price, PICO_PER_USD, rate_ppm, exponent)
+        assert Fraction(part, whole) * 10 == fee_exact(price, 1, rate_ppm, exponent)
+        assert price * 10**8 + math.ceil(fee) == unit
+        budget = price * 10**8
+        assert max(unit, budget + math.ceil(Fraction(budget * rate_ppm, 10**6))) == worst
+    assert table is fee_table(rate_ppm, exponent)

@@ -140,6 +140,16 @@ def test_gate_believes_no_claimed_payout() -> None:
     assert Cause.NOT_PROVEN == augmented.check(proposal()).cause
 
 
+def test_gate_proves_again_when_an_instrument_changed() -> None:
+    """A proof holds for the instruments it was made of: an event that is no longer exhaustive is refused."""
+    rig = started(*event([1, 2]))
+    assert Cause.TAKEN == rig.trader.facts.gate.check(proposal()).cause
+    rig.feed(instrument(2, 1, 2, rules=FULL & ~Rule.EXHAUSTIVE))
+    assert Verdict(Cause.NOT_PROVEN, 0, 10 * MICRO) == rig.trader.facts.gate.check(proposal())
+    rig.feed(instrument(2, 1, 2))
+    assert Cause.TAKEN == rig.trader.facts.gate.check(proposal()).cause
+
+
 def test_gate_obeys_halt_and_reconcile() -> None:
     """H1 and above stop new risk; so does a restart until a reconcile; a resolved market too."""
     for level in (1, 2, 3, 4):

@@ -12,19 +12,24 @@ from dataclasses import dataclass
 
 from pipeline.core.fees import PICO_PER_USD
 from pipeline.core.instruments import Instrument, Instruments
+from pipeline.core.legbook import SHARE_LOT_MICRO
 from pipeline.core.limits import BATCH_ORDERS_MAX, NO_LIMITS, Limits
 from pipeline.core.proof import proven_payout
-from pipeline.core.sizing import SHARE_LOT_MICRO, Package, Refusal, price_package
+from pipeline.core.sizing import Package, Refusal, price_package
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
-from pipeline.records import Cause, Outcome, Rule
-from pipeline.units import MICRO
+from pipeline.records import Cause, OrderState, Outcome, Rule
+from pipeline.units import MICRO, NS_PER_S
 
 _MISSING_PICO = 1_000 * PICO_PER_USD  # a leg that nobody sells: no basket is profitable with it
 _NEVER_NS = 1 << 62
 _SUBSETS_MAX = 4  # subsets of a sell-all basket that are priced, best outcomes first
 _PROOFS_MAX = 64  # subsets of one basket whose proof is remembered
-_NONE, _TAKEN, _DEPTH_USED = Cause.NONE, Cause.TAKEN, Cause.DEPTH_USED  # naming a member looks it up each time
+REPEAT_NS_MAX = NS_PER_S  # an unchanged opportunity is told again at least this often: verdicts change unseen
+_NONE, _TAKEN, _DEPTH_USED = Cause.NONE, Cause.TAKEN, Cause.DEPTH_USED  # looked up once
+_ENDED = (  # an order that is over: its group may be, too
+    int(OrderState.MATCHED), int(OrderState.CANCELED), int(OrderState.EXPIRED), int(OrderState.REJECTED),
+    int(OrderState.UNSENT), int(OrderState.DRY))
 _EVENT_MAX = 1 << 29  # a basket number is event << 3 | strategy: the same after every restart
 
 
@@ -107,8 +112,8 @@ class Watch:
     """One basket under observation: the running sum of its best prices and its last answer."""
 
     __slots__ = (
-        "basket", "best", "books", "cause", "gains", "ideas", "limit", "proofs", "retry_ns", "seen", "total",
-        "value")
+        "basket", "best", "books", "cause", "gains", "ideas", "limit", "pause_ns", "proofs", "retry_ns",
+        "seen", "told_ns", "total", "value")
 
     def __init__(self, basket: Basket, books: Sequence[Book]) -> None:
         self.basket = basket
@@ -118,7 +123,8 @@ class Watch:
         self.total = sum(self.gains) + (-PICO_PER_USD if basket.is_subset else PICO_PER_USD)
         self.best = self.total
         self.seen: list[bytes] = []
-        self.retry_ns = 0
+        self.retry_ns = 0  # when the same levels may be told again
+        self.told_ns = self.pause_ns = 0  # the last idea, and how long after it its levels are not repeated
         #: Legs -> what one lot of each pays. A changed instrument makes a new watch, so each proof is of the
         #: structure in force.
         self.proofs: dict[tuple[int, ...], int | None] = {}
@@ -167,6 +173,8 @@ class BasketStrategy:
         self._limits, self._bounds, self._is_ready = limits, limits.bounds, not limits.missing
         for watch in self._watches.values():
             watch.seen = []
+            if watch.total > 0:
+                self._wait(watch, 0)
 
     def on_instrument(self, instrument: Instrument) -> None:
         """Rebuild the baskets that a new or changed instrument belongs to."""
@@ -225,8 +233,20 @@ class BasketStrategy:
         return ideas or ()
 
     def on_report(self, row: int, state: int, now_ns: int) -> Sequence[Idea]:
-        """Nothing: a basket is looked at again when its books move or its cooldown ends."""
+        """An order is over: what its baskets told and trade refused as busy is due again, on a tick."""
+        book = self.books.get(row)
+        if book is not None and state in _ENDED:
+            self.on_fill(book, now_ns)
         return ()
+
+    def on_fill(self, book: Book, now_ns: int) -> None:
+        """Let the book's baskets repeat their ideas after one cooldown, however often they did before."""
+        cooldown_ns = self._limits.cooldown_ns
+        for watch, _, _ in book.watches:
+            if 0 < watch.retry_ns < _NEVER_NS:
+                watch.pause_ns = cooldown_ns
+                watch.retry_ns = min(watch.retry_ns, max(now_ns, watch.told_ns + cooldown_ns))
+                self._wait(watch, watch.retry_ns)
 
     def on_tick(self, now_ns: int) -> Sequence[Idea]:
         """Look again at baskets that stay profitable after a cooldown."""
@@ -265,16 +285,20 @@ class BasketStrategy:
         if rest <= 0 or (cause and not is_subset):
             return self._refuse(watch, cause, 0, 0)
         seen = [books[leg_no].shown(basket.legs[leg_no][1]) for leg_no in chosen]
-        if seen == watch.seen and now_ns < watch.retry_ns:
-            if watch.retry_ns < _NEVER_NS:
-                self._wait(watch, watch.retry_ns)
-            return None
+        pause_ns = self._limits.cooldown_ns
+        if seen == watch.seen:
+            if now_ns < watch.retry_ns:
+                if watch.retry_ns < _NEVER_NS:
+                    self._wait(watch, watch.retry_ns)
+                return None
+            # Told, and still there: tell it again after twice the time, unless an order ends before.
+            pause_ns = max(pause_ns, min(2 * watch.pause_ns, REPEAT_NS_MAX))
         watch.seen, watch.retry_ns = seen, _NEVER_NS
         found = self._sized(watch, chosen)
         if isinstance(found, Refusal):
             return self._refuse(watch, found.cause, found.value, found.limit)
         legs, package = found
-        watch.retry_ns = now_ns + self._limits.cooldown_ns
+        watch.told_ns, watch.pause_ns, watch.retry_ns = now_ns, pause_ns, now_ns + pause_ns
         self._wait(watch, watch.retry_ns)
         watch.ideas += 1
         watch.cause = _TAKEN
