@@ -114,7 +114,7 @@ def test_commands_of_a_document_run(name: str, desk: Path) -> None:
         done = typed(small(command), desk, environment)
         kept = re.search(r" demo .*--keep[ =](\S+)", command)
         if done.returncode == SHORT_CODE and re.search(r"\bpm demo\b", command):
-            # A demo of 5 s may take too little while the machine is busy; contradictions (7) get no second try.
+            # A demo of 5 s may take too little while the machine is busy; exit 7 gets no second try.
             if kept:
                 shutil.rmtree(desk / kept[1], ignore_errors=True)
             done = typed(small(command), desk, environment)
