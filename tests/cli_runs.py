@@ -58,14 +58,14 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 def until(is_true: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
     """Return the first true answer; fail after the deadline."""
-    found = [None]
+    answers: list[Any] = []
 
     def ask() -> Any:
-        found[0] = is_true()
-        return found[0]
+        answers[:] = [is_true()]
+        return answers[0]
 
-    wait_until(ask, deadline_s, what, pause_s=0.05)
-    return found[0]
+    wait_until(ask, deadline_s, what)
+    return answers[0]
 
 
 def segments_of(name: str, state: Path) -> list[str]:

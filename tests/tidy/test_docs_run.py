@@ -24,6 +24,7 @@ MUST_RUN = ("README.md", "config/README.md")  # documents that must show somethi
 KNOWN = ("sh", "text", "console", "toml", "json", "python", "mermaid")  # sh is the only one that is run
 FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```[ ]*$", re.DOTALL | re.MULTILINE)
 SECONDS = 5
+SHORT_CODE = 1  # the demo's verdict "too little was taken"
 PM = """\
 #!/bin/sh
 if [ "$1" = test ]; then shift; cd {root} && exec {python} -m pytest --collect-only -q "$@"; fi
@@ -84,6 +85,19 @@ def desk(tmp_path: Path) -> Path:
     return place
 
 
+def typed(command: str, desk: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command as a shell would."""
+    return subprocess.run(
+        ["sh", "-c", command],
+        cwd=desk,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("name", present())
 def test_commands_of_a_document_run(name: str, desk: Path) -> None:
     """Whoever types what the document says gets exit 0 each time."""
@@ -97,15 +111,13 @@ def test_commands_of_a_document_run(name: str, desk: Path) -> None:
         f"{name} shows no command; fence what a reader shall type with ```sh"
     )
     for command in found:
-        done = subprocess.run(
-            ["sh", "-c", small(command)],
-            cwd=desk,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        done = typed(small(command), desk, environment)
+        kept = re.search(r" demo .*--keep[ =](\S+)", command)
+        if done.returncode == SHORT_CODE and re.search(r"\bpm demo\b", command):
+            # A demo of 5 s may take too little while the machine is busy; exit 7 gets no second try.
+            if kept:
+                shutil.rmtree(desk / kept[1], ignore_errors=True)
+            done = typed(small(command), desk, environment)
         assert 0 == done.returncode, f"{name}: {command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
