@@ -15,3 +15,6 @@ class Lane(Section):
     cpu: int | None = setting("CPU number", "CPU that the lane is pinned to.", None, ge=0, le=4095)
     wait: Wait | None = setting("", "What an idle lane does: spin, yield or block.", None)
     nice: int | None = setting("", "Scheduling niceness of the lane.", None, ge=-20, le=19)
+    realtime: bool | None = setting(
+        "", "Run before all ordinary processes (SCHED_FIFO); only for a lane that blocks.", None
+    )

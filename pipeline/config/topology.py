@@ -23,7 +23,7 @@ from pipeline.errors import ConfigError, EnvironmentProblem
 
 TOPOLOGY_DIR = Path(__file__).resolve().parent.parent.parent / "config" / "topology"
 WAITS = ("spin", "yield", "block")
-LANE_KEYS = {"name", "stages", "cpu", "wait", "nice"}
+LANE_KEYS = {"name", "stages", "cpu", "wait", "nice", "realtime"}
 LANES_MAX = 64
 STAGES_MAX = 64
 # The chain and its followers, once each.
@@ -49,6 +49,7 @@ class LaneSpec:
     cpu: int | None
     wait: str
     nice: int
+    realtime: bool = False  # SCHED_FIFO where the kernel lets us: short work that others wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,10 @@ def check_lanes(lanes: Sequence[LaneSpec], where: str) -> None:
     for lane in lanes:
         if lane.wait == "spin":
             _check_spin(lane, lanes, where)
+        if lane.realtime and lane.wait != "block":
+            raise ConfigError(
+                f"{where}: lane {lane.name} is realtime and never sleeps (wait {lane.wait}), so nothing else would "
+                'run on its CPU; set wait = "block" or realtime = false')
 
 
 def check_stage_name(stage: str, where: str) -> None:
@@ -231,7 +236,10 @@ def _lane(table: Any, where: str) -> LaneSpec:
         raise ConfigError(f"{where}: wait: expected {', '.join(WAITS)}, was {wait!r}")
     if type(nice) is not int or not -20 <= nice <= 19:
         raise ConfigError(f"{where}: nice: expected -20 to 19, was {nice!r}")
-    return LaneSpec(name, tuple(stages), cpu, wait, nice)
+    realtime = table.get("realtime", False)
+    if type(realtime) is not bool:
+        raise ConfigError(f"{where}: realtime: expected true or false, was {realtime!r}")
+    return LaneSpec(name, tuple(stages), cpu, wait, nice, realtime)
 
 
 def _check_signer(lane: LaneSpec, where: str) -> None:

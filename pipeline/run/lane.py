@@ -154,6 +154,17 @@ def pin(lane: LaneSpec) -> None:
         os.nice(lane.nice)
 
 
+def take_realtime(lane: LaneSpec) -> bool:
+    """Ask for SCHED_FIFO where the lane wants it; False = refused, and the lane goes on without."""
+    if not lane.realtime:
+        return True
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
+    except PermissionError:
+        return False
+    return True
+
+
 def freeze_heap() -> None:
     """Everything built so far lives until the end: keep the collector away from it."""
     gc.collect()
@@ -290,6 +301,7 @@ def run_lane(spec: RunSpec, name: str) -> None:
     should_stop = _stop_flag()
     pin(description)
     lane = Lane(spec, description)
+    lane.page.counter("realtime_refused").put(int(not take_realtime(description)))
     lane.page.set_state(LaneState.RUNNING)
     try:
         freeze_heap()

@@ -126,17 +126,27 @@ BAD_PLANS = [
         "lane core: cpu 9 does not exist here or is not ours (present: 0-3,5)",
     ),
     ({"topology": "4core"}, (0, 1), "lane detect: cpu 2 does not exist here or is not ours (present: 0-1)"),
-    ({"lane.signer.wait": "spin"}, (0, 1), "lane signer spins on cpu 0, which lane core uses as well"),
+    (
+        {"lane.signer.wait": "spin", "lane.signer.realtime": False},
+        (0, 1),
+        "lane signer spins on cpu 0, which lane core uses as well",
+    ),
     (
         {"topology": "1core", "lane.core.wait": "spin"},
         (0,),
         "lane core spins on cpu 0, which lane signer uses",
     ),
     (
-        {"lane.core.wait": "spin", "lane.signer.wait": "spin", "lane.signer.cpu": 2},
+        {
+            "lane.core.wait": "spin",
+            "lane.signer.wait": "spin",
+            "lane.signer.cpu": 2,
+            "lane.signer.realtime": False,
+        },
         (0, 2),
         "lane edge: cpu 1 does not exist",
     ),
+    ({"lane.edge.wait": "yield"}, (0, 1), "lane edge is realtime and never sleeps"),
     ({"venues.polymarket.feed_shards": 2}, (0, 1), "stage feed.polymarket.1 is missing"),
     (
         {
@@ -170,8 +180,10 @@ def test_as_many_spinning_lanes_as_cpus_are_refused() -> None:
     overrides = {
         "lane.core.wait": "spin",
         "lane.signer.wait": "spin",
+        "lane.signer.realtime": False,
         "lane.signer.cpu": 1,
         "lane.edge.wait": "spin",
+        "lane.edge.realtime": False,
         "lane.edge.cpu": 2,
         "lane.back.wait": "spin",
         "lane.back.cpu": 3,
