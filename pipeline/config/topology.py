@@ -150,8 +150,8 @@ def check_lanes(lanes: Sequence[LaneSpec], where: str) -> None:
             _check_spin(lane, lanes, where)
         if lane.realtime and lane.wait != "block":
             raise ConfigError(
-                f"{where}: lane {lane.name} is realtime and never sleeps (wait {lane.wait}), so nothing else would "
-                'run on its CPU; set wait = "block" or realtime = false')
+                f"{where}: lane {lane.name} is realtime and never sleeps (wait {lane.wait}), so nothing else "
+                'would run on its CPU; set wait = "block" or realtime = false')
 
 
 def check_stage_name(stage: str, where: str) -> None:
