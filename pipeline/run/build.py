@@ -46,11 +46,11 @@ from pipeline.stages import (
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.stages.stage import Clock, Counts, Stage
 from pipeline.units import NS_PER_MS
-from pipeline.venues.polymarket.auth import L2Auth, load_api_file, load_key_file
+from pipeline.venues.polymarket.auth import L2Auth, Secret, load_api_file, load_key_file
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
-from pipeline.venues.polymarket.identity import AccountIdentity, identify
+from pipeline.venues.polymarket.identity import AccountIdentity, checksum, identify
 from pipeline.venues.polymarket.market_decode import MarketDecoder
-from pipeline.venues.polymarket.sign import OrderSigner
+from pipeline.venues.polymarket.sign import OrderSigner, owner_address
 
 ORDERS_PER_MINUTE_SHARE = 60  # ceiling of a signer: its tier's sustained rate for a whole minute
 
@@ -218,12 +218,19 @@ def _ceilings(config: Config, found: Account) -> Ceilings:
         minute_orders_max=found.orders_per_s * ORDERS_PER_MINUTE_SHARE)
 
 
+def _rehearsal() -> OrderSigner:
+    """Return a signer for a key that everybody knows and nobody uses."""
+    key = Secret(bytes(31) + b"\x01")
+    owner = checksum(owner_address(key))
+    return OrderSigner(key, identify(owner, owner, 0))
+
+
 def _signer(name: str, ident: str, env: Env) -> Built:
     found = env.account(ident)
     halt_page = HaltPage(env.state_dir)
     brake = Brake(env.state_dir / f"signer-{ident}.state", _ceilings(env.config, found))
     stage = signer.SignerStage(
-        name, OrderSigner(load_key_file(Path(found.key_file)), _identity(env.config, found)), brake,
+        name, OrderSigner(load_key_file(Path(found.key_file)), _identity(env.config, found)), _rehearsal(), brake,
         env.filter(wiring.DECISIONS, Kind.INTENT), env.filter(wiring.STREAM, Kind.INSTRUMENT, Kind.TICK_STEP),
         env.channels.ring_writer(f"signed.{ident}"), halt_page, env.clock, env.counts,
         env.channels.stamps("signer"))

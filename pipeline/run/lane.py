@@ -23,8 +23,6 @@ from pipeline.config.load import Config, load
 from pipeline.config.topology import LaneSpec
 from pipeline.errors import EnvironmentProblem, PipelineError
 from pipeline.native.futex import Waker
-from pipeline.native.log import LogWriter
-from pipeline.native.ring import Writer
 from pipeline.native.wslistener import FeedListener
 from pipeline.net.orders import OrderConnections
 from pipeline.net.rest import RestDriver
@@ -36,33 +34,33 @@ from pipeline.run.latency import PackageLatency
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.shm.status import LaneState, StatusPage, StatusView
 from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell, make_wait, make_waker
-from pipeline.stages.trade import TradeStage
+from pipeline.stages.stage import Stage
 from pipeline.units import NS_PER_MS
 
 BUDGET = 256
 TIMER_NS = 2 * NS_PER_MS  # how often machines look at their timers
 SLEEP_S_MAX = 0.02
-SPIN_COUNT_SHARED = 4  # idle turns before a lane sleeps that shares its CPU: spinning would rob the other
+AWAKE_NS = 400_000  # a rung lane looks on for this long: a signal comes before the work it announces
+SPIN_COUNT_SHARED = 64  # idle turns before a lane sleeps that shares its CPU: about 200 us, as long as a decision
 TURNS_PER_LOOP = 64  # turns without giving the event loop a chance
 
 
 class Wake:
-    """Wakes one other lane, and only when something that it sleeps on was written."""
+    """Wakes one other lane, and only when something that it sleeps on was told by one stage."""
 
-    def __init__(self, waker: Waker, ends: list[Writer | LogWriter], cancels: TradeStage | None) -> None:
-        self.waker = waker
-        self._ends = ends
-        self._cancels = cancels
+    def __init__(self, waker: Waker, counts: list[Callable[[], int]]) -> None:
+        self._waker = waker
+        self._counts = counts
         self._seen = -1
 
-    def after_turn(self) -> None:
-        """Compare what was written with what was there before."""
-        written = self._cancels.cancel_count if self._cancels is not None else 0
-        for end in self._ends:
-            written += end.position
-        if written != self._seen:
-            self._seen = written
-            self.waker.wake_if_asleep()
+    def look(self) -> None:
+        """Compare what was told with what was told before."""
+        told = 0
+        for count in self._counts:
+            told += count()
+        if told != self._seen:
+            self._seen = told
+            self._waker.wake_if_asleep()
 
 
 class Lane:
@@ -86,6 +84,7 @@ class Lane:
         self.env = env
         self.built: list[Built] = [build_stage(stage, env) for stage in lane.stages]
         self._marks = [self.page.stage(stage) for stage in lane.stages]
+        self._wakers: dict[str, Waker] = {}
         self._wakes = self._make_wakes()
         self._is_in_turn = False
 
@@ -93,19 +92,27 @@ class Lane:
         holder = next(one.name for one in self.spec.lanes if "book" in one.stages)
         return StatusView(self.channels.memory.buffer(f"status.{holder}")).reader_of("book_position")
 
-    def _make_wakes(self) -> list[Wake]:
+    def _make_wakes(self) -> list[list[Wake]]:
+        """Return each stage's wakes, in the order of the stages."""
         lanes = {one.name: one.stages for one in self.spec.lanes}
         wakes = []
-        for other, channels in wiring.lanes_to_wake(self.lane.stages, lanes, self.lane.name).items():
-            page = self.channels.memory.buffer(f"status.{other}")
-            wakes.append(Wake(
-                make_waker(page, self.spec.doorbells.get(other, -1)),
-                [self.channels.written[channel] for channel in channels if channel != wiring.CANCELS],
-                self._trade_stage() if wiring.CANCELS in channels else None))
+        for built in self.built:
+            stage = built.stage
+            found = []
+            for other, things in wiring.lanes_to_wake(stage.name, lanes, self.lane.name).items():
+                if other not in self._wakers:
+                    page = self.channels.memory.buffer(f"status.{other}")
+                    self._wakers[other] = make_waker(page, self.spec.doorbells.get(other, -1))
+                found.append(Wake(self._wakers[other], [self._count_of(stage, thing) for thing in things]))
+            wakes.append(found)
         return wakes
 
-    def _trade_stage(self) -> TradeStage | None:
-        return next((built.stage for built in self.built if isinstance(built.stage, TradeStage)), None)
+    def _count_of(self, stage: Stage, thing: str) -> Callable[[], int]:
+        end = self.channels.written.get(thing)
+        if end is not None:
+            return lambda: end.position
+        signals: dict[str, int] = getattr(stage, "signals")  # noqa: B009 - only stages with signals tell any
+        return lambda: signals[thing]
 
     def turn(self) -> int:
         """Poll each stage once and wake whoever sleeps on what was written; 0 = nothing was done."""
@@ -114,13 +121,14 @@ class Lane:
         self._is_in_turn = True
         done = 0
         try:
-            for built, mark in zip(self.built, self._marks, strict=True):
+            for built, mark, wakes in zip(self.built, self._marks, self._wakes, strict=True):
                 mark.begun.add(1)
-                done += built.stage.poll(BUDGET)
+                polled = built.stage.poll(BUDGET)
                 mark.ended.add(1)
-            if done:
-                for wake in self._wakes:
-                    wake.after_turn()
+                if polled:
+                    done += polled
+                    for wake in wakes:  # at once: the next stage's work may take longer than the wake
+                        wake.look()
             self.page.progress.add(1)
         finally:
             self._is_in_turn = False
@@ -132,8 +140,8 @@ class Lane:
             built.stage.close()
             for close in built.close:
                 close()
-        for wake in self._wakes:
-            wake.waker.close()
+        for waker in self._wakers.values():
+            waker.close()
 
 
 def pin(lane: LaneSpec) -> None:
@@ -191,6 +199,7 @@ class LoopLane:
         self._doorbell = Doorbell(lane.page, lane.spec.doorbells[lane.lane.name])
         self._woken = asyncio.Event()
         self._timed_ns = 0
+        self._awake_until_ns = 0
         tls = _tls_context(lane.config)
         self._rest = RestDriver(lane.clock, tls)
         self._sockets: list[SocketDriver] = []
@@ -226,7 +235,9 @@ class LoopLane:
                 if turns % TURNS_PER_LOOP:
                     await asyncio.sleep(0)
                     continue
-            if self._doorbell.arm(lambda: self.turn() > 0):
+            if self._lane.clock() < self._awake_until_ns:
+                await asyncio.sleep(0)
+            elif self._doorbell.arm(lambda: self.turn() > 0):
                 await self._sleep()
 
     async def _run_busy(self) -> None:
@@ -247,6 +258,7 @@ class LoopLane:
     def _ring(self) -> None:
         self._doorbell.answer()
         self.turn()  # at once: what we were woken for is on the order path
+        self._awake_until_ns = self._lane.clock() + AWAKE_NS
         self._woken.set()
 
     def _time_out(self) -> None:

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 STREAM = "stream"
 DECISIONS = "decisions"
 CONTROL = "control"
-CANCELS = "cancels"  # no channel of its own: the cancels in `decisions`
+#: Not channels but counts that a stage keeps, for wakes that a channel would make too often or too late.
+IDEA_SEEN = "idea seen"  # detect: an order is likely, the signer had better be awake
+PACKAGE_DECIDED = "package decided"  # trade: a request follows as soon as it is signed
+CANCEL_DECIDED = "cancel decided"  # trade: of all decisions only this one concerns a gateway directly
 LOGS = (STREAM, DECISIONS)
 
 
@@ -26,6 +29,7 @@ class Wire:
     has_sockets: bool = False
     holds_wallet_key: bool = False
     is_core: bool = False  # part of the deterministic chain: restarts as one
+    signals: tuple[str, ...] = ()  # counts in its `signals` that may wake others
 
 
 EDGE_RINGS = ("feed.{id}", "refdata.{id}", "account.{id}", "report.{id}")
@@ -36,11 +40,13 @@ WIRES: dict[str, Wire] = {
     "account": Wire((STREAM, DECISIONS), ("account.{id}",), (), has_sockets=True),
     "sequencer": Wire((*EDGE_RINGS, CONTROL), (STREAM,), (*EDGE_RINGS, CONTROL), is_core=True),
     "book": Wire((STREAM,), ("tops",), (STREAM,), is_core=True),
-    "detect": Wire(("tops",), ("ideas",), ("tops",), is_core=True),
-    "trade": Wire(("ideas",), (DECISIONS,), ("ideas",), is_core=True),
-    "signer": Wire((DECISIONS, STREAM), ("signed.{id}",), (DECISIONS,), holds_wallet_key=True),
+    "detect": Wire(("tops",), ("ideas",), ("tops",), is_core=True, signals=(IDEA_SEEN,)),
+    "trade": Wire(
+        ("ideas",), (DECISIONS,), ("ideas",), is_core=True, signals=(PACKAGE_DECIDED, CANCEL_DECIDED)),
+    "signer": Wire((DECISIONS, STREAM), ("signed.{id}",), (DECISIONS, IDEA_SEEN), holds_wallet_key=True),
     "gateway": Wire(
-        ("signed.{id}", DECISIONS, STREAM), ("report.{id}",), ("signed.{id}", CANCELS), has_sockets=True),
+        ("signed.{id}", DECISIONS, STREAM), ("report.{id}",),
+        ("signed.{id}", PACKAGE_DECIDED, CANCEL_DECIDED), has_sockets=True),
     "archive": Wire((STREAM, DECISIONS), (), ()),
     "observe": Wire((STREAM, DECISIONS), (), ()),
 }
@@ -91,17 +97,18 @@ def rings(stages: Iterable[str]) -> list[str]:
     return [CONTROL, *(name for stage in listed for name in writes(stage, listed) if name not in LOGS)]
 
 
-def lanes_to_wake(
-    lane_stages: Iterable[str], lanes: dict[str, tuple[str, ...]], own: str,
-) -> dict[str, list[str]]:
-    """Return the other lanes that may sleep on what this lane's stages write, each with those channels."""
-    everything = [stage for stages in lanes.values() for stage in stages]
-    written = {channel for stage in lane_stages for channel in writes(stage, everything)}
-    if DECISIONS in written:
-        written.add(CANCELS)
+def tells(stage: str, stages: Iterable[str]) -> list[str]:
+    """Return everything by which `stage` may wake others: its channels and its signals."""
+    return [*writes(stage, stages), *WIRES[split_name(stage)[0]].signals]
+
+
+def lanes_to_wake(stage: str, lanes: dict[str, tuple[str, ...]], own: str) -> dict[str, list[str]]:
+    """Return the lanes other than `own` that may sleep on what `stage` tells, each with those things."""
+    everything = [one for stages in lanes.values() for one in stages]
+    told = set(tells(stage, everything))
     found = {}
     for lane, stages in lanes.items():
-        wanted = {channel for stage in stages for channel in woken_by(stage, everything)}
-        if lane != own and written & wanted:
-            found[lane] = sorted(written & wanted)
+        wanted = {name for one in stages for name in woken_by(one, everything)}
+        if lane != own and told & wanted:
+            found[lane] = sorted(told & wanted)
     return found

@@ -83,6 +83,8 @@ class Block:
         self._sleeps.add(1)
         ended = self._sleeper.sleep(SLEEP_NS_MAX)
         (self._timeouts if ended == TIMED_OUT else self._wakes).add(1)
+        if ended == WOKEN:
+            self._idle = 0  # what we were woken for may be announced before it is there
 
     def close(self) -> None:
         """Release the lane's page."""

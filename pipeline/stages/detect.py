@@ -36,6 +36,7 @@ class DetectStage:
         self._counts = counts
         self._stamps = stamps
         self._told_ns = 0
+        self.signals = {"idea seen": 0}
         relay.want_rows((), rows_max)
 
     def poll(self, budget: int) -> int:
@@ -67,6 +68,7 @@ class DetectStage:
                 seq = int.from_bytes(record[at : at + 8], "little")
                 self._stamps.mark(seq, seq + 1, self._clock())
                 self._counts.add("ideas", 1)
+                self.signals["idea seen"] += 1
         if record[KIND_OFFSET] != _TOP and self.detector.rows_version != self._rows_version:
             self._watch_rows()
 

@@ -36,7 +36,7 @@ class TradeStage:
         self._clock = clock
         self._counts = counts
         self._stamps = stamps
-        self.cancel_count = 0  # cancels written so far: they must reach a sleeping gateway at once
+        self.signals = {"package decided": 0, "cancel decided": 0}
 
     def poll(self, budget: int) -> int:
         """Decide on up to `budget` wanted slots; a log has no full state, so nothing waits here."""
@@ -55,8 +55,11 @@ class TradeStage:
     def _append(self, run: bytes) -> None:
         if not self._decisions.push(run):
             raise InvariantError("stages.trade: the decision log took no record; a log must never be full")
-        self.cancel_count += sum(kind_of(run, at) == Kind.CANCEL for at in range(0, len(run), SLOT_BYTES))
-        if kind_of(run) == _PACKAGE:
+        if kind_of(run) != _PACKAGE:
+            cancels = sum(kind_of(run, at) == Kind.CANCEL for at in range(0, len(run), SLOT_BYTES))
+            self.signals["cancel decided"] += cancels
+        else:
+            self.signals["package decided"] += 1
             cause_seq = int.from_bytes(run[_CAUSE_SEQ : _CAUSE_SEQ + 8], "little")
             self._stamps.mark(cause_seq, cause_seq + 1, self._clock())
             self._counts.add("packages", 1)
