@@ -238,8 +238,12 @@ class Supervisor:
         rows_max = self.config.universe.instruments_max + 1
         for what, size in segment_sizes(self.stages, lanes, self.config.shm, rows_max).items():
             name = memory.segment_name(self._instance, generation, what)
-            memory.create(name, size, generation=generation).close()
-            self._segments.append(name)
+            self._segments.append(name)  # first: a signal may end the start between any two steps
+            try:
+                memory.create(name, size, generation=generation).close()
+            except EnvironmentProblem:
+                self._segments.remove(name)  # not made, or another program's
+                raise
         self._memory = SharedMemory(self._instance, generation)
         format_all(self._memory, self.stages, lanes, self.config.shm)
         self._control = Writer(self._memory.buffer(f"ring.{wiring.CONTROL}"))
