@@ -48,17 +48,17 @@ def test_shipped_layouts_run_every_stage_once(name: str, cpus: set[int]) -> None
 
 
 def test_two_core_layout_is_the_declared_one() -> None:
-    """CPU 0 carries the chain in one lane, in stream order, and the signer; CPU 1 all that may wait."""
+    """CPU 0 carries the chain in one lane, in stream order, and the gateway; CPU 1 the signer and what may wait."""
     lanes = load_topology("2core").lanes
     assert LaneSpec("core", CHAIN, 0, "block", 0) == lanes[0]
-    assert [("signer", 0, 0), ("edge", 1, 0), ("back", 1, 19)] == [(x.name, x.cpu, x.nice) for x in lanes[1:]]
+    assert [("signer", 1, 0), ("edge", 0, 0), ("back", 1, 19)] == [(x.name, x.cpu, x.nice) for x in lanes[1:]]
 
 
 def test_changes_of_this_machine_apply_to_their_lane_alone() -> None:
-    """`[lane.edge] cpu = 0` moves that lane and keeps everything else."""
-    config = load(overrides={"lane.edge.cpu": 0, "lane.edge.nice": 5})
+    """`[lane.edge] cpu = 1` moves that lane and keeps everything else."""
+    config = load(overrides={"lane.edge.cpu": 1, "lane.edge.nice": 5})
     before, after = load_topology("2core").lanes, plan(config, cpus_present=(0, 1))
-    assert [lane if lane.name != "edge" else replace(lane, cpu=0, nice=5) for lane in before] == list(after)
+    assert [lane if lane.name != "edge" else replace(lane, cpu=1, nice=5) for lane in before] == list(after)
 
 
 BAD_FILES = [
@@ -119,7 +119,7 @@ def test_each_bad_layout_is_one_clear_line(tmp_path: Path, text: str, expected: 
 BAD_PLANS = [
     ({"topology": "3core"}, (0, 1), "topology: '3core' is not one of 1core, 2core, 4core"),
     ({"lane.cor.cpu": 0}, (0, 1), "lane.cor is not in the topology; did you mean lane.core?"),
-    ({}, (0,), "lane edge: cpu 1 does not exist here or is not ours (present: 0)"),
+    ({}, (0,), "lane signer: cpu 1 does not exist here or is not ours (present: 0)"),
     (
         {"lane.core.cpu": 9},
         (0, 1, 2, 3, 5),
@@ -129,7 +129,7 @@ BAD_PLANS = [
     (
         {"lane.signer.wait": "spin", "lane.signer.realtime": False},
         (0, 1),
-        "lane signer spins on cpu 0, which lane core uses as well",
+        "lane signer spins on cpu 1, which lane back uses as well",
     ),
     (
         {"topology": "1core", "lane.core.wait": "spin"},
@@ -138,13 +138,12 @@ BAD_PLANS = [
     ),
     (
         {
-            "lane.core.wait": "spin",
             "lane.signer.wait": "spin",
             "lane.signer.cpu": 2,
             "lane.signer.realtime": False,
         },
         (0, 2),
-        "lane edge: cpu 1 does not exist",
+        "lane back: cpu 1 does not exist",
     ),
     ({"lane.edge.wait": "yield"}, (0, 1), "lane edge is realtime and never sleeps"),
     ({"venues.polymarket.feed_shards": 2}, (0, 1), "stage feed.polymarket.1 is missing"),
