@@ -32,7 +32,11 @@ def main() -> None:
     sys.excepthook = _say_unexpected
     for number in STOPPED_CODES:
         signal.signal(number, _stop)
-    raise SystemExit(_run())
+    try:
+        code = _run()
+    except Stopped as stopped:  # between two lines of the clean-up
+        code = _say("stopped", stopped.exit_code)
+    raise SystemExit(code)
 
 
 def _run() -> int:

@@ -17,7 +17,7 @@ import orjson
 from pipeline.config.load import load, parse_override
 from pipeline.errors import IntegrityError, RiskRefusal, UsageError
 from pipeline.records import HaltLevel
-from pipeline.run.supervisor import Supervisor
+from pipeline.run.supervisor import StartStopped, Supervisor
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 
@@ -43,24 +43,19 @@ def run_service(
     _refuse_stopped(supervisor.state_dir)
     asked = _Asked()
     try:
-        supervisor.start()
-        asked.is_up = True
+        supervisor.start(lambda: bool(asked.name))
         page = HaltPage(supervisor.state_dir)
         try:
             _say_up(supervisor, page, as_json)
             _watch(supervisor, page, asked)
         finally:
             page.close()
-    except _AskedEarly:
-        pass
+    except StartStopped:
+        pass  # asked for, and nothing was left behind
     finally:
         supervisor.stop()
     _say({"event": "stopped", "signal": asked.name}, f"stopped by {asked.name}", as_json)
     return 0
-
-
-class _AskedEarly(BaseException):
-    """A signal came before the run was up: leave the start at once."""
 
 
 class _Asked:
@@ -68,16 +63,11 @@ class _Asked:
 
     def __init__(self) -> None:
         self.name = ""
-        self.is_up = False
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.name:
-            return
-        self.name = signal.Signals(number).name
-        if not self.is_up:
-            raise _AskedEarly
+        self.name = self.name or signal.Signals(number).name
 
 
 def _watch(supervisor: Supervisor, page: HaltPage, asked: _Asked) -> None:

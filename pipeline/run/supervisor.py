@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,6 +41,10 @@ STOP_S_MAX = 5.0
 POLL_S = 0.02
 CONTROL_SOURCE = 1
 GENERATIONS_KEPT = 8
+
+
+class StartStopped(PipelineError):
+    """Somebody asked for the end before the run was up."""
 
 
 class Supervisor:
@@ -80,14 +84,18 @@ class Supervisor:
         """All stages of the run, lane by lane."""
         return [stage for lane in self.lanes for stage in lane.stages]
 
-    def start(self) -> None:
-        """Start everything or nothing; raises with one line and leaves no process and no segment."""
+    def start(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Start everything or nothing; raises with one line and leaves no process and no segment.
+
+        should_stop is asked between the steps: then StartStopped is raised, with nothing left behind.
+        """
         check_start(self.config, self.mode)
         try:
-            self._take_lock()
-            self._prepare()
-            self._spawn()
-            self._await_running()
+            for step in (self._take_lock, self._prepare, self._spawn):
+                if should_stop():
+                    raise StartStopped("run.supervisor: asked to stop during the start")
+                step()
+            self._await_running(should_stop)
             self._verify_pinning()
             self._introduce()
         except OSError as error:  # a full disk, a folder that is not ours
@@ -187,6 +195,7 @@ class Supervisor:
         run_dir.mkdir(parents=True, mode=0o700)
         self._forget_old_runs(run_dir.parent)
         files = self._copy_config(run_dir)
+        self._set_aside(generation - 1)
         for log in wiring.LOGS:
             directory = self.state_dir / "logs" / log
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -205,6 +214,17 @@ class Supervisor:
         latest = self.state_dir / "run" / "latest"
         latest.unlink(missing_ok=True)
         latest.symlink_to(str(generation))
+
+    def _set_aside(self, generation: int) -> None:
+        """Keep the last run's logs and checkpoints and begin new ones.
+
+        trade would otherwise start empty and decide the old stream a second time: recovery is later work.
+        """
+        kept = self.state_dir / "old" / str(generation)
+        for name in ("logs", "checkpoints"):
+            if (self.state_dir / name).exists():
+                kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+                (self.state_dir / name).rename(kept / name)
 
     def _next_generation(self) -> int:
         """Return a number that no run of this state directory had: salts and segment names hang on it."""
@@ -256,10 +276,12 @@ class Supervisor:
                     stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                     pass_fds=tuple(self._doorbells.values()), start_new_session=True)
 
-    def _await_running(self) -> None:
+    def _await_running(self, should_stop: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_S_MAX
         waiting = [lane.name for lane in self.lanes]
         while waiting:
+            if should_stop():
+                raise StartStopped("run.supervisor: asked to stop during the start")
             self.watch()
             waiting = [name for name in waiting if self._state(name) != LaneState.RUNNING]
             if waiting and time.monotonic() > deadline:
