@@ -41,7 +41,8 @@ BUDGET = 256
 TIMER_NS = 2 * NS_PER_MS  # how often machines look at their timers
 SLEEP_S_MAX = 0.02
 AWAKE_NS = 400_000  # a rung lane looks on for this long: a signal comes before the work it announces
-SPIN_COUNT_SHARED = 64  # idle turns before a lane sleeps that shares its CPU: about 200 us, as long as a decision
+#: Idle turns before a lane sleeps that shares its CPU: about 200 us, as long as a decision.
+SPIN_COUNT_SHARED = 64
 TURNS_PER_LOOP = 64  # turns without giving the event loop a chance
 
 

@@ -53,13 +53,14 @@ class Market(NamedTuple):
 
 
 class SignerStage:
-    """Signs what the brake allows; an intent that it refuses goes on as a record with the cause."""
+    """Signs what the brake allows; an intent that it refuses goes on as a record with the cause.
 
-    """`rehearsal` signs with a key that owns nothing: it keeps the code warm while nothing is to be signed."""
+    `rehearsal` signs with a key that owns nothing: it keeps the code warm while nothing is to be signed.
+    """
 
     def __init__(
-        self, name: str, signer: OrderSigner, rehearsal: OrderSigner, brake: Brake, intents: Filter, rows: Filter, sink: Sink,
-        halt_page: HaltPage, clock: Clock, counts: Counts, stamps: Stamps,
+        self, name: str, signer: OrderSigner, rehearsal: OrderSigner, brake: Brake, intents: Filter,
+        rows: Filter, sink: Sink, halt_page: HaltPage, clock: Clock, counts: Counts, stamps: Stamps,
     ) -> None:
         self.name = name
         self._signer = signer
@@ -100,7 +101,7 @@ class SignerStage:
         return done
 
     def _rehearse(self) -> None:
-        """Sign nothing for nobody: a first signature after a pause costs five times a second one (cold caches).
+        """Sign nothing for nobody: a first signature after a pause costs five times a second one.
 
         A lane is woken by an idea, before its order is decided, so this runs beside the decision.
         """
@@ -109,7 +110,8 @@ class SignerStage:
             return
         _TO_SIGNED.move(_NOTHING)
         _INTENT.unpack(_NOTHING)
-        self._rehearsal.sign(now_ns % 1_000_003, _NO_TOKEN, 1_000_000, 2_000_000, 0, 0, neg_risk=True, v2=False)
+        self._rehearsal.sign(
+            now_ns % 1_000_003, _NO_TOKEN, 1_000_000, 2_000_000, 0, 0, neg_risk=True, v2=False)
         self._worked_ns = self._clock()
 
     def _sign(self, slot: bytes) -> None:

@@ -48,7 +48,7 @@ def test_shipped_layouts_run_every_stage_once(name: str, cpus: set[int]) -> None
 
 
 def test_two_core_layout_is_the_declared_one() -> None:
-    """CPU 0 carries the chain in one lane, in stream order, and the gateway; CPU 1 the signer and what may wait."""
+    """CPU 0 carries the chain in one lane, in stream order, and the gateway; CPU 1 all the others."""
     lanes = load_topology("2core").lanes
     assert LaneSpec("core", CHAIN, 0, "block", 0) == lanes[0]
     assert [("signer", 1, 0), ("edge", 0, 0), ("back", 1, 19)] == [(x.name, x.cpu, x.nice) for x in lanes[1:]]
