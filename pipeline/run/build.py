@@ -231,7 +231,8 @@ def _signer(name: str, ident: str, env: Env) -> Built:
     brake = Brake(env.state_dir / f"signer-{ident}.state", _ceilings(env.config, found))
     stage = signer.SignerStage(
         name, OrderSigner(load_key_file(Path(found.key_file)), _identity(env.config, found)), _rehearsal(),
-        brake, env.filter(wiring.DECISIONS, Kind.INTENT), env.filter(wiring.STREAM, Kind.INSTRUMENT, Kind.TICK_STEP),
+        brake, env.filter(wiring.DECISIONS, Kind.INTENT),
+        env.filter(wiring.STREAM, Kind.INSTRUMENT, Kind.TICK_STEP),
         env.channels.ring_writer(f"signed.{ident}"), halt_page, env.clock, env.counts,
         env.channels.stamps("signer"))
     return Built(stage, close=[halt_page.close])
