@@ -31,6 +31,9 @@ CONFIG_FILE = Path(__file__).resolve().parent.parent.parent / "config" / "demo.t
 SETTLE_S_MAX = 20.0
 POLL_S = 0.25
 EXCHANGE_NICE = 5
+CONFIRM_S = 2.5  # a match is CONFIRMED 2 s later: by then every fill has told its whole walk
+QUIET_LOOKS = 4
+LAST_FRAMES_S_MAX = 5.0
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lives on Linux
 
 
@@ -110,8 +113,9 @@ class _Demo:
             self._trade()
             seconds = time.monotonic() - facts_started
             self._settle()
-            facts = collect_facts(self._need_supervisor(), options, seconds)
             report = self._need_exchange().stop()
+            self._take_last_frames(report)
+            facts = collect_facts(self._need_supervisor(), options, seconds)
         finally:
             if self._supervisor is not None:
                 self._supervisor.stop()
@@ -204,9 +208,24 @@ class _Demo:
         """Stop the flow, wait for the last order, resolve, and wait for the last frame."""
         exchange = self._need_exchange()
         exchange.control("POST", "/control/stop-flow")
+        stopped = time.monotonic()
         self._await("the last order to end", self._orders_at_rest)
+        self._await("the last fill to be confirmed", lambda: time.monotonic() - stopped > CONFIRM_S)
         exchange.control("POST", "/control/resolve", {"seed": self._options.seed})
-        self._await("the last frame to be folded", self._frames_folded)
+        for _ in range(QUIET_LOOKS):  # late prints and PONGs come by themselves
+            self._await("the last frame to be folded", self._frames_folded)
+            time.sleep(POLL_S)
+
+    def _take_last_frames(self, report: dict[str, Any] | None) -> None:
+        """With the exchange dead, fold what its kernel had accepted and we had not read yet."""
+        accepted = sum(socket["accepted"] for socket in report["sockets"]) if report else 0
+        deadline = time.monotonic() + LAST_FRAMES_S_MAX
+        while time.monotonic() < deadline:
+            self._need_supervisor().watch()
+            numbers = sums(self._need_supervisor())
+            if numbers["frames_taken"] >= accepted and numbers["is_idle"]:
+                return
+            time.sleep(POLL_S)
 
     def _await(self, what: str, is_done: Any) -> None:
         deadline = time.monotonic() + SETTLE_S_MAX
