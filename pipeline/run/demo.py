@@ -30,6 +30,7 @@ from pipeline.shm import memory
 CONFIG_FILE = Path(__file__).resolve().parent.parent.parent / "config" / "demo.toml"
 SETTLE_S_MAX = 20.0
 POLL_S = 0.25
+FULL_SPEED_S_MIN = 5.0
 EXCHANGE_NICE = 5
 CONFIRM_S = 2.5  # a match is CONFIRMED 2 s later: by then every fill has told its whole walk
 QUIET_LOOKS = 4
@@ -191,18 +192,22 @@ class _Demo:
         }
 
     def _trade(self) -> None:
-        """Let it run for the time asked, or until a recording at full speed is over."""
+        """Let it run for the time asked, or until a recording at full speed is over.
+
+        A short recording is over within one second; the generated event, which keeps wall time, still
+        gets `FULL_SPEED_S_MIN` so that every mode trades.
+        """
         deadline = time.monotonic() + self._options.seconds
-        is_endless = not (self._options.feeds and self._options.speed == "max")
-        while True:
+        earliest = min(deadline, time.monotonic() + FULL_SPEED_S_MIN)
+        is_timed = not (self._options.feeds and self._options.speed == "max")
+        is_over = False
+        while not is_over:
             time.sleep(POLL_S)
             self._watch()
             status = self._need_exchange().control("GET", "/control/status")
-            self._progress.live(sums(self._need_supervisor()), status, deadline - time.monotonic())
-            if time.monotonic() > deadline and (is_endless or status["flow_done"]):
-                return
-            if not is_endless and status["flow_done"]:
-                return
+            now = time.monotonic()
+            self._progress.live(sums(self._need_supervisor()), status, deadline - now)
+            is_over = now > deadline if is_timed else bool(status["flow_done"]) and now > earliest
 
     def _settle(self) -> None:
         """Stop the flow, wait for the last order, resolve, and wait for the last frame."""

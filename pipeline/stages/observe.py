@@ -31,6 +31,7 @@ class Summary:
         self._states: dict[int, int] = {}
         self._refused: Counter[str] = Counter()
         self._numbers: Counter[str] = Counter()
+        self._rows: set[int] = set()
         self._edge_usd_micro = 0
         self._halt_level = 0
 
@@ -53,6 +54,9 @@ class Summary:
             self._refused[Cause(record.cause).name.lower()] += max(1, record.count)
         elif kind == Kind.HALT:
             self._halt_level = record.level
+        elif kind == Kind.INSTRUMENT:
+            self._rows.add(record.instrument)  # each segment repeats every known row
+            self._numbers["instruments"] = len(self._rows)
         else:
             self._numbers[Kind(kind).name.lower() + "s"] += 1
 
