@@ -80,11 +80,6 @@ class FillIndex:
             self.repeat_count += 1
         return Change.NONE
 
-    @property
-    def provisional_count(self) -> int:
-        """Return how many applied trades are not yet final; O(fills), for people."""
-        return sum(1 for status, _ in self._fills.values() if status not in _FINAL)
-
     def state(self) -> list[Any]:
         """Return the index as JSON values, for a checkpoint."""
         counts = [self.applied_count, self.reversed_count, self.repeat_count, self.conflict_count]

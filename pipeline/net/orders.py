@@ -84,11 +84,6 @@ class OrderConnections:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
 
-    @property
-    def idle_count(self) -> int:
-        """Warm connections that could take a request now."""
-        return len(self._idle)
-
     def warm(self) -> None:
         """Open connections up to the configured number, in the background."""
         if self._is_closing:

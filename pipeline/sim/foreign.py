@@ -21,10 +21,9 @@ import orjson
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.sim import identity, recording
 from pipeline.sim.flow import Delta, FlowEvent, FlowMarket, LevelBook
-from pipeline.sim.market import Market, Source
+from pipeline.sim.market import DEFAULT_FEE_RATE_PPM, DEFAULT_MIN_ORDER_SIZE, Market, Source
 from pipeline.units import NS_PER_MS, TICKS_PER_USD, decimal_to_int
 
-FEE_RATE_PPM = 50_000  # documented default: the venue's rate for "other" categories
 MARKETS_MAX = 10_000
 
 
@@ -186,9 +185,9 @@ def _flow_market(ticker: _Ticker, suffix: str) -> FlowMarket:
         question=f"{ticker.name}{suffix} (order flow recorded on Kalshi)?",
         slug=slug,
         tick_step=ticker.finest_ticks,
-        min_order_size="5",
+        min_order_size=DEFAULT_MIN_ORDER_SIZE,
         neg_risk=False,
-        fee_rate_ppm=FEE_RATE_PPM,
+        fee_rate_ppm=DEFAULT_FEE_RATE_PPM,
         fee_exponent=1,
         source=Source.FOREIGN,
         event_id=identity.number("kalshi", slug),

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from pipeline.sim import identity
 from pipeline.sim.flow import Delta, FlowEvent, FlowMarket, LevelBook
-from pipeline.sim.market import Market, Source
+from pipeline.sim.market import DEFAULT_MIN_ORDER_SIZE, Market, Source
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S, TICKS_PER_USD
 
 RATE_MEDIAN_PER_S = 40.0
@@ -58,7 +58,7 @@ class GeneratedMarket:
             question=f"Generated market {name}?",
             slug=f"generated-{name}",
             tick_step=step,
-            min_order_size="5",
+            min_order_size=DEFAULT_MIN_ORDER_SIZE,
             neg_risk=False,
             fee_rate_ppm=draw.choice((40_000, 50_000, 70_000)),
             fee_exponent=1,

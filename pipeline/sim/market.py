@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+#: Documented defaults where a recording or a generator says nothing of a market.
+DEFAULT_MIN_ORDER_SIZE = "5"  # shares, as text
+DEFAULT_FEE_RATE_PPM = 50_000  # the venue's rate for "other" categories
+
 
 class Source(StrEnum):
     """Where the order flow of a market comes from."""

@@ -17,7 +17,7 @@ from fractions import Fraction
 from pipeline.errors import InvariantError
 from pipeline.sim import identity
 from pipeline.sim.flow import Delta
-from pipeline.sim.market import Market, Source
+from pipeline.sim.market import DEFAULT_MIN_ORDER_SIZE, Market, Source
 from pipeline.units import FEE_QUANTUM_USD_MICRO, MICRO, NS_PER_MS, PPM, TICKS_PER_USD
 
 OUTCOMES_MAX = 12
@@ -303,7 +303,7 @@ def _market(
         question=f"Planted event {place}: will outcome {index + 1} of {count} happen?",
         slug=f"planted-{place}-outcome-{index + 1}",
         tick_step=step,
-        min_order_size="5",
+        min_order_size=DEFAULT_MIN_ORDER_SIZE,
         neg_risk=True,
         fee_rate_ppm=rate_ppm,
         fee_exponent=1,

@@ -19,11 +19,10 @@ import orjson
 from pipeline.errors import ConfigError
 from pipeline.sim import identity, recording
 from pipeline.sim.bookhash import solve_hash
-from pipeline.sim.market import Market, Source
+from pipeline.sim.market import DEFAULT_FEE_RATE_PPM, DEFAULT_MIN_ORDER_SIZE, Market, Source
 from pipeline.sim.shadow import ShadowBook
 from pipeline.units import decimal_to_int
 
-FEE_RATE_PPM = 50_000
 TICK_STEPS = (1000, 100, 50, 25, 10, 1)
 MARKETS_MAX = 10_000
 BETWEEN_FILES_NS = 1_000_000_000
@@ -148,9 +147,9 @@ def _from_frames(condition: str, facts: _Found) -> Market:
         question=f"Recorded market {condition[:10]}?",
         slug=f"recorded-{condition[2:14]}",
         tick_step=facts.tick_step or 100,
-        min_order_size="5",
+        min_order_size=DEFAULT_MIN_ORDER_SIZE,
         neg_risk=False,
-        fee_rate_ppm=FEE_RATE_PPM,
+        fee_rate_ppm=DEFAULT_FEE_RATE_PPM,
         fee_exponent=1,
         source=Source.RECORDED,
         event_id=identity.number("recorded", condition),
