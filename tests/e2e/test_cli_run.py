@@ -18,6 +18,7 @@ from tests.cli_runs import Market, Run, command, one_line, pm, processes_of, seg
 
 pytestmark = pytest.mark.timeout(180)
 NAME = "clirun"
+BOOKS_OF_FIRST_RUN = 20  # of 36: a few events whole, others not at all
 KILL_NS_MAX = 50 * NS_PER_MS  # faults.md, T_KILL: our last byte of a new order after a halt
 TRAVEL_NS_MAX = NS_PER_S  # what left before may still arrive, on a machine that everybody shares
 
@@ -89,8 +90,12 @@ def test_dry_run_decides_and_sends_nothing(market: Market, start: Any, state: Pa
 
 
 def test_halt_stops_orders_latches_and_resumes(market: Market, start: Any, state: Path) -> None:
-    """After pm halt no new order leaves, also not after a restart; pm resume trades again."""
-    run = start("--mode", "local")
+    """After pm halt no new order leaves, also not after a restart; pm resume trades again.
+
+    The first run sees a part of the markets. Its fills are of orders that the second run does not know, so
+    their markets stay closed there (a foreign fill), and the order after the resume is of another market.
+    """
+    run = start("--mode", "local", "--set", f"universe.instruments_max={BOOKS_OF_FIRST_RUN}")
     until(lambda: orders(state) >= 5, "five orders")
     halted = json.loads(pm("halt", "looks wrong", "--state", state, "--json").stdout)
     assert ("H3", "operator", "looks wrong") == (
