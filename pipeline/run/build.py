@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,6 +52,7 @@ from pipeline.venues.polymarket.identity import AccountIdentity, checksum, ident
 from pipeline.venues.polymarket.market_decode import MarketDecoder
 from pipeline.venues.polymarket.sign import OrderSigner, owner_address
 
+_MAX = (1 << 62) - 1
 ORDERS_PER_MINUTE_SHARE = 60  # ceiling of a signer: its tier's sustained rate for a whole minute
 
 
@@ -218,23 +219,28 @@ def _ceilings(config: Config, found: Account) -> Ceilings:
         minute_orders_max=found.orders_per_s * ORDERS_PER_MINUTE_SHARE)
 
 
-def _rehearsal() -> OrderSigner:
-    """Return a signer for a key that everybody knows and nobody uses."""
-    key = Secret(bytes(31) + b"\x01")
-    owner = checksum(owner_address(key))
-    return OrderSigner(key, identify(owner, owner, 0))
+_UNLIMITED = Ceilings(order_usd_micro_max=_MAX, day_usd_micro_max=_MAX, minute_orders_max=_MAX)
+#: For rehearsals: everybody knows this key, so nobody uses it, and nothing signed with it is ever sent.
+_NOBODY = Secret(bytes(31) + b"\x01")
+
+
+def _nobody() -> AccountIdentity:
+    owner = checksum(owner_address(_NOBODY))
+    return identify(owner, owner, 0)
 
 
 def _signer(name: str, ident: str, env: Env) -> Built:
     found = env.account(ident)
     halt_page = HaltPage(env.state_dir)
-    brake = Brake(env.state_dir / f"signer-{ident}.state", _ceilings(env.config, found))
+    signing = signer.Signing(
+        OrderSigner(load_key_file(Path(found.key_file)), _identity(env.config, found)),
+        Brake(env.state_dir / f"signer-{ident}.state", _ceilings(env.config, found)), halt_page, env.clock)
+    understudy = signer.Signing(
+        OrderSigner(_NOBODY, _nobody()), Brake(None, _UNLIMITED), halt_page, env.clock)
     stage = signer.SignerStage(
-        name, OrderSigner(load_key_file(Path(found.key_file)), _identity(env.config, found)), _rehearsal(),
-        brake, env.filter(wiring.DECISIONS, Kind.INTENT),
+        name, signing, understudy, env.filter(wiring.DECISIONS, Kind.INTENT),
         env.filter(wiring.STREAM, Kind.INSTRUMENT, Kind.TICK_STEP),
-        env.channels.ring_writer(f"signed.{ident}"), halt_page, env.clock, env.counts,
-        env.channels.stamps("signer"))
+        env.channels.ring_writer(f"signed.{ident}"), env.clock, env.counts, env.channels.stamps("signer"))
     return Built(stage, close=[halt_page.close])
 
 
@@ -242,7 +248,6 @@ def _gateway(name: str, ident: str, env: Env) -> Built:
     ring = f"report.{ident}"
     found = env.account(ident)
     keys = load_api_file(Path(found.api_file))
-    auth = L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase)
     url = env.config.venues.polymarket.clob_url
     halt_page = HaltPage(env.state_dir)
     brake = Brake(env.state_dir / f"gateway-{ident}.state", _ceilings(env.config, found))
@@ -251,13 +256,25 @@ def _gateway(name: str, ident: str, env: Env) -> Built:
         orders_burst=found.orders_burst)
     machine = gateway.GatewayMachine(
         settings, OrderRenderer(_identity(env.config, found), keys.api_key),
-        RequestRenderer(urlsplit(url).netloc, auth), brake, halt_page,
-        env.channels.ring_writer(ring), env.counts)
+        RequestRenderer(
+            urlsplit(url).netloc, L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase)),
+        brake, halt_page, env.channels.ring_writer(ring), env.counts)
     stage = gateway.GatewayStage(
-        name, machine, env.channels.ring_reader(f"signed.{ident}"),
-        env.filter(wiring.DECISIONS, Kind.CANCEL, Kind.BEAT),
+        name, machine, _gateway_understudy(settings, halt_page),
+        env.channels.ring_reader(f"signed.{ident}"), env.filter(wiring.DECISIONS, Kind.CANCEL, Kind.BEAT),
         env.filter(wiring.STREAM, Kind.INSTRUMENT), env.clock)
     return Built(stage, orders=machine, orders_url=url, close=[brake.close, halt_page.close])
+
+
+def _gateway_understudy(settings: gateway.GatewaySettings, halt_page: HaltPage) -> gateway.GatewayMachine:
+    """Return a machine for rehearsals: another key, another secret, a ring that nobody reads."""
+    ring, api_key, who = bytearray(Ring.bytes_for(128)), "nobody", _nobody()
+    Ring.format(ring, 128)
+    auth = L2Auth(checksum(who.owner), api_key, _NOBODY, Secret(api_key.encode()))
+    endless = replace(settings, is_dry=False, orders_per_s=_MAX, orders_burst=_MAX)
+    return gateway.GatewayMachine(
+        endless, OrderRenderer(who, api_key), RequestRenderer("localhost", auth), Brake(None, _UNLIMITED),
+        halt_page, Writer(ring), Counts())
 
 
 def _archive(name: str, ident: str, env: Env) -> Built:

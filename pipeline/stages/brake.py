@@ -33,22 +33,14 @@ class Ceilings:
 
 
 class Brake:
-    """One lane's refusals; `order_no` of the highest order that may have left survives a crash."""
+    """One lane's refusals; `order_no` of the highest order that may have left survives a crash.
 
-    def __init__(self, path: Path, ceilings: Ceilings) -> None:
+    path: the lane's file; None for a brake that a rehearsal wears out and nobody has to remember.
+    """
+
+    def __init__(self, path: Path | None, ceilings: Ceilings) -> None:
         self._ceilings = ceilings
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            is_new = os.fstat(descriptor).st_size == 0
-            if is_new:
-                os.posix_fallocate(descriptor, 0, mmap.PAGESIZE)
-            self._map = mmap.mmap(descriptor, mmap.PAGESIZE)
-        except OSError as error:
-            raise EnvironmentProblem(
-                f"stages.brake: cannot map {path}: {error.strerror}; free disk space or fix its owner"
-            ) from error
-        finally:
-            os.close(descriptor)
+        self._map, is_new = _mapped(path) if path is not None else (mmap.mmap(-1, mmap.PAGESIZE), True)
         if is_new:
             self._day = self._day_usd = self._minute = self._minute_orders = self.order_no = 0
             self._store()
@@ -97,6 +89,22 @@ class Brake:
         """Store the state and release the file."""
         self._store()
         self._map.close()
+
+
+def _mapped(path: Path) -> tuple[mmap.mmap, bool]:
+    """Return the lane's page of that file, made when it is missing, and whether it is new."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        is_new = os.fstat(descriptor).st_size == 0
+        if is_new:
+            os.posix_fallocate(descriptor, 0, mmap.PAGESIZE)
+        return mmap.mmap(descriptor, mmap.PAGESIZE), is_new
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"stages.brake: cannot map {path}: {error.strerror}; free disk space or fix its owner"
+        ) from error
+    finally:
+        os.close(descriptor)
 
 
 def is_allowed(level: HaltLevel, intent_class: int) -> bool:

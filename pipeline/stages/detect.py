@@ -40,9 +40,12 @@ class DetectStage:
         relay.want_rows((), rows_max)
 
     def poll(self, budget: int) -> int:
-        """Pass on up to `budget` slots, running the strategies on what they watch."""
-        done = 0
-        while done < budget:
+        """Pass on up to `budget` slots, running the strategies on what they watch.
+
+        Ends behind an idea: `trade` is next in the lane, and the rest of a burst can wait for it.
+        """
+        done, told = 0, self.signals["idea seen"]
+        while done < budget and told == self.signals["idea seen"]:
             passed, record = self._relay.step(budget - done)
             done += passed
             if not record:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from pipeline.native.flow import Sink, Source
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Outbox, Submit
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of
 from pipeline.shm.halt import HaltPage
+from pipeline.stages import rehearsal
 from pipeline.stages.brake import Brake
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import MICRO, NS_PER_S
@@ -24,7 +26,6 @@ from pipeline.venues.polymarket.answers import Sent
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer, cancel_body, heartbeat_body
 from pipeline.venues.polymarket.identity import Refusal
 
-_SIGNED = CODECS[Kind.SIGNED]
 _REPORT = CODECS[Kind.REPORT]
 ORDERS_KEPT_MAX = 65_536
 REPORT_SLOTS = 64  # room for every report that one turn may cause
@@ -41,6 +42,34 @@ class GatewaySettings:
     batch_max: int = wire.BATCH_ORDERS_MAX
     heartbeat_ns: int = 3 * NS_PER_S
     beat_age_ns_max: int = NS_PER_S
+
+
+class Signed(NamedTuple):
+    """What sending needs of a SIGNED record; fields as in the record."""
+
+    instrument: int
+    order_no: int
+    group_no: int
+    order_hash: bytes
+    side: int
+    account: int
+    maker_amount: int
+    deadline_ns: int
+    intent_class: int
+    cause: int
+    batch_index: int
+    batch_count: int
+    source_seq: int
+    recv_ns: int
+
+    @property
+    def sent(self) -> Sent:
+        """What must be known about the order once its record is gone."""
+        return Sent(self.order_no, self.group_no, self.order_hash, self.side, self.instrument, self.account)
+
+
+_UNPACK = CODECS[Kind.SIGNED].struct.unpack_from
+_PICK = itemgetter(*(CODECS[Kind.SIGNED].at[name] for name in Signed._fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +100,7 @@ class GatewayMachine:
         self._halt_page = halt_page
         self._sink = sink
         self._counts = counts
-        self._batch: list[tuple[Any, bytes]] = []  # unpacked and raw Signed records of one package
+        self._batch: list[tuple[Signed, bytes]] = []  # unpacked and raw records of one package
         self._owed: deque[bytes] = deque()  # reports that wait for room: reports are never dropped
         self._leaving: list[tuple[int, Sent]] = []  # on the wire and not yet reported as SENT
         self._sent: dict[int, Sent] = {}  # by order number, for cancels
@@ -92,11 +121,11 @@ class GatewayMachine:
 
     def on_signed(self, now_ns: int, slot: bytes) -> None:
         """Collect a package's orders; its last one sends the batch."""
-        order = _SIGNED.unpack(slot)
+        order = Signed._make(_PICK(_UNPACK(slot)))
         if self._batch and self._batch[0][0].group_no != order.group_no:
             self._send_batch(now_ns)
         if order.cause != Cause.NONE:
-            self._report(_sent(order), now_ns, OrderState.UNSENT, Origin.SIGNER, Cause(order.cause))
+            self._report(order.sent, now_ns, OrderState.UNSENT, Origin.SIGNER, Cause(order.cause))
         else:
             self._batch.append((order, slot))
         if order.batch_index + 1 >= order.batch_count or len(self._batch) >= self._settings.batch_max:
@@ -125,6 +154,13 @@ class GatewayMachine:
     def on_beat(self, now_ns: int) -> None:
         """Trade was alive at `now_ns`."""
         self._beat_ns = now_ns
+
+    def forget(self) -> None:
+        """Drop what is on its way, unsent and unreported: a rehearsal's machine has no driver."""
+        while self.outbox.take() is not None:
+            pass
+        self.in_flight.clear()
+        self._leaving.clear()
 
     # ------------------------------------------------------------------ inputs from the driver
 
@@ -190,7 +226,7 @@ class GatewayMachine:
         going = [(order, slot) for order, slot in batch if self._may_go(now_ns, order)]
         if not going:
             return
-        sent = tuple(_sent(order) for order, _ in going)
+        sent = tuple([order.sent for order, _ in going])
         if self._settings.is_dry:
             for one in sent:
                 self._report(one, now_ns, OrderState.DRY, Origin.GATEWAY, Cause.DRY_RUN)
@@ -198,7 +234,7 @@ class GatewayMachine:
         if not self._take_tokens(now_ns, len(going)):
             self._end_unsent(sent, now_ns, Cause.RATE_LIMIT)
             return
-        slots = b"".join(slot for _, slot in going)
+        slots = b"".join([slot for _, slot in going])
         body = self._orders.render_order(slots) if len(going) == 1 else self._orders.render_orders(slots)
         if isinstance(body, Refusal):
             self._end_unsent(sent, now_ns, body.cause)
@@ -213,13 +249,14 @@ class GatewayMachine:
             orders=sent, group_no=first.group_no, cause_seq=first.source_seq, recv_ns=first.recv_ns))
         self._counts.add("orders_sent", len(sent))
 
-    def _may_go(self, now_ns: int, order: Any) -> bool:
+    def _may_go(self, now_ns: int, order: Signed) -> bool:
+        usd_micro = order.maker_amount if order.side == Side.BUY else 0  # what the order can cost
         cause = self._brake.refuse(
-            now_ns, order.deadline_ns, order.intent_class, _usd_micro(order), self._halt_page.level())
-        if self._overtaking.pop(order.order_no, None) is not None:
+            now_ns, order.deadline_ns, order.intent_class, usd_micro, self._halt_page.level())
+        if self._overtaking and self._overtaking.pop(order.order_no, None) is not None:
             cause = Cause.OVERTAKEN
         if cause != Cause.NONE:
-            self._end_unsent((_sent(order),), now_ns, cause)
+            self._end_unsent((order.sent,), now_ns, cause)
         return cause == Cause.NONE
 
     def _end_unsent(self, sent: tuple[Sent, ...], now_ns: int, cause: Cause) -> None:
@@ -261,29 +298,25 @@ class GatewayMachine:
         self._owed.append(bytes(stamped))
 
 
-def _sent(order: Any) -> Sent:
-    """Return what must be known about an order once its Signed record is gone."""
-    return Sent(order.order_no, order.group_no, order.order_hash, order.side, order.instrument, order.account)
-
-
-def _usd_micro(order: Any) -> int:
-    """Return what the order can cost: the collateral of a BUY, nothing for a SELL."""
-    return int(order.maker_amount) if order.side == Side.BUY else 0
-
-
 class GatewayStage:
-    """Follows its channels for the machine; the driver carries its requests."""
+    """Follows its channels for the machine; the driver carries its requests.
+
+    While nothing is to be sent, `understudy`, a machine without a driver, keeps the code warm.
+    """
 
     def __init__(
-        self, name: str, machine: GatewayMachine, signed: Source, decisions: Filter, rows: Filter,
-        clock: Clock,
+        self, name: str, machine: GatewayMachine, understudy: GatewayMachine, signed: Source,
+        decisions: Filter, rows: Filter, clock: Clock,
     ) -> None:
         self.name = name
         self.machine = machine
+        self._understudy = understudy
+        self._pause = rehearsal.Pause(clock)
         self._signed = signed
         self._decisions = decisions
         self._rows = rows
         self._clock = clock
+        understudy.on_instrument(rehearsal.MARKET, 0)
 
     def poll(self, budget: int) -> int:
         """Serve rows, orders and cancels, in this order: an order needs its row."""
@@ -299,7 +332,18 @@ class GatewayStage:
             for at in range(0, len(decided), SLOT_BYTES):
                 self._on_decision(decided, at)
             done += len(orders) + len(decided)
+            if orders:
+                self._pause.work()
+        if not done and self._pause.is_over:
+            self._rehearse()
         return done // SLOT_BYTES
+
+    def _rehearse(self) -> None:
+        """Render a package's request for nobody; a decided package wakes this lane before it is signed."""
+        for slot in rehearsal.SIGNED:
+            self._understudy.on_signed(self._clock(), slot)
+        self._understudy.forget()
+        self._pause.work()
 
     def _on_decision(self, data: bytes, at: int) -> None:
         if kind_of(data, at) == Kind.CANCEL:

@@ -8,28 +8,50 @@ travel in the signed ring, so that order numbers stay in order.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import NamedTuple
 
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, Mover, Rule, kind_of, offset_of
 from pipeline.shm.halt import HaltPage
+from pipeline.stages import rehearsal
 from pipeline.stages.brake import Brake
 from pipeline.stages.stage import Clock, Counts
-from pipeline.units import NS_PER_MS
 from pipeline.venues.polymarket.amounts import order_amounts
 from pipeline.venues.polymarket.identity import Refusal
 from pipeline.venues.polymarket.sign import OrderSigner
 
-_INTENT = CODECS[Kind.INTENT]
+INTENTS_PER_POLL = 16
 _INSTRUMENT = CODECS[Kind.INSTRUMENT]
 _TICK_STEP = CODECS[Kind.TICK_STEP]
-INTENTS_PER_POLL = 16
-REHEARSE_NS = 2 * NS_PER_MS  # after such a pause the next signature would be a cold one
-_NOTHING = _INTENT.pack()
-_NO_TOKEN = bytes(31) + b"\x01"
 
+
+class Intent(NamedTuple):
+    """What signing needs of an INTENT; fields as in the record."""
+
+    instrument: int
+    order_no: int
+    group_no: int
+    order_type: int
+    side: int
+    outcome: int
+    price_ticks: int
+    size_micro: int
+    maker_amount: int
+    taker_amount: int
+    worst_usd_micro: int
+    salt: int
+    timestamp_ms: int
+    deadline_ns: int
+    intent_class: int
+    batch_index: int
+    batch_count: int
+
+
+_UNPACK = CODECS[Kind.INTENT].struct.unpack_from
+_PICK = itemgetter(*(CODECS[Kind.INTENT].at[name] for name in Intent._fields))
 #: An order's own fields go over as they stand; the cause's position takes the place of the unused source_seq.
 _TO_SIGNED = Mover(Kind.INTENT, Kind.SIGNED, (
     "recv_ns", "instrument", "order_no", "group_no", "deadline_ns", "timestamp_ms", "salt", "maker_amount",
@@ -52,70 +74,33 @@ class Market(NamedTuple):
     tick_step: int
 
 
-class SignerStage:
-    """Signs what the brake allows; an intent that it refuses goes on as a record with the cause.
+class Signing:
+    """Makes SIGNED records of INTENTs with one key behind one brake. No channels, no counters.
 
-    `rehearsal` signs with a key that owns nothing: it keeps the code warm while nothing is to be signed.
+    A signer has two: its own, and an understudy with a key that owns nothing and a brake of its own.
     """
 
-    def __init__(
-        self, name: str, signer: OrderSigner, rehearsal: OrderSigner, brake: Brake, intents: Filter,
-        rows: Filter, sink: Sink, halt_page: HaltPage, clock: Clock, counts: Counts, stamps: Stamps,
-    ) -> None:
-        self.name = name
+    def __init__(self, signer: OrderSigner, brake: Brake, halt_page: HaltPage, clock: Clock) -> None:
+        self.brake = brake
         self._signer = signer
-        self._rehearsal = rehearsal
-        self._worked_ns = 0
-        self._brake = brake
-        self._intents = intents
-        self._rows = rows
-        self._sink = sink
         self._halt_page = halt_page
         self._clock = clock
-        self._counts = counts
-        self._stamps = stamps
         self._markets: dict[int, Market] = {}
         self._steps: dict[int, int] = {}  # row -> spacing that the stream told since: it wins over a page
-        self._waiting: deque[bytes] = deque()
 
-    def poll(self, budget: int) -> int:
-        """Sign what waits while the signed ring has room."""
-        data = self._rows.read(budget)
-        for at in range(0, len(data), SLOT_BYTES):
-            if kind_of(data, at) == Kind.TICK_STEP:
-                change = _TICK_STEP.unpack(data, at)
-                self._steps[change.instrument] = change.new_step
-                continue
-            record = _INSTRUMENT.unpack(data, at)
-            self._markets[record.instrument] = Market(
-                (record.token_yes, record.token_no), bool(record.rules & Rule.NEG_RISK),
-                bool(record.rules & Rule.V2), record.tick_step)
-        intents = self._intents.read(INTENTS_PER_POLL) if not self._waiting else b""
-        self._waiting.extend(intents[at : at + SLOT_BYTES] for at in range(0, len(intents), SLOT_BYTES))
-        done = len(data) // SLOT_BYTES
-        while self._waiting and self._sink.has_room(1):
-            self._sign(self._waiting.popleft())
-            done += 1
-        if not done:
-            self._rehearse()
-        return done
-
-    def _rehearse(self) -> None:
-        """Sign nothing for nobody: a first signature after a pause costs five times a second one.
-
-        A lane is woken by an idea, before its order is decided, so this runs beside the decision.
-        """
-        now_ns = self._clock()
-        if now_ns - self._worked_ns < REHEARSE_NS:
+    def learn(self, slot: bytes, at: int = 0) -> None:
+        """Take the INSTRUMENT or TICK_STEP record at byte `at`."""
+        if kind_of(slot, at) == Kind.TICK_STEP:
+            change = _TICK_STEP.unpack(slot, at)
+            self._steps[change.instrument] = change.new_step
             return
-        _TO_SIGNED.move(_NOTHING)
-        _INTENT.unpack(_NOTHING)
-        self._rehearsal.sign(
-            now_ns % 1_000_003, _NO_TOKEN, 1_000_000, 2_000_000, 0, 0, neg_risk=True, v2=False)
-        self._worked_ns = self._clock()
+        record = _INSTRUMENT.unpack(slot, at)
+        self._markets[record.instrument] = Market(
+            (record.token_yes, record.token_no), bool(record.rules & Rule.NEG_RISK),
+            bool(record.rules & Rule.V2), record.tick_step)
 
-    def _sign(self, slot: bytes) -> None:
-        intent = _INTENT.unpack(slot)
+    def make(self, slot: bytes, intent: Intent) -> tuple[bytearray, Cause]:
+        """Return the SIGNED record of an INTENT, and why it holds no signature (NONE: it does)."""
         market = self._markets.get(intent.instrument)
         made = _TO_SIGNED.move(slot)
         made[_SOURCE_SEQ : _SOURCE_SEQ + 8] = slot[_CAUSE_SEQ : _CAUSE_SEQ + 8]
@@ -129,24 +114,75 @@ class SignerStage:
             else:
                 made[_HASHES : _HASHES + 129] = signed.order_hash + signed.struct_hash + signed.signature
         made[_CAUSE : _CAUSE + 2] = int(cause).to_bytes(2, "little")
-        self._counts.add("signed" if cause == Cause.NONE else "sign_refused", 1)
-        self._sink.push(made)
-        self._brake.commit(intent.order_no)
-        self._worked_ns = self._clock()
-        if intent.batch_index + 1 >= intent.batch_count:
-            self._stamps.mark(intent.group_no, intent.group_no + 1, self._worked_ns)
+        self.brake.commit(intent.order_no)
+        return made, cause
 
-    def _refusal(self, intent: Any, market: Market | None) -> Cause:
+    def _refusal(self, intent: Intent, market: Market | None) -> Cause:
         if market is None:
             return Cause.NO_INSTRUMENT
         step = self._steps.get(intent.instrument, market.tick_step)
         amounts = order_amounts(intent.order_type, intent.side, intent.price_ticks, intent.size_micro, step)
         if amounts != (intent.maker_amount, intent.taker_amount):
             return amounts.cause if isinstance(amounts, Refusal) else Cause.BELOW_MINIMUM
-        return self._brake.refuse(
+        return self.brake.refuse(
             self._clock(), intent.deadline_ns, intent.intent_class, intent.worst_usd_micro,
             self._halt_page.level())
 
+
+def intent_of(slot: bytes) -> Intent:
+    """Return what signing needs of an INTENT."""
+    return Intent._make(_PICK(_UNPACK(slot)))
+
+
+class SignerStage:
+    """Signs what the brake allows; an intent that it refuses goes on as a record with the cause.
+
+    While nothing is to be signed, `understudy` signs orders that go nowhere: it keeps the code warm.
+    """
+
+    def __init__(
+        self, name: str, signing: Signing, understudy: Signing, intents: Filter, rows: Filter, sink: Sink,
+        clock: Clock, counts: Counts, stamps: Stamps,
+    ) -> None:
+        self.name = name
+        self._signing = signing
+        self._understudy = understudy
+        self._pause = rehearsal.Pause(clock)
+        self._intents = intents
+        self._rows = rows
+        self._sink = sink
+        self._counts = counts
+        self._stamps = stamps
+        self._waiting: deque[bytes] = deque()
+        understudy.learn(rehearsal.MARKET)
+
+    def poll(self, budget: int) -> int:
+        """Sign what waits while the signed ring has room."""
+        data = self._rows.read(budget)
+        for at in range(0, len(data), SLOT_BYTES):
+            self._signing.learn(data, at)
+        intents = self._intents.read(INTENTS_PER_POLL) if not self._waiting else b""
+        self._waiting.extend(intents[at : at + SLOT_BYTES] for at in range(0, len(intents), SLOT_BYTES))
+        done = len(data) // SLOT_BYTES
+        while self._waiting and self._sink.has_room(1):
+            self._sign(self._waiting.popleft())
+            done += 1
+        if not done and self._pause.is_over:
+            # The lane was woken by an idea, before its orders are decided: this runs beside the decision.
+            self._understudy.make(rehearsal.INTENT, intent_of(rehearsal.INTENT))
+            self._pause.work()
+        return done
+
+    def _sign(self, slot: bytes) -> None:
+        intent = intent_of(slot)
+        made, cause = self._signing.make(slot, intent)
+        self._counts.add("signed" if cause == Cause.NONE else "sign_refused", 1)
+        self._sink.push(made)
+        now_ns = self._pause.work()
+        if intent.batch_index + 1 >= intent.batch_count:
+            self._stamps.mark(intent.group_no, intent.group_no + 1, now_ns)
+
     def close(self) -> None:
         """Persist the ceilings."""
-        self._brake.close()
+        self._signing.brake.close()
+        self._understudy.brake.close()

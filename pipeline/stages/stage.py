@@ -41,9 +41,12 @@ def push_owed(sink: Sink, owed: deque[bytes]) -> bool:
 
 
 class Counts:
-    """A stage's named counters on its lane's status page, looked up once each."""
+    """A stage's named counters on its lane's status page, looked up once each.
 
-    def __init__(self, page: StatusPage) -> None:
+    Without a page nobody sees them: for a rehearsal.
+    """
+
+    def __init__(self, page: StatusPage | None = None) -> None:
         self._page = page
         self._counters: dict[str, Counter] = {}
 
@@ -51,7 +54,8 @@ class Counts:
         """Return the counter itself, for native code."""
         found = self._counters.get(name)
         if found is None:
-            found = self._counters[name] = self._page.counter(name)
+            found = Counter() if self._page is None else self._page.counter(name)
+            self._counters[name] = found
         return found
 
     def add(self, name: str, amount: int = 1) -> None:
