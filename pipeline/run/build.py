@@ -197,9 +197,10 @@ def _book(name: str, ident: str, env: Env) -> Built:
 
 def _detect(name: str, ident: str, env: Env) -> Built:
     del ident
-    relay = Relay(env.channels.ring_reader("tops"), env.channels.ring_writer("ideas"), detect.WANTED)
+    ideas, *hints = [env.channels.ring_writer(ring) for ring in wiring.writes(name, env.stages)]
+    relay = Relay(env.channels.ring_reader("tops"), ideas, detect.WANTED)
     stage = detect.DetectStage(
-        name, Detector(), relay, env.config.universe.instruments_max + 1, env.clock, env.counts,
+        name, Detector(), relay, hints, env.config.universe.instruments_max + 1, env.clock, env.counts,
         env.channels.stamps("detect"))
     return Built(stage)
 
@@ -239,6 +240,7 @@ def _signer(name: str, ident: str, env: Env) -> Built:
         OrderSigner(_NOBODY, _nobody()), Brake(None, _UNLIMITED), halt_page, env.clock)
     stage = signer.SignerStage(
         name, signing, understudy, env.filter(wiring.DECISIONS, Kind.INTENT),
+        env.channels.ring_reader(f"hints.{ident}"),
         env.filter(wiring.STREAM, Kind.INSTRUMENT, Kind.TICK_STEP),
         env.channels.ring_writer(f"signed.{ident}"), env.clock, env.counts, env.channels.stamps("signer"))
     return Built(stage, close=[halt_page.close])

@@ -13,7 +13,6 @@ STREAM = "stream"
 DECISIONS = "decisions"
 CONTROL = "control"
 #: Not channels but counts that a stage keeps, for wakes that a channel would make too often or too late.
-IDEA_SEEN = "idea seen"  # detect: an order is likely, the signer had better be awake
 PACKAGE_DECIDED = "package decided"  # trade: a request follows as soon as it is signed
 CANCEL_DECIDED = "cancel decided"  # trade: of all decisions only this one concerns a gateway directly
 LOGS = (STREAM, DECISIONS)
@@ -32,6 +31,8 @@ class Wire:
     signals: tuple[str, ...] = ()  # counts in its `signals` that may wake others
 
 
+#: Rings whose id is that of a stage of another kind: whoever writes reports, or reads hints.
+_NAMED_AFTER = {"report": "gateway", "hints": "signer"}
 EDGE_RINGS = ("feed.{id}", "refdata.{id}", "account.{id}", "report.{id}")
 
 WIRES: dict[str, Wire] = {
@@ -40,10 +41,12 @@ WIRES: dict[str, Wire] = {
     "account": Wire((STREAM, DECISIONS), ("account.{id}",), (), has_sockets=True),
     "sequencer": Wire((*EDGE_RINGS, CONTROL), (STREAM,), (*EDGE_RINGS, CONTROL), is_core=True),
     "book": Wire((STREAM,), ("tops",), (STREAM,), is_core=True),
-    "detect": Wire(("tops",), ("ideas",), ("tops",), is_core=True, signals=(IDEA_SEEN,)),
+    "detect": Wire(("tops",), ("ideas", "hints.{id}"), ("tops",), is_core=True),
     "trade": Wire(
         ("ideas",), (DECISIONS,), ("ideas",), is_core=True, signals=(PACKAGE_DECIDED, CANCEL_DECIDED)),
-    "signer": Wire((DECISIONS, STREAM), ("signed.{id}",), (DECISIONS, IDEA_SEEN), holds_wallet_key=True),
+    "signer": Wire(
+        (DECISIONS, "hints.{id}", STREAM), ("signed.{id}",), (DECISIONS, "hints.{id}"),
+        holds_wallet_key=True),
     "gateway": Wire(
         ("signed.{id}", DECISIONS, STREAM), ("report.{id}",),
         ("signed.{id}", PACKAGE_DECIDED, CANCEL_DECIDED), has_sockets=True),
@@ -69,9 +72,9 @@ def _expand(patterns: Iterable[str], stages: Iterable[str], own: str) -> list[st
             channels.append(pattern.format(id=split_name(own)[1]))
             continue
         prefix = pattern.partition(".")[0]
-        writer_kind = "gateway" if prefix == "report" else prefix
+        named_after = _NAMED_AFTER.get(prefix, prefix)
         channels += [
-            pattern.format(id=ident) for kind, ident in map(split_name, stages) if kind == writer_kind
+            pattern.format(id=ident) for kind, ident in map(split_name, stages) if kind == named_after
         ]
     return channels
 

@@ -1,12 +1,16 @@
 """detect: watches baskets and says what could be bought.
 
 Reads `tops`; writes `ideas`: every record passed on in order, and each idea right behind the record
-that caused it. Records of instruments in no basket pass natively and never become Python objects.
+that caused it; each idea goes to every signer as a hint, too. Records of instruments in no basket pass
+natively and never become Python objects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.core.detector import Detector
+from pipeline.native.flow import Sink
 from pipeline.native.relay import Relay
 from pipeline.native.stamps import Stamps
 from pipeline.records import KIND_OFFSET, SLOT_BYTES, Kind
@@ -24,19 +28,20 @@ TELL_NS = 250 * NS_PER_MS
 
 class DetectStage:
     def __init__(
-        self, name: str, detector: Detector, relay: Relay, rows_max: int, clock: Clock, counts: Counts,
-        stamps: Stamps,
+        self, name: str, detector: Detector, relay: Relay, hints: Sequence[Sink], rows_max: int, clock: Clock,
+        counts: Counts, stamps: Stamps,
     ) -> None:
         self.name = name
         self.detector = detector
         self._relay = relay
+        self._hints = hints
         self._rows_max = rows_max
         self._rows_version = -1
         self._clock = clock
         self._counts = counts
         self._stamps = stamps
         self._told_ns = 0
-        self.signals = {"idea seen": 0}
+        self._ideas_count = 0
         relay.want_rows((), rows_max)
 
     def poll(self, budget: int) -> int:
@@ -44,8 +49,8 @@ class DetectStage:
 
         Ends behind an idea: `trade` is next in the lane, and the rest of a burst can wait for it.
         """
-        done, told = 0, self.signals["idea seen"]
-        while done < budget and told == self.signals["idea seen"]:
+        done, ideas_count = 0, self._ideas_count
+        while done < budget and ideas_count == self._ideas_count:
             passed, record = self._relay.step(budget - done)
             done += passed
             if not record:
@@ -68,10 +73,12 @@ class DetectStage:
         for at in range(0, len(record), SLOT_BYTES):
             for run in on_record(record, at):
                 self._relay.append(run)
+                for hint in self._hints:
+                    hint.push(run)  # without room the signer signs when it is asked
                 seq = int.from_bytes(record[at : at + 8], "little")
                 self._stamps.mark(seq, seq + 1, self._clock())
                 self._counts.add("ideas", 1)
-                self.signals["idea seen"] += 1
+                self._ideas_count += 1
         if record[KIND_OFFSET] != _TOP and self.detector.rows_version != self._rows_version:
             self._watch_rows()
 

@@ -1,8 +1,8 @@
 """signer.<id>: turns intents into signed orders. Holds the wallet key; has no network.
 
-Reads `decisions` (Intent) and `stream` (Instrument rows); writes the `signed` ring. Signs order
-structures only, checks deadline, halt level, amounts and its own ceilings again, and lets a refusal
-travel in the signed ring, so that order numbers stay in order.
+Reads `decisions` (Intent), `stream` (Instrument rows) and the ideas that `detect` hints; writes the `signed`
+ring. Signs order structures only, checks deadline, halt level, amounts and its own ceilings again, and lets
+a refusal travel in the signed ring, so that order numbers stay in order.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from collections import deque
 from operator import itemgetter
 from typing import NamedTuple
 
-from pipeline.native.flow import Sink
+from pipeline.native.flow import Sink, Source
 from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, Mover, Rule, kind_of, offset_of
+from pipeline.records import CODECS, SLOT_BYTES, Cause, IntentClass, Kind, Mover, Rule, kind_of, offset_of
 from pipeline.shm.halt import HaltPage
 from pipeline.stages import rehearsal
-from pipeline.stages.brake import Brake
+from pipeline.stages.brake import Brake, is_allowed
+from pipeline.stages.foresight import Foreseen, Foresight
 from pipeline.stages.stage import Clock, Counts
 from pipeline.venues.polymarket.amounts import order_amounts
 from pipeline.venues.polymarket.identity import Refusal
-from pipeline.venues.polymarket.sign import OrderSigner
+from pipeline.venues.polymarket.sign import OrderSigner, Signed
 
 INTENTS_PER_POLL = 16
+AHEAD_MAX = 64  # signatures that wait to be asked for
 _INSTRUMENT = CODECS[Kind.INSTRUMENT]
 _TICK_STEP = CODECS[Kind.TICK_STEP]
 
@@ -46,6 +48,7 @@ class Intent(NamedTuple):
     timestamp_ms: int
     deadline_ns: int
     intent_class: int
+    cause_seq: int
     batch_index: int
     batch_count: int
 
@@ -85,8 +88,10 @@ class Signing:
         self._signer = signer
         self._halt_page = halt_page
         self._clock = clock
+        self.was_ahead = False  # the newest record's signature was there before it was asked for
         self._markets: dict[int, Market] = {}
         self._steps: dict[int, int] = {}  # row -> spacing that the stream told since: it wins over a page
+        self._ahead: dict[tuple[object, ...], Signed] = {}  # everything signed -> signature, oldest first
 
     def learn(self, slot: bytes, at: int = 0) -> None:
         """Take the INSTRUMENT or TICK_STEP record at byte `at`."""
@@ -106,9 +111,13 @@ class Signing:
         made[_SOURCE_SEQ : _SOURCE_SEQ + 8] = slot[_CAUSE_SEQ : _CAUSE_SEQ + 8]
         cause = self._refusal(intent, market)
         if cause == Cause.NONE and market is not None:
-            signed = self._signer.sign(
+            what = (
                 intent.salt, market.tokens[intent.outcome], intent.maker_amount, intent.taker_amount,
-                intent.side, intent.timestamp_ms, neg_risk=market.neg_risk, v2=market.v2)
+                intent.side, intent.timestamp_ms)
+            signed: Signed | Refusal | None = self._ahead.pop((*what, market.neg_risk, market.v2), None)
+            self.was_ahead = signed is not None
+            if signed is None:
+                signed = self._signer.sign(*what, neg_risk=market.neg_risk, v2=market.v2)
             if isinstance(signed, Refusal):
                 cause = signed.cause
             else:
@@ -116,6 +125,23 @@ class Signing:
         made[_CAUSE : _CAUSE + 2] = int(cause).to_bytes(2, "little")
         self.brake.commit(intent.order_no)
         return made, cause
+
+    def sign_ahead(self, foreseen: Foreseen) -> None:
+        """Keep the signature of an order that may be asked for; the brake looks when it is."""
+        order_type, side, price_ticks, size_micro, row, outcome, salt, timestamp_ms = foreseen
+        market = self._markets.get(row)
+        if market is None or not is_allowed(self._halt_page.level(), IntentClass.NEW_RISK):
+            return
+        step = self._steps.get(row, market.tick_step)
+        amounts = order_amounts(order_type, side, price_ticks, size_micro, step)
+        if isinstance(amounts, Refusal):
+            return
+        what = (salt, market.tokens[outcome], *amounts, side, timestamp_ms)
+        signed = self._signer.sign(*what, neg_risk=market.neg_risk, v2=market.v2)
+        if isinstance(signed, Signed):
+            if len(self._ahead) >= AHEAD_MAX:
+                del self._ahead[next(iter(self._ahead))]
+            self._ahead[*what, market.neg_risk, market.v2] = signed
 
     def _refusal(self, intent: Intent, market: Market | None) -> Cause:
         if market is None:
@@ -141,14 +167,16 @@ class SignerStage:
     """
 
     def __init__(
-        self, name: str, signing: Signing, understudy: Signing, intents: Filter, rows: Filter, sink: Sink,
-        clock: Clock, counts: Counts, stamps: Stamps,
+        self, name: str, signing: Signing, understudy: Signing, intents: Filter, hints: Source, rows: Filter,
+        sink: Sink, clock: Clock, counts: Counts, stamps: Stamps,
     ) -> None:
         self.name = name
         self._signing = signing
         self._understudy = understudy
         self._pause = rehearsal.Pause(clock)
+        self._foresight = Foresight(signing.sign_ahead)
         self._intents = intents
+        self._hints = hints
         self._rows = rows
         self._sink = sink
         self._counts = counts
@@ -167,16 +195,24 @@ class SignerStage:
         while self._waiting and self._sink.has_room(1):
             self._sign(self._waiting.popleft())
             done += 1
-        if not done and self._pause.is_over:
-            # The lane was woken by an idea, before its orders are decided: this runs beside the decision.
+        if done:
+            return done
+        if hint := self._hints.read():
+            self._foresight.on_hint(hint)
+        if self._foresight.step():
+            self._pause.work()
+            return 1  # one a poll: what is decided comes first
+        if self._pause.is_over:
             self._understudy.make(rehearsal.INTENT, intent_of(rehearsal.INTENT))
             self._pause.work()
-        return done
+        return 0
 
     def _sign(self, slot: bytes) -> None:
         intent = intent_of(slot)
         made, cause = self._signing.make(slot, intent)
+        self._foresight.on_intent(intent.order_no, intent.salt, intent.cause_seq)
         self._counts.add("signed" if cause == Cause.NONE else "sign_refused", 1)
+        self._counts.add("signed_ahead", int(self._signing.was_ahead))
         self._sink.push(made)
         now_ns = self._pause.work()
         if intent.batch_index + 1 >= intent.batch_count:
