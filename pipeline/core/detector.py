@@ -43,7 +43,6 @@ class Detector:
         self._books = self._strategy.books  # the hot lookup; owned by the strategy
         self._limits = NO_LIMITS
         self._idea_no = 0
-        self.tops_count = 0
         self._handlers: dict[int, Any] = {
             int(Kind.INSTRUMENT): self._on_instrument,
             int(Kind.TICK_STEP): self._on_tick_step,
@@ -62,9 +61,9 @@ class Detector:
             book = self._books.get(int.from_bytes(slot[offset + 36:offset + 40], "little"))
             if book is None:
                 return _NOTHING
-            self.tops_count += 1
-            changed = book.take(slot, offset)
-            ideas = self._strategy.on_top(book, book.now_ns, changed)
+            if not book.take(slot, offset):
+                return _NOTHING
+            ideas = self._strategy.on_top(book, book.now_ns)
             return self._render(ideas, slot, offset) if ideas else _NOTHING
         if kind == _TICK_KIND:
             now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")
@@ -141,12 +140,12 @@ class Detector:
 
     @property
     def rows_version(self) -> int:
-        """Return a number that grows whenever `watched_rows` may have changed."""
+        """Return a number that grows whenever `watched` may have changed."""
         return self._strategy.version
 
-    def watched_rows(self) -> list[int]:
-        """Return the rows whose tops matter: those in a basket; all other tops may pass unseen."""
-        return [row for row, book in self._books.items() if book.watches]
+    def watched(self) -> dict[int, Book]:
+        """Return the books in a basket by row: all other tops may pass unseen."""
+        return {row: book for row, book in self._books.items() if book.links}
 
     @property
     def watches(self) -> Sequence[Watch]:
@@ -157,8 +156,9 @@ class Detector:
     def counts(self) -> dict[str, int]:
         """Return counters for `pm status`: baskets, tops of watched rows, ideas, refusals by cause."""
         refusals = {f"refused_{cause.name.lower()}": count for cause, count in self._strategy.counts.items()}
+        tops = sum([book.taken_count for book in self._books.values()])
         return {
-            "baskets": len(self._strategy.watches), "tops": self.tops_count, "ideas": self._idea_no,
+            "baskets": len(self._strategy.watches), "tops": tops, "ideas": self._idea_no,
             **refusals}
 
     def why_nothing(self) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from array import array
 
 from pipeline.errors import InvariantError
 from pipeline.records import OrderType
@@ -112,11 +113,12 @@ class FeeTable:
     could get, n, d): the first two 1e-12 USD, rounded up; n / d as `fee_terms` says.
     """
 
-    __slots__ = ("at", "exponent", "rate_ppm", "steps")
+    __slots__ = ("at", "exponent", "rate_ppm", "steps", "units")
 
     def __init__(self, rate_ppm: int, exponent: int) -> None:
         self.rate_ppm, self.exponent = rate_ppm, exponent
         self.at: list[Terms | None] = [None] * (TICKS_PER_USD + 1)
+        self.units = array("q", bytes(8 * (TICKS_PER_USD + 1)))  # the unit costs alone; 0 = not computed
         self.steps: dict[int, None] = {}  # price grids that are filled
 
     def add(self, price_ticks: int) -> Terms:
@@ -124,6 +126,7 @@ class FeeTable:
         unit, budget = unit_cost_pico(price_ticks, self.rate_ppm, self.exponent), price_ticks * _TICK_PICO
         worst = max(unit, budget + -(-budget * self.rate_ppm // PPM))
         terms = self.at[price_ticks] = (unit, worst, *fee_terms(price_ticks, self.rate_ppm, self.exponent))
+        self.units[price_ticks] = unit
         return terms
 
     def fill(self, tick_step: int) -> None:

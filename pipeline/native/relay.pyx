@@ -2,14 +2,15 @@
 """Native filters in front of Python stages: most records never become Python objects.
 
 `Filter` drops what its stage does not want; `Relay` passes every record on, in order, and shows the
-wanted ones. Reads any `Source`, writes any `Sink`.
+wanted ones: of TOP those that bring a watched basket near a profit. Reads any `Source`, writes any `Sink`.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from pipeline.native.flow cimport Sink, Source
-from pipeline.native.records cimport KIND_TOP, SLOT_BYTES, Slot
+from pipeline.native.records cimport KIND_TOP, SLOT_BYTES, Slot, TopSlot
+from pipeline.native.sums cimport Tops
 
 from pipeline.errors import InvariantError
 
@@ -104,49 +105,48 @@ cdef class Filter(_Wanted):
 cdef class Relay(_Wanted):
     """Passes a source on into a sink and stops behind each wanted run.
 
-    `step` keeps `room_slots` free in the sink behind a wanted run, for what the caller appends to it.
+    Every TOP goes to `tops`, natively; it is wanted when its row is near a profit then. `step` keeps
+    `room_slots` free in the sink behind a wanted run, for what the caller appends to it.
     """
 
     cdef Source source
     cdef Sink sink
+    cdef Tops tops
     cdef uint32_t room_slots
 
-    def __init__(self, Source source not None, Sink sink not None, kinds, uint32_t room_slots=64):
+    def __init__(
+        self, Source source not None, Sink sink not None, kinds, Tops tops not None, uint32_t room_slots=64,
+    ):
         self.source = source
         self.sink = sink
+        self.tops = tops
         self.room_slots = room_slots
         self._want_kinds(kinds)
 
     def step(self, uint64_t budget=256):
         """Pass on up to `budget` slots; return (slots passed, the wanted run that ended it or b"")."""
-        cdef uint64_t available, passed = 0
+        cdef uint64_t available = self.source.available(), passed = 0
         cdef uint32_t parts, index
         cdef const Slot* slot
         cdef bint wanted = False
         cdef bytes shown = b""
-        with nogil:
-            available = self.source.available()
-            while available and passed < budget and not wanted:
-                slot = self.source.at(0)
-                parts = slot.parts if slot.parts else 1
-                if parts > available:
-                    break
+        while available and passed < budget and not wanted:
+            slot = self.source.at(0)
+            parts = slot.parts if slot.parts else 1
+            if parts > available or not self.sink.begin(self.room_slots) or not self.sink.begin(parts):
+                break
+            if slot.kind == KIND_TOP:
+                wanted = self.tops.take_slot(<const TopSlot*>slot)
+            else:
                 wanted = self._wants(slot)
-                if not self.sink.begin(self.room_slots):
-                    wanted = False
-                    break
-                if not self.sink.begin(parts):
-                    wanted = False
-                    break
-                for index in range(parts):
-                    memcpy(self.sink.claim(index), self.source.at(index), SLOT_BYTES)
-                if wanted:
-                    with gil:
-                        shown = _copy(self.source, 0, parts)
-                self.sink.publish(parts)
-                self.source.advance(parts)
-                passed += parts
-                available = self.source.available()
+            for index in range(parts):
+                memcpy(self.sink.claim(index), self.source.at(index), SLOT_BYTES)
+            if wanted:
+                shown = _copy(self.source, 0, parts)
+            self.sink.publish(parts)
+            self.source.advance(parts)
+            passed += parts
+            available = self.source.available()
         self.passed_count += passed
         return passed, shown
 

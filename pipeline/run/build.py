@@ -23,6 +23,7 @@ from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.relay import Filter, Relay
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.sequence import Sequencer
+from pipeline.native.sums import Tops
 from pipeline.native.wslistener import ShortCut
 from pipeline.net.edge import RestMachine, SocketMachine
 from pipeline.records import Kind
@@ -198,10 +199,10 @@ def _book(name: str, ident: str, env: Env) -> Built:
 def _detect(name: str, ident: str, env: Env) -> Built:
     del ident
     ideas, *hints = [env.channels.ring_writer(ring) for ring in wiring.writes(name, env.stages)]
-    relay = Relay(env.channels.ring_reader("tops"), ideas, detect.WANTED)
+    tops = Tops()
+    relay = Relay(env.channels.ring_reader("tops"), ideas, detect.WANTED, tops)
     stage = detect.DetectStage(
-        name, Detector(), relay, hints, env.config.universe.instruments_max + 1, env.clock, env.counts,
-        env.channels.stamps("detect"))
+        name, Detector(), relay, tops, hints, env.clock, env.counts, env.channels.stamps("detect"))
     return Built(stage)
 
 

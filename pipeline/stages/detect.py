@@ -1,8 +1,8 @@
 """detect: watches baskets and says what could be bought.
 
 Reads `tops`; writes `ideas`: every record passed on in order, and each idea right behind the record
-that caused it; each idea goes to every signer as a hint, too. Records of instruments in no basket pass
-natively and never become Python objects.
+that caused it; each idea goes to every signer as a hint, too. Prices are summed natively; only those that
+bring a basket near a profit become Python objects.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from pipeline.core.detector import Detector
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Relay
 from pipeline.native.stamps import Stamps
+from pipeline.native.sums import Tops
 from pipeline.records import KIND_OFFSET, SLOT_BYTES, Kind
 from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS
 
-#: What the strategies see; of TOP only the rows of a basket (`want_rows`).
+#: What the strategies see; of TOP only what brings a basket near a profit.
 WANTED = (
     Kind.TOP, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.FILL, Kind.REPORT, Kind.TICK, Kind.RESOLVED,
     Kind.STALE, Kind.GAP, Kind.HALT, Kind.RESUME,
@@ -28,21 +29,20 @@ TELL_NS = 250 * NS_PER_MS
 
 class DetectStage:
     def __init__(
-        self, name: str, detector: Detector, relay: Relay, hints: Sequence[Sink], rows_max: int, clock: Clock,
+        self, name: str, detector: Detector, relay: Relay, tops: Tops, hints: Sequence[Sink], clock: Clock,
         counts: Counts, stamps: Stamps,
     ) -> None:
         self.name = name
         self.detector = detector
         self._relay = relay
+        self._tops = tops
         self._hints = hints
-        self._rows_max = rows_max
         self._rows_version = -1
         self._clock = clock
         self._counts = counts
         self._stamps = stamps
         self._told_ns = 0
         self._ideas_count = 0
-        relay.want_rows((), rows_max)
 
     def poll(self, budget: int) -> int:
         """Pass on up to `budget` slots, running the strategies on what they watch.
@@ -83,9 +83,9 @@ class DetectStage:
             self._watch_rows()
 
     def _watch_rows(self) -> None:
-        """When a basket was built or dropped, tell the native filter which rows matter now."""
+        """When a basket was built or dropped, tell the relay which rows matter now."""
         self._rows_version = self.detector.rows_version
-        self._relay.want_rows(self.detector.watched_rows(), self._rows_max)
+        self._tops.watch(self.detector.watched())
 
     def close(self) -> None:
         """Nothing is held here."""

@@ -258,13 +258,13 @@ def test_detector_follows_changed_instruments() -> None:
 def test_detector_watches_only_rows_in_baskets() -> None:
     """Rows outside complete events are not watched; the version says when the set changed."""
     found = detector(*event([1, 2, 3])[:2])
-    assert ([], 0) == (found.watched_rows(), found.rows_version)
+    assert ({}, 0) == (found.watched(), found.rows_version)
     assert ["no baskets: 2 instruments known, no complete and proven event among them"] == found.why_nothing()
     found.on_record(event([1, 2, 3])[2])
-    assert [1, 2, 3] == found.watched_rows()
+    assert [1, 2, 3] == list(found.watched())
     assert found.rows_version > 0
     found.on_record(instrument(4, 1, 3))  # an index twice: nothing is proven any more
-    assert [] == found.watched_rows()
+    assert {} == found.watched()
 
 
 def test_detector_says_why_nothing_happens() -> None:

@@ -1,7 +1,7 @@
 """Baskets: things to buy together whose payout is proven, and the strategy that watches them.
 
-Builders make baskets when instruments change. The strategy keeps one running sum per basket, O(1) a top,
-and sizes a basket only while that sum is profitable. Reads books through `on_top`; returns ideas.
+Builders make baskets when instruments change. Each basket has a running sum (`native/sums`, O(1) a top); the
+strategy sizes a basket only while its sum is profitable. Reads books through `on_top`; returns ideas.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pipeline.core.proof import proven_payout
 from pipeline.core.sizing import Package, Refusal, price_package
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
+from pipeline.native import sums
+from pipeline.native.sums import LEGS_MAX, Link, Sum
 from pipeline.records import Cause, OrderState, Outcome, Rule
 from pipeline.units import MICRO, NS_PER_S
 
-_MISSING_PICO = 1_000 * PICO_PER_USD  # a leg that nobody sells: no basket is profitable with it
+assert PICO_PER_USD == sums.PICO_PER_USD
 _NEVER_NS = 1 << 62
 _SUBSETS_MAX = 4  # subsets of a sell-all basket that are priced, best outcomes first
 _PROOFS_MAX = 64  # subsets of one basket whose proof is remembered
@@ -108,20 +110,20 @@ BUILDERS: dict[str, Callable[[Instruments, Instrument], list[Basket]]] = {
 }
 
 
-class Watch:
+class Watch(Sum):
     """One basket under observation: the running sum of its best prices and its last answer."""
 
     __slots__ = (
-        "basket", "best", "books", "cause", "gains", "ideas", "is_subset", "limit", "pause_ns", "proofs",
-        "retry_ns", "seen", "told_ns", "total", "value")
+        "basket", "books", "cause", "ideas", "limit", "pause_ns", "proofs", "retry_ns", "seen", "told_ns",
+        "value")
+
+    def __new__(cls, basket: Basket, books: Sequence[Book]) -> Watch:
+        units = [book.unit(outcome) for book, (_, outcome) in zip(books, basket.legs, strict=True)]
+        made: Watch = Sum.__new__(cls, units, basket.is_subset)  # type: ignore[assignment]
+        return made
 
     def __init__(self, basket: Basket, books: Sequence[Book]) -> None:
-        self.basket, self.is_subset = basket, basket.is_subset
-        self.books = tuple(books)
-        self.gains = [self.gain(leg_no) for leg_no in range(len(self.books))]
-        # What one share of everything gains at the best prices, 1e-12 USD; profitable above zero.
-        self.total = sum(self.gains) + (-PICO_PER_USD if basket.is_subset else PICO_PER_USD)
-        self.best = self.total
+        self.basket, self.books = basket, tuple(books)
         self.seen: list[bytes] = []
         self.retry_ns = 0  # when the same levels may be told again
         self.told_ns = self.pause_ns = 0  # the last idea, and how long after it its levels are not repeated
@@ -130,13 +132,6 @@ class Watch:
         self.proofs: dict[tuple[int, ...], int | None] = {}
         self.cause, self.value, self.limit = Cause.NONE, 0, 0
         self.ideas = 0
-
-    def gain(self, leg_no: int) -> int:
-        """Return what the leg adds to the sum: minus its cost, or what a short of it yields if anything."""
-        unit = self.books[leg_no].unit(self.basket.legs[leg_no][1])
-        if self.basket.is_subset:
-            return max(0, PICO_PER_USD - unit) if unit else 0
-        return -unit if unit else -_MISSING_PICO
 
 
 class BasketStrategy:
@@ -191,18 +186,18 @@ class BasketStrategy:
             self._drop(number)
         for build in self._builders:
             for basket in build(self._instruments, instrument):
-                if basket.number < _EVENT_MAX << 3:
+                if basket.number < _EVENT_MAX << 3 and len(basket.legs) <= LEGS_MAX:
                     self._watch(basket)
 
     def _touches(self, rows: dict[int, None]) -> bool:
-        return any(row in self.books and self.books[row].watches for row in rows)
+        return any(row in self.books and self.books[row].links for row in rows)
 
     def _drop(self, number: int) -> None:
         watch = self._watches.pop(number)
         self.version += 1
         self._waiting.pop(number, None)
         for book in watch.books:
-            book.watches = [entry for entry in book.watches if entry[0] is not watch]
+            book.unlink(watch)
 
     def _watch(self, basket: Basket) -> None:
         books = []
@@ -213,25 +208,14 @@ class BasketStrategy:
         watch = self._watches[basket.number] = Watch(basket, books)
         self.version += 1
         for leg_no, book in enumerate(books):
-            book.watches.append((watch, leg_no, 1 if basket.legs[leg_no][1] == Outcome.YES else 2))
+            book.link(Link(watch, leg_no, basket.legs[leg_no][1]))
 
-    def on_top(self, book: Book, now_ns: int, changed: int) -> Sequence[Idea]:
-        """Update the sums of the book's baskets; size and return those that became profitable."""
+    def on_top(self, book: Book, now_ns: int) -> Sequence[Idea]:
+        """Size and return those of the book's baskets that are profitable now."""
         ideas: list[Idea] | None = None
-        for watch, leg_no, side in book.watches:
-            if changed & side:
-                unit = book.unit_yes if side == 1 else book.unit_no
-                if watch.is_subset:  # `Watch.gain`, in place: this is what every price costs
-                    gain = PICO_PER_USD - unit if 0 < unit < PICO_PER_USD else 0
-                else:
-                    gain = -unit if unit else -_MISSING_PICO
-                gains = watch.gains
-                watch.total = total = watch.total + gain - gains[leg_no]
-                gains[leg_no] = gain
-                if total > watch.best:  # noqa: PLR1730 - a comparison costs a third of a call
-                    watch.best = total
-            if watch.total > 0:
-                idea = self._consider(watch, now_ns)
+        for link in book.links:
+            if link.sum.total > 0:
+                idea = self._consider(link.sum, now_ns)  # type: ignore[arg-type]  # our links are of watches
                 if idea is not None:
                     ideas = [*ideas, idea] if ideas else [idea]
         return ideas or ()
@@ -246,7 +230,8 @@ class BasketStrategy:
     def on_fill(self, book: Book, now_ns: int) -> None:
         """Let the book's baskets repeat their ideas after one cooldown, however often they did before."""
         cooldown_ns = self._limits.cooldown_ns
-        for watch, _, _ in book.watches:
+        for link in book.links:
+            watch: Watch = link.sum  # type: ignore[assignment]
             if 0 < watch.retry_ns < _NEVER_NS:
                 watch.pause_ns = cooldown_ns
                 watch.retry_ns = min(watch.retry_ns, max(now_ns, watch.told_ns + cooldown_ns))
@@ -273,11 +258,11 @@ class BasketStrategy:
         """Size a profitable basket; None with a counted cause when it may not or does not pay."""
         if not self._is_ready:
             return self._refuse(watch, Cause.MISSING_VALUE, 0, 0)
-        basket, cause, until_ns, is_subset = watch.basket, _NONE, _NEVER_NS, watch.basket.is_subset
-        books, gains, age_ns_max = watch.books, watch.gains, self._limits.proof_age_ns_max
+        basket, cause, until_ns, is_subset = watch.basket, _NONE, _NEVER_NS, watch.is_subset
+        books, gain, age_ns_max = watch.books, watch.gain, self._limits.proof_age_ns_max
         chosen: list[int] = []
         for leg_no, book in enumerate(books):
-            if is_subset and not gains[leg_no]:
+            if is_subset and not gain(leg_no):
                 continue
             blocked = book.block(now_ns, age_ns_max)
             if blocked is _NONE:
@@ -290,7 +275,7 @@ class BasketStrategy:
             self._wait(watch, until_ns)
         rest = watch.total
         if is_subset and cause:
-            rest = sum([gains[leg_no] for leg_no in chosen]) - PICO_PER_USD
+            rest = sum([gain(leg_no) for leg_no in chosen]) - PICO_PER_USD
         if rest <= 0 or (cause and not is_subset):
             return self._refuse(watch, cause, 0, 0)
         seen = [books[leg_no].shown(basket.legs[leg_no][1]) for leg_no in chosen]
@@ -318,16 +303,16 @@ class BasketStrategy:
         """Return the legs and the priced package; a subset basket sheds its weakest legs until one fits."""
         if not watch.basket.is_subset:
             return self._priced(watch, chosen, 1)
-        gains, refusal = watch.gains, Refusal(Cause.NOT_PROVEN, 0, 0)
+        gain, refusal = watch.gain, Refusal(Cause.NOT_PROVEN, 0, 0)
         ranked: list[int] = []
         for number in range(_SUBSETS_MAX):
             if number == 0 and len(chosen) <= BATCH_ORDERS_MAX:
                 legs = chosen  # all of them, already in order
             else:
                 ranked = ranked or sorted(
-                    chosen, key=lambda leg_no: (-gains[leg_no], leg_no))[:BATCH_ORDERS_MAX]
+                    chosen, key=lambda leg_no: (-gain(leg_no), leg_no))[:BATCH_ORDERS_MAX]
                 legs = sorted(ranked[:len(ranked) - number])
-            if not (len(legs) > 1 and sum([gains[leg_no] for leg_no in legs]) > PICO_PER_USD):
+            if not (len(legs) > 1 and sum([gain(leg_no) for leg_no in legs]) > PICO_PER_USD):
                 break
             found = self._priced(watch, legs, len(legs) - 1)
             if not isinstance(found, Refusal) or found.cause == Cause.NOT_PROVEN:

@@ -37,8 +37,8 @@ class Strategy(Protocol):
     def book(self, row: int) -> Book | None:
         """Return the book of a watched row, None for all others."""
 
-    def on_top(self, book: Book, now_ns: int, changed: int) -> Sequence[Idea]:
-        """Answer a new top of a watched book; `changed` = the best prices that did, as `Book.take` says."""
+    def on_top(self, book: Book, now_ns: int) -> Sequence[Idea]:
+        """Answer a new top of a watched book that has a sum above zero."""
 
     def on_report(self, row: int, state: int, now_ns: int) -> Sequence[Idea]:
         """Answer a report of one of our orders in the row."""

@@ -1,0 +1,224 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=False
+"""What detect does with each price: the newest TOP of a watched row, and the sums of the baskets over it.
+
+A sum is what one share of every leg gains at the best prices, 1e-12 USD; above zero the basket is worth a
+closer look, which is Python. Reads TOP slots; writes nothing. Sums stay below 2**63: a leg is at most 1e15,
+a basket at most `LEGS_MAX` legs.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+from pipeline.native.records cimport (
+    FLAG_CROSSED, FLAG_OPEN, FLAG_STALE, KIND_TOP, SLOT_BYTES, TopSlot)
+
+from pipeline.errors import InvariantError
+
+cdef enum:
+    TICKS = 10_000  # of one USD
+    DEPTH = 8
+
+cdef int64_t PICO = 1_000_000_000_000
+cdef int64_t MISSING = 1_000 * PICO  # a leg that nobody sells: no basket is profitable with it
+
+LEGS_MAX = 4_096
+PICO_PER_USD = PICO
+
+
+cdef class Sum:
+    """The running sum of one basket; `Top.take` of its legs keeps it.
+
+    units: cost of one share of each leg with fee, 1e-12 USD, 0 = cannot be bought. is_subset: any k of the
+    legs are a basket as well and pay k - 1, so a leg counts only where it yields something (NO tokens of
+    exclusive outcomes); otherwise all legs together pay 1.
+    """
+
+    def __cinit__(self, units, bint is_subset, *args):
+        cdef Py_ssize_t leg_no
+        self.legs_count = len(units)
+        if not 0 < self.legs_count <= LEGS_MAX:
+            raise InvariantError(
+                f"native.sums: a basket has 1..{LEGS_MAX} legs, was {self.legs_count}; check its event")
+        self.gains = <int64_t*>calloc(self.legs_count, sizeof(int64_t))
+        if self.gains == NULL:
+            raise MemoryError
+        self.is_subset = is_subset
+        self.total = -PICO if is_subset else PICO
+        for leg_no in range(self.legs_count):
+            self.put(leg_no, units[leg_no])
+        self.best = self.total
+
+    def __dealloc__(self):
+        free(self.gains)
+
+    cdef void put(self, Py_ssize_t leg_no, int64_t unit) noexcept:
+        """Take the leg's new cost."""
+        cdef int64_t gain
+        if self.is_subset:
+            gain = PICO - unit if 0 < unit < PICO else 0
+        else:
+            gain = -unit if unit else -MISSING
+        self.total += gain - self.gains[leg_no]
+        self.gains[leg_no] = gain
+        if self.total > self.best:
+            self.best = self.total
+
+    def gain(self, Py_ssize_t leg_no):
+        """Return what the leg adds: minus its cost, or what a short of it yields if anything; 1e-12 USD."""
+        if not 0 <= leg_no < self.legs_count:
+            raise IndexError(f"native.sums: a leg is 0..{self.legs_count - 1}, was {leg_no}")
+        return self.gains[leg_no]
+
+
+@cython.final
+cdef class Link:
+    """One leg of a basket: which token of a row (0 YES, 1 NO) it buys."""
+
+    def __init__(self, Sum of not None, Py_ssize_t leg_no, int outcome):
+        if not 0 <= leg_no < of.legs_count:
+            raise IndexError(f"native.sums: a leg is 0..{of.legs_count - 1}, was {leg_no}")
+        self.sum, self.leg_no, self.outcome = of, leg_no, outcome
+
+
+cdef class Top:
+    """The newest TOP of one row, what a share costs there, and the sums that depend on it."""
+
+    def __cinit__(self, *args):
+        memset(&self.raw, 0, sizeof(TopSlot))
+        self.links = []
+        self.flags = FLAG_STALE
+
+    def set_rules(self, fees, bint is_tradable, bint is_mirrored):
+        """Take the row's rules: `fees.units` by price (int64, 1e-12 USD), where `fees.add(price)` fills a 0.
+
+        The sums keep the old costs: whoever changes the rules makes new sums.
+        """
+        self.fees, self.units = fees, fees.units
+        if self.units.shape[0] <= TICKS:
+            raise InvariantError(f"native.sums: {TICKS + 1} unit costs expected, were {self.units.shape[0]}")
+        self.is_tradable, self.is_mirrored = is_tradable, is_mirrored
+        self.price()
+
+    def link(self, Link one not None):
+        """Let a sum follow this row."""
+        self.links.append(one)
+
+    def unlink(self, Sum of not None):
+        """Drop every link of a sum."""
+        self.links = [one for one in self.links if (<Link>one).sum is not of]
+
+    def take(self, const unsigned char[::1] slot not None, Py_ssize_t offset=0):
+        """Store the newest TOP and carry its prices into the sums; True when one of them is above zero.
+
+        The same slot again changes nothing.
+        """
+        if offset < 0 or offset + <Py_ssize_t>SLOT_BYTES > slot.shape[0]:
+            raise IndexError(f"native.sums: a slot at byte {offset} expected, there are {slot.shape[0]} bytes")
+        return self.take_slot(<const TopSlot*>&slot[offset])
+
+    cdef bint take_slot(self, const TopSlot* slot) except -1:
+        cdef uint32_t bid, ask
+        cdef Link one
+        self.flags = slot.flags  # whatever was said of the book since its last top is over
+        if memcmp(&self.raw, slot, SLOT_BYTES) == 0:
+            return self.is_near()
+        memcpy(&self.raw, slot, SLOT_BYTES)
+        self.slot_bytes = None
+        self.taken_count += 1
+        bid = slot.bid_ticks[0] if slot.bid_micro[0] > 0 else 0
+        ask = slot.ask_ticks[0] if slot.ask_micro[0] > 0 else 0
+        if bid != self.bid_ticks or ask != self.ask_ticks:
+            self.bid_ticks, self.ask_ticks = bid, ask
+            self.price()
+            for one in self.links:
+                one.sum.put(one.leg_no, self.unit_no if one.outcome else self.unit_yes)
+        return self.is_near()
+
+    cpdef bint is_near(self) noexcept:
+        """Tell whether a sum of this row is above zero."""
+        cdef Link one
+        for one in self.links:
+            if one.sum.total > 0:
+                return True
+        return False
+
+    cdef int price(self) except -1:
+        """Derive the costs of both tokens; NO is the mirror of the YES book where the venue mirrors."""
+        self.unit_yes = self.unit_at(self.ask_ticks)
+        self.unit_no = self.unit_at(TICKS - self.bid_ticks) if self.is_mirrored and self.bid_ticks else 0
+        return 0
+
+    cdef int64_t unit_at(self, uint32_t price_ticks) except -1:
+        if not 0 < price_ticks < TICKS:
+            return 0
+        if self.units[price_ticks] == 0:
+            self.fees.add(price_ticks)
+        return self.units[price_ticks]
+
+    def touch(self, int64_t venue_ns, int64_t until_ns):
+        """Remember a fill of ours: depth shown by an older top is not used again before `until_ns`."""
+        if venue_ns >= self.touched_ns:
+            self.touched_ns = venue_ns
+            self.touched_until_ns = max(until_ns, self.touched_until_ns)
+
+    def is_free(self, int64_t now_ns, int64_t proof_age_ns_max):
+        """Tell whether a new package may use this book now; `core.tops.Book.block` says why it may not."""
+        return (
+            not (self.flags & (FLAG_OPEN | FLAG_STALE | FLAG_CROSSED) or self.is_resolved)
+            and self.raw.proof_ns > 0
+            and now_ns - self.raw.proof_ns <= proof_age_ns_max
+            and (self.raw.venue_ns >= self.touched_ns or now_ns >= self.touched_until_ns)
+            and self.is_tradable
+            and self.taken_count > 0
+        )
+
+    def shown(self, int outcome):
+        """Return the bytes of the levels that a buyer of the token would take: equal bytes, equal ladder."""
+        if outcome:
+            return (<char*>self.raw.bid_ticks)[:4 * DEPTH] + (<char*>self.raw.bid_micro)[:8 * DEPTH]
+        return (<char*>self.raw.ask_ticks)[:4 * DEPTH] + (<char*>self.raw.ask_micro)[:8 * DEPTH]
+
+    @property
+    def slot(self):
+        """The newest TOP, the same object until the next one; b"" before the first."""
+        if self.slot_bytes is None:
+            self.slot_bytes = (<char*>&self.raw)[:SLOT_BYTES] if self.taken_count else b""
+        return self.slot_bytes
+
+    @property
+    def now_ns(self):
+        """Stream time of the newest TOP."""
+        return self.raw.now_ns
+
+    @property
+    def venue_ns(self):
+        """Venue time of the newest TOP."""
+        return self.raw.venue_ns
+
+    @property
+    def proof_ns(self):
+        """When the book was last proven, as the newest TOP says."""
+        return self.raw.proof_ns
+
+
+cdef class Tops:
+    """Rows -> `Top`; a relay takes every TOP here and shows only those near a profit."""
+
+    def __init__(self):
+        self.rows = []
+
+    def watch(self, tops):
+        """Take these tops by row; all other rows pass unseen."""
+        self.rows = [None] * (max(tops, default=-1) + 1)
+        for row, top in tops.items():
+            if not isinstance(top, Top):
+                raise TypeError(f"native.sums: a Top expected for row {row}, was {type(top).__name__}")
+            self.rows[row] = top
+
+    cdef bint take_slot(self, const TopSlot* slot) except -1:
+        if slot.instrument >= <uint32_t>len(self.rows):
+            return False
+        top = self.rows[slot.instrument]
+        return top is not None and (<Top>top).take_slot(slot)
