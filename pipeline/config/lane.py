@@ -18,3 +18,6 @@ class Lane(Section):
     realtime: bool | None = setting(
         "", "Run before all ordinary processes (SCHED_FIFO); only for a lane that blocks.", None
     )
+    awake: bool | None = setting(
+        "", "While the lane runs, idle CPUs poll instead of sleeping (PM QoS of the kernel).", None
+    )

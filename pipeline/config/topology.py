@@ -23,7 +23,7 @@ from pipeline.errors import ConfigError, EnvironmentProblem
 
 TOPOLOGY_DIR = Path(__file__).resolve().parent.parent.parent / "config" / "topology"
 WAITS = ("spin", "yield", "block")
-LANE_KEYS = {"name", "stages", "cpu", "wait", "nice", "realtime"}
+LANE_KEYS = {"name", "stages", "cpu", "wait", "nice", "realtime", "awake"}
 LANES_MAX = 64
 STAGES_MAX = 64
 # The chain and its followers, once each.
@@ -50,6 +50,7 @@ class LaneSpec:
     wait: str
     nice: int
     realtime: bool = False  # SCHED_FIFO where the kernel lets us: short work that others wait for
+    awake: bool = False  # while it runs, idle CPUs poll instead of sleeping, where the kernel lets us
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +237,11 @@ def _lane(table: Any, where: str) -> LaneSpec:
         raise ConfigError(f"{where}: wait: expected {', '.join(WAITS)}, was {wait!r}")
     if type(nice) is not int or not -20 <= nice <= 19:
         raise ConfigError(f"{where}: nice: expected -20 to 19, was {nice!r}")
-    realtime = table.get("realtime", False)
-    if type(realtime) is not bool:
-        raise ConfigError(f"{where}: realtime: expected true or false, was {realtime!r}")
-    return LaneSpec(name, tuple(stages), cpu, wait, nice, realtime)
+    flags = {key: table.get(key, False) for key in ("realtime", "awake")}
+    for key, value in flags.items():
+        if type(value) is not bool:
+            raise ConfigError(f"{where}: {key}: expected true or false, was {value!r}")
+    return LaneSpec(name, tuple(stages), cpu, wait, nice, **flags)
 
 
 def _check_signer(lane: LaneSpec, where: str) -> None:

@@ -37,6 +37,7 @@ from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell, make_wait, make_waker
 from pipeline.stages.stage import Stage
 from pipeline.units import NS_PER_MS
 
+CPU_LATENCY_DEVICE = Path("/dev/cpu_dma_latency")
 BUDGET = 256
 TIMER_NS = 2 * NS_PER_MS  # how often machines look at their timers
 SLEEP_S_MAX = 0.02
@@ -170,6 +171,22 @@ def take_realtime(lane: LaneSpec) -> bool:
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
     except PermissionError:
+        return False
+    return True
+
+
+def keep_awake(lane: LaneSpec, device: Path = CPU_LATENCY_DEVICE) -> bool:
+    """Ask the kernel for no idle latency where the lane wants it; False = refused, the lane goes on without.
+
+    A CPU that sleeps is slow to wake and loses its caches to whoever else uses the core: a neighbour on the
+    same host, or the power management. The wish holds as long as the device is open: until this process
+    ends. Source: the kernel's Documentation/power/pm_qos_interface.rst, read 2026-11-21.
+    """
+    if not lane.awake:
+        return True
+    try:
+        os.write(os.open(device, os.O_WRONLY | os.O_CLOEXEC), bytes(4))  # an int32 of 0 us
+    except OSError:
         return False
     return True
 
@@ -315,6 +332,7 @@ def run_lane(spec: RunSpec, name: str) -> None:
     pin(description)
     lane = Lane(spec, description)
     lane.page.counter("realtime_refused").put(int(not take_realtime(description)))
+    lane.page.counter("awake_refused").put(int(not keep_awake(description)))
     lane.page.set_state(LaneState.RUNNING)
     try:
         freeze_heap()

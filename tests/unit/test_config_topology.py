@@ -50,7 +50,7 @@ def test_shipped_layouts_run_every_stage_once(name: str, cpus: set[int]) -> None
 def test_two_core_layout_is_the_declared_one() -> None:
     """CPU 0 carries the chain in one lane, in stream order, and the gateway; CPU 1 all the others."""
     lanes = load_topology("2core").lanes
-    assert LaneSpec("core", CHAIN, 0, "block", 0) == lanes[0]
+    assert LaneSpec("core", CHAIN, 0, "block", 0, awake=True) == lanes[0]
     assert [("signer", 1, 0), ("edge", 0, 0), ("back", 1, 19)] == [(x.name, x.cpu, x.nice) for x in lanes[1:]]
 
 
@@ -78,6 +78,8 @@ BAD_FILES = [
         "lane 1: stages: expected a list of 1 to 64 stage names",
     ),
     (GOOD.replace("cpu = 0", 'cpu = "0"'), "lane 0: cpu: expected a CPU number from 0, was '0'"),
+    (GOOD.replace("cpu = 0", "awake = 1"), "lane 0: awake: expected true or false, was 1"),
+    (GOOD.replace("cpu = 0", 'realtime = "yes"'), "lane 0: realtime: expected true or false, was 'yes'"),
     (GOOD.replace("cpu = 0", "cpu = true"), "lane 0: cpu: expected a CPU number from 0, was True"),
     (GOOD.replace('"block"', '"sleep"'), "lane 0: wait: expected spin, yield, block, was 'sleep'"),
     (GOOD.replace("nice = 19", "nice = 20"), "lane 2: nice: expected -20 to 19, was 20"),
