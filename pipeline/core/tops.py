@@ -44,10 +44,6 @@ class Book(Top):
         fees.fill(instrument.tick_step)
         self.set_rules(fees, instrument.is_tradable, instrument.has(_MIRRORED))
 
-    def unit(self, outcome: int) -> int:
-        """Return the cost of one share of the token with fee in 1e-12 USD; 0 = cannot be bought."""
-        return self.unit_yes if outcome == 0 else self.unit_no
-
     def block(self, now_ns: int, proof_age_ns_max: int) -> Cause:
         """Return why no new package may use this book now, NONE when it may."""
         return _NONE if self.is_free(now_ns, proof_age_ns_max) else self._blocked(now_ns, proof_age_ns_max)

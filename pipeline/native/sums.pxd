@@ -6,10 +6,13 @@ from pipeline.native.records cimport TopSlot
 
 cdef class Sum:
     cdef int64_t* gains
+    cdef readonly tuple tops
+    cdef readonly bytes outcomes
     cdef readonly Py_ssize_t legs_count
     cdef readonly bint is_subset
     cdef readonly int64_t total, best
     cdef void put(self, Py_ssize_t leg_no, int64_t unit) noexcept
+    cdef Py_ssize_t checked(self, Py_ssize_t leg_no) except -1
 
 
 cdef class Link:
@@ -34,7 +37,10 @@ cdef class Top:
     cdef bint take_slot(self, const TopSlot* slot) except -1
     cdef int64_t unit_at(self, uint32_t price_ticks) except -1
     cdef int price(self) except -1
+    cdef bytes shown(self, int outcome)
+    cpdef int64_t unit(self, int outcome) noexcept
     cpdef bint is_near(self) noexcept
+    cpdef bint is_free(self, int64_t now_ns, int64_t proof_age_ns_max) noexcept
 
 
 cdef class Tops:

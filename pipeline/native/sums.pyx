@@ -30,24 +30,26 @@ PICO_PER_USD = PICO
 cdef class Sum:
     """The running sum of one basket; `Top.take` of its legs keeps it.
 
-    units: cost of one share of each leg with fee, 1e-12 USD, 0 = cannot be bought. is_subset: any k of the
-    legs are a basket as well and pay k - 1, so a leg counts only where it yields something (NO tokens of
-    exclusive outcomes); otherwise all legs together pay 1.
+    tops, outcomes: what each leg buys, outcome 0 YES, 1 NO. is_subset: any k of the legs are a basket as well
+    and pay k - 1, so a leg counts only where it yields something (NO tokens of exclusive outcomes); otherwise
+    all legs together pay 1.
     """
 
-    def __cinit__(self, units, bint is_subset, *args):
+    def __cinit__(self, tops, outcomes, bint is_subset):
         cdef Py_ssize_t leg_no
-        self.legs_count = len(units)
-        if not 0 < self.legs_count <= LEGS_MAX:
+        self.tops, self.outcomes = tuple(tops), bytes(outcomes)
+        self.legs_count = len(self.tops)
+        if not 0 < self.legs_count <= LEGS_MAX or len(self.outcomes) != self.legs_count:
             raise InvariantError(
-                f"native.sums: a basket has 1..{LEGS_MAX} legs, was {self.legs_count}; check its event")
+                f"native.sums: a basket has 1..{LEGS_MAX} legs with an outcome each, were {self.legs_count} legs "
+                f"and {len(self.outcomes)} outcomes; check its event")
         self.gains = <int64_t*>calloc(self.legs_count, sizeof(int64_t))
         if self.gains == NULL:
             raise MemoryError
         self.is_subset = is_subset
         self.total = -PICO if is_subset else PICO
         for leg_no in range(self.legs_count):
-            self.put(leg_no, units[leg_no])
+            self.put(leg_no, (<Top?>self.tops[leg_no]).unit(self.outcomes[leg_no]))
         self.best = self.total
 
     def __dealloc__(self):
@@ -67,19 +69,56 @@ cdef class Sum:
 
     def gain(self, Py_ssize_t leg_no):
         """Return what the leg adds: minus its cost, or what a short of it yields if anything; 1e-12 USD."""
+        return self.gains[self.checked(leg_no)]
+
+    def gain_of(self, legs):
+        """Return what these legs add together, 1e-12 USD."""
+        cdef int64_t found = 0
+        for leg_no in legs:
+            found += self.gains[self.checked(leg_no)]
+        return found
+
+    def wanted(self):
+        """Return the legs that the basket would buy: all, or of a subset basket those that yield something."""
+        cdef Py_ssize_t leg_no
+        return [leg_no for leg_no in range(self.legs_count) if not self.is_subset or self.gains[leg_no]]
+
+    def free_legs(self, int64_t now_ns, int64_t proof_age_ns_max):
+        """Return those of `wanted` whose book may be used now."""
+        cdef Py_ssize_t leg_no
+        cdef list found = []
+        for leg_no in range(self.legs_count):
+            if self.is_subset and not self.gains[leg_no]:
+                continue
+            if (<Top>self.tops[leg_no]).is_free(now_ns, proof_age_ns_max):
+                found.append(leg_no)
+        return found
+
+    def shown(self, legs):
+        """Return the levels that a buyer of these legs would take: equal bytes, equal ladders."""
+        return b"".join([
+            (<Top>self.tops[self.checked(leg_no)]).shown(self.outcomes[leg_no]) for leg_no in legs])
+
+    def newest_venue_ns(self, legs):
+        """Return the newest venue time among the books of these legs."""
+        cdef int64_t found = 0
+        for leg_no in legs:
+            found = max(found, (<Top>self.tops[self.checked(leg_no)]).raw.venue_ns)
+        return found
+
+    cdef Py_ssize_t checked(self, Py_ssize_t leg_no) except -1:
         if not 0 <= leg_no < self.legs_count:
             raise IndexError(f"native.sums: a leg is 0..{self.legs_count - 1}, was {leg_no}")
-        return self.gains[leg_no]
+        return leg_no
 
 
 @cython.final
 cdef class Link:
-    """One leg of a basket: which token of a row (0 YES, 1 NO) it buys."""
+    """One leg of a basket, as its row sees it."""
 
-    def __init__(self, Sum of not None, Py_ssize_t leg_no, int outcome):
-        if not 0 <= leg_no < of.legs_count:
-            raise IndexError(f"native.sums: a leg is 0..{of.legs_count - 1}, was {leg_no}")
-        self.sum, self.leg_no, self.outcome = of, leg_no, outcome
+    def __init__(self, Sum of not None, Py_ssize_t leg_no):
+        self.sum, self.leg_no = of, of.checked(leg_no)
+        self.outcome = of.outcomes[leg_no]
 
 
 cdef class Top:
@@ -101,9 +140,9 @@ cdef class Top:
         self.is_tradable, self.is_mirrored = is_tradable, is_mirrored
         self.price()
 
-    def link(self, Link one not None):
-        """Let a sum follow this row."""
-        self.links.append(one)
+    def link(self, Sum of not None):
+        """Let a sum follow this row in every leg that it has here."""
+        self.links += [Link(of, leg_no) for leg_no, top in enumerate(of.tops) if top is self]
 
     def unlink(self, Sum of not None):
         """Drop every link of a sum."""
@@ -157,13 +196,17 @@ cdef class Top:
             self.fees.add(price_ticks)
         return self.units[price_ticks]
 
+    cpdef int64_t unit(self, int outcome) noexcept:
+        """Return the cost of one share of the token with fee in 1e-12 USD; 0 = cannot be bought."""
+        return self.unit_no if outcome else self.unit_yes
+
     def touch(self, int64_t venue_ns, int64_t until_ns):
         """Remember a fill of ours: depth shown by an older top is not used again before `until_ns`."""
         if venue_ns >= self.touched_ns:
             self.touched_ns = venue_ns
             self.touched_until_ns = max(until_ns, self.touched_until_ns)
 
-    def is_free(self, int64_t now_ns, int64_t proof_age_ns_max):
+    cpdef bint is_free(self, int64_t now_ns, int64_t proof_age_ns_max) noexcept:
         """Tell whether a new package may use this book now; `core.tops.Book.block` says why it may not."""
         return (
             not (self.flags & (FLAG_OPEN | FLAG_STALE | FLAG_CROSSED) or self.is_resolved)
@@ -174,8 +217,8 @@ cdef class Top:
             and self.taken_count > 0
         )
 
-    def shown(self, int outcome):
-        """Return the bytes of the levels that a buyer of the token would take: equal bytes, equal ladder."""
+    cdef bytes shown(self, int outcome):
+        """Return the bytes of the levels that a buyer of the token would take."""
         if outcome:
             return (<char*>self.raw.bid_ticks)[:4 * DEPTH] + (<char*>self.raw.bid_micro)[:8 * DEPTH]
         return (<char*>self.raw.ask_ticks)[:4 * DEPTH] + (<char*>self.raw.ask_micro)[:8 * DEPTH]

@@ -61,10 +61,9 @@ class World:
     def add(self, rng: random.Random) -> None:
         """Watch another basket of the rows as they stand now."""
         legs = [(row, rng.randint(0, 1)) for row in rng.sample(range(ROWS), rng.randint(2, ROWS))]
-        units = [self.tops[row].unit_no if outcome else self.tops[row].unit_yes for row, outcome in legs]
-        made = Sum(units, rng.random() < 0.5)
-        for leg_no, (row, outcome) in enumerate(legs):
-            self.tops[row].link(Link(made, leg_no, outcome))
+        made = Sum([self.tops[row] for row, _ in legs], [outcome for _, outcome in legs], rng.random() < 0.5)
+        for row, _ in legs:
+            self.tops[row].link(made)
         self.baskets.append((made, legs))
 
     def drop(self, rng: random.Random) -> None:
@@ -148,18 +147,21 @@ def test_a_relay_passes_everything_on_and_shows_what_is_near_a_profit(seed: int)
 
 def test_impossible_baskets_and_slots_are_refused() -> None:
     """Sums outside their proven range, legs that are none and cut slots never reach the arithmetic."""
-    for units in ([], [0] * (LEGS_MAX + 1)):
-        with pytest.raises(InvariantError, match="legs"):
-            Sum(units, False)
-    made = Sum([0] * LEGS_MAX, False)
-    assert PICO - LEGS_MAX * 1_000 * PICO == made.total
-    for leg_no in (-1, LEGS_MAX):
-        with pytest.raises(IndexError):
-            Link(made, leg_no, 0)
-        with pytest.raises(IndexError):
-            made.gain(leg_no)
     found = Top()
     found.set_rules(fee_table(0, 1), True, True)
+    for count, outcomes in ((0, 0), (LEGS_MAX + 1, LEGS_MAX + 1), (2, 1)):
+        with pytest.raises(InvariantError, match="legs"):
+            Sum([found] * count, [0] * outcomes, False)
+    with pytest.raises(TypeError):
+        Sum([object()], [0], False)  # type: ignore[list-item]
+    made = Sum([found] * LEGS_MAX, [0] * LEGS_MAX, False)
+    assert PICO - LEGS_MAX * 1_000 * PICO == made.total
+    for leg_no in (-1, LEGS_MAX):
+        for ask in (made.gain, lambda one: made.gain_of([one]), lambda one: made.shown([one])):
+            with pytest.raises(IndexError):
+                ask(leg_no)
+        with pytest.raises(IndexError):
+            Link(made, leg_no)
     for offset in (-1, 1):
         with pytest.raises(IndexError, match="slot"):
             found.take(tick(T0_NS), offset)

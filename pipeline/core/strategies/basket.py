@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from pipeline.core.fees import PICO_PER_USD
 from pipeline.core.instruments import Instrument, Instruments
@@ -19,7 +20,7 @@ from pipeline.core.sizing import Package, Refusal, price_package
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
 from pipeline.native import sums
-from pipeline.native.sums import LEGS_MAX, Link, Sum
+from pipeline.native.sums import LEGS_MAX, Sum
 from pipeline.records import Cause, OrderState, Outcome, Rule
 from pipeline.units import MICRO, NS_PER_S
 
@@ -117,14 +118,12 @@ class Watch(Sum):
         "basket", "books", "cause", "ideas", "limit", "pause_ns", "proofs", "retry_ns", "seen", "told_ns",
         "value")
 
-    def __new__(cls, basket: Basket, books: Sequence[Book]) -> Watch:
-        units = [book.unit(outcome) for book, (_, outcome) in zip(books, basket.legs, strict=True)]
-        made: Watch = Sum.__new__(cls, units, basket.is_subset)  # type: ignore[assignment]
-        return made
+    def __new__(cls, basket: Basket, books: Sequence[Book]) -> Self:
+        return super().__new__(cls, books, [outcome for _, outcome in basket.legs], basket.is_subset)
 
     def __init__(self, basket: Basket, books: Sequence[Book]) -> None:
         self.basket, self.books = basket, tuple(books)
-        self.seen: list[bytes] = []
+        self.seen = b""
         self.retry_ns = 0  # when the same levels may be told again
         self.told_ns = self.pause_ns = 0  # the last idea, and how long after it its levels are not repeated
         #: Legs -> what one lot of each pays. A changed instrument makes a new watch, so each proof is of the
@@ -167,7 +166,7 @@ class BasketStrategy:
         """Take new limits and look at everything again."""
         self._limits, self._bounds, self._is_ready = limits, limits.bounds, not limits.missing
         for watch in self._watches.values():
-            watch.seen = []
+            watch.seen = b""
             if watch.total > 0:
                 self._wait(watch, 0)
 
@@ -207,8 +206,8 @@ class BasketStrategy:
             books.append(self.books[row])
         watch = self._watches[basket.number] = Watch(basket, books)
         self.version += 1
-        for leg_no, book in enumerate(books):
-            book.link(Link(watch, leg_no, basket.legs[leg_no][1]))
+        for book in dict.fromkeys(books):
+            book.link(watch)
 
     def on_top(self, book: Book, now_ns: int) -> Sequence[Idea]:
         """Size and return those of the book's baskets that are profitable now."""
@@ -258,28 +257,14 @@ class BasketStrategy:
         """Size a profitable basket; None with a counted cause when it may not or does not pay."""
         if not self._is_ready:
             return self._refuse(watch, Cause.MISSING_VALUE, 0, 0)
-        basket, cause, until_ns, is_subset = watch.basket, _NONE, _NEVER_NS, watch.is_subset
-        books, gain, age_ns_max = watch.books, watch.gain, self._limits.proof_age_ns_max
-        chosen: list[int] = []
-        for leg_no, book in enumerate(books):
-            if is_subset and not gain(leg_no):
-                continue
-            blocked = book.block(now_ns, age_ns_max)
-            if blocked is _NONE:
-                chosen.append(leg_no)
-                continue
-            cause = cause or blocked
-            if blocked is _DEPTH_USED:
-                until_ns = min(until_ns, book.touched_until_ns)
-        if until_ns < _NEVER_NS:
-            self._wait(watch, until_ns)
-        rest = watch.total
-        if is_subset and cause:
-            rest = sum([gain(leg_no) for leg_no in chosen]) - PICO_PER_USD
-        if rest <= 0 or (cause and not is_subset):
+        cause, age_ns_max, rest = _NONE, self._limits.proof_age_ns_max, watch.total
+        chosen, wanted = watch.free_legs(now_ns, age_ns_max), watch.wanted()
+        if chosen != wanted:
+            cause = self._blocked(watch, now_ns, wanted)
+            rest = watch.gain_of(chosen) - PICO_PER_USD if watch.is_subset else 0
+        if rest <= 0:
             return self._refuse(watch, cause, 0, 0)
-        seen = [books[leg_no].shown(basket.legs[leg_no][1]) for leg_no in chosen]
-        pause_ns = self._limits.cooldown_ns
+        seen, pause_ns = watch.shown(chosen), self._limits.cooldown_ns
         if seen == watch.seen:
             if now_ns < watch.retry_ns:
                 if watch.retry_ns < _NEVER_NS:
@@ -296,8 +281,21 @@ class BasketStrategy:
         self._wait(watch, watch.retry_ns)
         watch.ideas += 1
         watch.cause = _TAKEN
-        venue_ns = max([books[leg_no].venue_ns for leg_no in legs])
+        basket, venue_ns = watch.basket, watch.newest_venue_ns(legs)
         return Idea(basket.number, basket.event, int(basket.strategy), len(legs), venue_ns, package)
+
+    def _blocked(self, watch: Watch, now_ns: int, legs: Sequence[int]) -> Cause:
+        """Return the first cause why a book of these legs may not be used; look again when a fill is old."""
+        cause, until_ns = _NONE, _NEVER_NS
+        for leg_no in legs:
+            book = watch.books[leg_no]
+            blocked = book.block(now_ns, self._limits.proof_age_ns_max)
+            cause = cause or blocked
+            if blocked is _DEPTH_USED:
+                until_ns = min(until_ns, book.touched_until_ns)
+        if until_ns < _NEVER_NS:
+            self._wait(watch, until_ns)
+        return cause
 
     def _sized(self, watch: Watch, chosen: list[int]) -> tuple[Sequence[int], Package] | Refusal:
         """Return the legs and the priced package; a subset basket sheds its weakest legs until one fits."""
@@ -312,7 +310,7 @@ class BasketStrategy:
                 ranked = ranked or sorted(
                     chosen, key=lambda leg_no: (-gain(leg_no), leg_no))[:BATCH_ORDERS_MAX]
                 legs = sorted(ranked[:len(ranked) - number])
-            if not (len(legs) > 1 and sum([gain(leg_no) for leg_no in legs]) > PICO_PER_USD):
+            if not (len(legs) > 1 and watch.gain_of(legs) > PICO_PER_USD):
                 break
             found = self._priced(watch, legs, len(legs) - 1)
             if not isinstance(found, Refusal) or found.cause == Cause.NOT_PROVEN:
