@@ -74,6 +74,17 @@ class DemoOptions:
         return replace(self, feeds=tuple(feed.resolve() for feed in self.feeds))
 
 
+def is_flow_over(options: DemoOptions, ran_s: float, is_flow_done: bool) -> bool:
+    """Tell whether the demo has traded enough.
+
+    A recording at full speed ends with its last frame. A short one is over within one second; the generated
+    event, which keeps wall time, still gets `FULL_SPEED_S_MIN`, so that every mode trades.
+    """
+    if options.feeds and options.speed == "max":
+        return is_flow_done and ran_s > min(options.seconds, FULL_SPEED_S_MIN)
+    return ran_s > options.seconds
+
+
 def run_demo(options: DemoOptions) -> int:
     """Run the demo to its verdict; return the exit code."""
     options = options.checked()
@@ -192,22 +203,15 @@ class _Demo:
         }
 
     def _trade(self) -> None:
-        """Let it run for the time asked, or until a recording at full speed is over.
-
-        A short recording is over within one second; the generated event, which keeps wall time, still
-        gets `FULL_SPEED_S_MIN` so that every mode trades.
-        """
-        deadline = time.monotonic() + self._options.seconds
-        earliest = min(deadline, time.monotonic() + FULL_SPEED_S_MIN)
-        is_timed = not (self._options.feeds and self._options.speed == "max")
-        is_over = False
+        """Let it run for the time asked, or until a recording at full speed is over."""
+        started, is_over = time.monotonic(), False
         while not is_over:
             time.sleep(POLL_S)
             self._watch()
             status = self._need_exchange().control("GET", "/control/status")
-            now = time.monotonic()
-            self._progress.live(sums(self._need_supervisor()), status, deadline - now)
-            is_over = now > deadline if is_timed else bool(status["flow_done"]) and now > earliest
+            ran_s = time.monotonic() - started
+            self._progress.live(sums(self._need_supervisor()), status, self._options.seconds - ran_s)
+            is_over = is_flow_over(self._options, ran_s, bool(status["flow_done"]))
 
     def _settle(self) -> None:
         """Stop the flow, wait for the last order, resolve, and wait for the last frame."""
