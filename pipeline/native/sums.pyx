@@ -41,8 +41,8 @@ cdef class Sum:
         self.legs_count = len(self.tops)
         if not 0 < self.legs_count <= LEGS_MAX or len(self.outcomes) != self.legs_count:
             raise InvariantError(
-                f"native.sums: a basket has 1..{LEGS_MAX} legs with an outcome each, were {self.legs_count} legs "
-                f"and {len(self.outcomes)} outcomes; check its event")
+                f"native.sums: a basket has 1..{LEGS_MAX} legs with an outcome each, were "
+                f"{self.legs_count} legs and {len(self.outcomes)} outcomes; check its event")
         self.gains = <int64_t*>calloc(self.legs_count, sizeof(int64_t))
         if self.gains == NULL:
             raise MemoryError
@@ -68,7 +68,7 @@ cdef class Sum:
             self.best = self.total
 
     def gain(self, Py_ssize_t leg_no):
-        """Return what the leg adds: minus its cost, or what a short of it yields if anything; 1e-12 USD."""
+        """Return what the leg adds: minus its cost, or what a short of it yields, if anything; pico USD."""
         return self.gains[self.checked(leg_no)]
 
     def gain_of(self, legs):
@@ -79,9 +79,10 @@ cdef class Sum:
         return found
 
     def wanted(self):
-        """Return the legs that the basket would buy: all, or of a subset basket those that yield something."""
+        """Return the legs to buy: all, or of a subset basket those that yield something."""
         cdef Py_ssize_t leg_no
-        return [leg_no for leg_no in range(self.legs_count) if not self.is_subset or self.gains[leg_no]]
+        return [
+            leg_no for leg_no in range(self.legs_count) if not self.is_subset or self.gains[leg_no]]
 
     def free_legs(self, int64_t now_ns, int64_t proof_age_ns_max):
         """Return those of `wanted` whose book may be used now."""
@@ -154,7 +155,8 @@ cdef class Top:
         The same slot again changes nothing.
         """
         if offset < 0 or offset + <Py_ssize_t>SLOT_BYTES > slot.shape[0]:
-            raise IndexError(f"native.sums: a slot at byte {offset} expected, there are {slot.shape[0]} bytes")
+            raise IndexError(
+                f"native.sums: expected a slot at byte {offset}, there are {slot.shape[0]} bytes")
         return self.take_slot(<const TopSlot*>&slot[offset])
 
     cdef bint take_slot(self, const TopSlot* slot) except -1:

@@ -19,12 +19,12 @@ from pipeline.core.proof import proven_payout
 from pipeline.core.sizing import Package, Refusal, price_package
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
-from pipeline.native import sums
 from pipeline.native.sums import LEGS_MAX, Sum
+from pipeline.native.sums import PICO_PER_USD as NATIVE_PICO_PER_USD
 from pipeline.records import Cause, OrderState, Outcome, Rule
 from pipeline.units import MICRO, NS_PER_S
 
-assert PICO_PER_USD == sums.PICO_PER_USD
+assert PICO_PER_USD == NATIVE_PICO_PER_USD
 _NEVER_NS = 1 << 62
 _SUBSETS_MAX = 4  # subsets of a sell-all basket that are priced, best outcomes first
 _PROOFS_MAX = 64  # subsets of one basket whose proof is remembered
