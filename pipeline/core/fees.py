@@ -14,7 +14,7 @@ from pipeline.errors import InvariantError
 from pipeline.records import OrderType
 from pipeline.units import FEE_QUANTUM_USD_MICRO, PPM, TICKS_PER_USD, cost_micro
 
-FEE_EXPONENT_MAX = 8  # the only exponent seen is 1; more than this is bad metadata
+FEE_EXPONENT_MAX = 2  # the only exponent seen is 1; with more, size * n (`fee_terms`) would leave 128 bits
 FEE_RATE_PPM_MAX = PPM  # below 1, price + fee rises with the price, which the bounds below need
 UNITS_MAX = 1 << 16  # unit costs remembered: all prices of several fee schedules
 TABLES_MAX = 64  # fee schedules whose tables are kept

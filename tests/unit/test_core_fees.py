@@ -58,7 +58,7 @@ def test_fees_are_exact_and_bounds_hold(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(20):
         price, size = rng.randint(1, 9_999), rng.randint(1, 10**10)
-        rate, exponent = rng.randint(0, 200_000), rng.randint(0, 4)
+        rate, exponent = rng.randint(0, 200_000), rng.randint(0, 2)
         exact = fee_exact(price, size, rate, exponent)
         fee = taker_fee_usd_micro(price, size, rate, exponent)
         assert fee_charged(price, size, rate, exponent) == fee
@@ -79,7 +79,7 @@ def test_reservations_cover_any_better_price(seed: int) -> None:
     rng = random.Random(seed)
     step = rng.choice([1, 10, 25, 50, 100])
     price = rng.randint(1, 9_999 // step) * step
-    size, rate, exponent = rng.randint(1, 10**6) * 10_000, rng.randint(0, 200_000), rng.randint(0, 3)
+    size, rate, exponent = rng.randint(1, 10**6) * 10_000, rng.randint(0, 200_000), rng.randint(0, 2)
     budget = worst_buy_usd_micro(OrderType.FAK, price, size, step, rate, exponent)
     shares = worst_buy_usd_micro(OrderType.GTC, price, size, step, rate, exponent)
     spend = Fraction(price * size, 10_000)
@@ -98,7 +98,7 @@ def test_fees_refuse_impossible_metadata() -> None:
     for arguments in (
         (5_000, 1, 1_000_001, 1),
         (5_000, 1, -1, 1),
-        (5_000, 1, 1, 9),
+        (5_000, 1, 1, 3),
         (10_001, 1, 1, 1),
         (1, -1, 1, 1),
     ):
@@ -108,7 +108,7 @@ def test_fees_refuse_impossible_metadata() -> None:
         budget_fee_usd_micro_max(1, 0, 1, 1)
 
 
-@pytest.mark.parametrize("rate_ppm, exponent", [(0, 0), (0, 1), (30_000, 1), (70_000, 2), (999_999, 8)])
+@pytest.mark.parametrize("rate_ppm, exponent", [(0, 0), (0, 1), (30_000, 1), (70_000, 2), (999_999, 2)])
 def test_fee_tables_hold_exact_terms(rate_ppm: int, exponent: int) -> None:
     """Filled ahead or on demand: unit cost, worst unit cost and fee fraction equal exact fractions."""
     table = fee_table(rate_ppm, exponent)

@@ -234,6 +234,7 @@ WRONG: list[tuple[str, list[Any]]] = [
             {"rate": 7, "exponent": 1, "takerOnly": True},
             {"exponent": 1, "takerOnly": True},
             {"rate": 0.07, "takerOnly": True},
+            {"rate": 0.07, "exponent": 3, "takerOnly": True},
             {"rate": 0.07, "exponent": 9, "takerOnly": True},
             {"rate": 0.07, "exponent": 1.5, "takerOnly": True},
         ],

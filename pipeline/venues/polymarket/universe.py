@@ -33,7 +33,7 @@ from pipeline.venues.polymarket.identity import complement, is_v2_token, token_b
 VENUE_POLYMARKET: Final = 1
 _LABEL_BYTES: Final = 32
 _RATE_PPM_MAX: Final = 1_000_000  # 100 %: more is a unit mistake
-_EXPONENT_MAX: Final = 4  # 1 today; a larger one overflows nothing but is not believed
+_EXPONENT_MAX: Final = 2  # 1 today; core.fees takes no larger one
 _DELAY_SECONDS_MAX: Final = 3600
 
 
