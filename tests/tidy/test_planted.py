@@ -18,6 +18,12 @@ PLANTED = [
         "from pipeline import config",
         "from pipeline import records",
     ),
+    (
+        rules.imports_point_down,
+        "pipeline/core/a.py",
+        "from pipeline.native.sizings import x",
+        "from pipeline.native.sizing import x",
+    ),
     (rules.imports_point_down, "pipeline/core/a.py", "from . import b", "from pipeline.core import b"),
     (
         rules.imports_point_down,

@@ -14,12 +14,11 @@ from pipeline.core.sizing import (
     Order,
     Package,
     Refusal,
-    partial_loss_usd_micro_max,
     price_package,
-    sale_usd_micro,
 )
 from pipeline.records import Cause, OrderType
 from tests.models.payoff_model import fee_charged, fee_exact, sale
+from tests.models.sizing_model import partial_loss_usd_micro_max, sale_usd_micro
 from tests.shared import seeds
 
 ONE = 1_000_000

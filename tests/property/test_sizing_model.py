@@ -1,0 +1,193 @@
+"""`price_package` against its slow model: equal packages and refusals, and equal levels asked for."""
+
+from __future__ import annotations
+
+import random
+from copy import copy
+
+import pytest
+
+from pipeline.core.legbook import LegBook
+from pipeline.core.sizing import Bounds, Order, Package, Refusal, price_package
+from pipeline.errors import InvariantError
+from pipeline.native.sizing import SIZE_MICRO_MAX
+from pipeline.records import Cause
+from tests.models import sizing_model
+from tests.shared import scaled, seeds
+
+SEEDS = 100
+CASES = scaled(300, 3_000)  # times the seeds: 30,000 cases at commit
+I64_MAX = (1 << 63) - 1
+ONE = 10**6
+STEPS = [1, 5, 10, 25, 50, 100, 100, 250, 500, 2_500]
+Levels = list[tuple[int, int]]
+
+
+def size_of(rng: random.Random) -> int:
+    """Return a size of any magnitude; often a whole lot, sometimes none, sometimes the most."""
+    kind = rng.random()
+    if kind < 0.02:
+        return rng.choice([0, -1, 1, 9_999, 10_000, SIZE_MICRO_MAX, SIZE_MICRO_MAX - rng.randint(0, 20_000)])
+    if kind < 0.3:  # few enough for ties
+        return rng.randint(1, 20) * 500_000
+    if kind < 0.75:
+        return rng.randint(1, 50_000) * rng.choice([10_000, 10_000, 100_000, 1_000_000])
+    return rng.randint(1, 10 ** rng.randint(4, 15))
+
+
+def ladder(rng: random.Random, price: int, step: int, levels: int) -> Levels:
+    """Return levels from a price on, upwards for a positive step; some off the grid, some out of range."""
+    found = []
+    for _ in range(levels):
+        shown = price
+        if rng.random() < 0.02:
+            shown = rng.choice([0, -100, 10_000, 10_050, price + 1, price - 1, 1 << 70, -(1 << 70)])
+        found.append((shown, size_of(rng)))
+        price += step * rng.choice([1, 1, 2, 3, 10])
+    if rng.random() < 0.1:
+        found.append((0, 0))
+    return found
+
+
+def deepened(asks: Levels, bids: Levels, calls: list[int], row: int) -> dict[str, object]:
+    """Return what makes a leg show its best level until somebody asks for the rest; `calls` hears of it."""
+    def deepen(leg: LegBook) -> None:
+        calls.append(row)
+        leg.asks, leg.bids = asks, bids
+
+    return {"asks": asks[:1], "bids": bids[:1], "is_cut": True, "deepen": deepen}
+
+
+def legs_of(rng: random.Random, count: int, fair: int, levels: int) -> list[tuple[list[LegBook], list[int]]]:
+    """Return the same legs twice, each time with the list that hears when a leg is asked for its rest."""
+    step, rate = rng.choice(STEPS), rng.choice([0, 0, 40_000, 70_000, rng.randint(0, 10**6)])
+    exponent, is_mixed = rng.choice([1, 1, 1, 2, 0]), rng.random() < 0.3
+    found: list[tuple[list[LegBook], list[int]]] = [([], []), ([], [])]
+    for row in range(1, count + 1):
+        if is_mixed:
+            step, rate = rng.choice(STEPS), rng.choice([0, 40_000, 70_000, 10**6])
+            exponent = rng.choice([0, 1, 2])
+        price = max(step, (fair + rng.randint(-fair // 2, max(1, fair // 20))) // step * step)
+        asks = ladder(rng, price, step, rng.randint(0 if rng.random() < 0.05 else 1, levels))
+        bids = ladder(rng, price - step, -step, rng.randint(0, levels)) or [(0, 0)]
+        if rng.random() < 0.02:
+            bids[0] = (bids[0][0], 1 << 70)
+        common = {
+            "row": row, "outcome": rng.randint(0, 1), "asks": asks, "bids": bids, "fee_rate_ppm": rate,
+            "fee_exponent": exponent, "tick_step": step,
+            "size_micro_min": rng.choice([0, 1, 1_000_000, 5_000_000, rng.randint(0, 10**9)]),
+            "usd_micro_min": rng.choice([0, 1, 1_000_000, 1_000_000, rng.randint(0, 10**8)]),
+        }
+        is_cut = bool(asks) and rng.random() < 0.6
+        for legs, calls in found:
+            legs.append(LegBook(**{**common, **(deepened(asks, bids, calls, row) if is_cut else {})}))
+    return found
+
+
+def bounds_of(rng: random.Random) -> Bounds:
+    """Return bounds that often bind."""
+    def limit(digits_min: int) -> int:
+        if rng.random() < 0.4:
+            return rng.choice([10**12, 10**18, I64_MAX, rng.randint(1, 40) * ONE])
+        return rng.randint(0, 10 ** rng.randint(digits_min, 12))
+
+    return Bounds(
+        order_usd_micro_max=limit(6), package_usd_micro_max=limit(6), partial_loss_usd_micro_max=limit(5),
+        package_orders_max=rng.choice([15, 15, 15, 60, 300, rng.randint(0, 15)]),
+        levels_max=rng.choice([1, 2, 4, 8, 8, 16, I64_MAX]),
+        edge_usd_micro_min=rng.choice([0, 1, 1, 50_000, rng.randint(0, 10**10), I64_MAX]),
+        edge_ppm_min=rng.choice([0, 1, 1, 20_000, rng.randint(0, 10**6), I64_MAX]),
+    )
+
+
+@pytest.mark.parametrize("seed", seeds(SEEDS))
+def test_packages_equal_the_slow_model(seed: int) -> None:
+    """Any legs within the ranges: the same package or refusal, and the same ladders unpacked on the way."""
+    rng = random.Random(seed)
+    for case in range(CASES):
+        count, is_no = rng.randint(1, rng.choice([3, 6, 12])), rng.random() < 0.4
+        sets_paid = max(1, count - 1) if is_no else 1
+        fair = max(20, min(9_900, 10_000 * sets_paid // count))
+        (native, native_calls), (slow, slow_calls) = legs_of(rng, count, fair, rng.choice([1, 3, 8, 14]))
+        bounds = bounds_of(rng)
+        wanted = sizing_model.price_package(slow, sets_paid, bounds, is_exclusive_no=is_no)
+        found = price_package(native, sets_paid, bounds, is_exclusive_no=is_no)
+
+        where = f"seed {seed}, case {case}: {slow} {bounds}"
+        assert (type(wanted), wanted) == (type(found), found), where
+        assert slow_calls == native_calls, where
+        if isinstance(found, Package):
+            assert all(type(order) is Order for order in found.orders)
+            assert {int} == {type(value) for order in found.orders for value in order} | {
+                type(value) for value in found[:-1]}
+        else:
+            assert type(found.cause) is Cause
+
+
+@pytest.mark.parametrize("rate_ppm, exponent", [(10**6, 0), (10**6, 1), (999_999, 2), (10**6, 2)])
+@pytest.mark.parametrize("count", [1, 2, 16])
+def test_the_largest_products_are_exact(rate_ppm: int, exponent: int, count: int) -> None:
+    """Sixteen levels of the largest size at prices with the largest fractions, under the widest bounds."""
+    deepest = [(price, SIZE_MICRO_MAX) for price in range(4_993, 5_009)]
+    cheapest = [(price, SIZE_MICRO_MAX) for price in range(1, 17)]
+    bids = [(price, SIZE_MICRO_MAX) for price in range(5_001, 4_001, -1)]
+    for asks in (deepest, cheapest):
+        for edge_ppm_min in (1, I64_MAX):
+            for sets_paid in (1, count):
+                legs = [
+                    LegBook(row, 0, asks, bids, rate_ppm, exponent, 1, 0, 0) for row in range(count)]
+                bounds = Bounds(I64_MAX, I64_MAX, I64_MAX, 256, I64_MAX, 1, edge_ppm_min)
+                for is_no in (False, True):
+                    wanted = sizing_model.price_package(legs, sets_paid, bounds, is_exclusive_no=is_no)
+                    assert wanted == price_package(legs, sets_paid, bounds, is_exclusive_no=is_no)
+
+
+PLAIN = LegBook(1, 0, [(4_000, 10 * ONE)], [(3_900, 10 * ONE)], 0, 1, 100, ONE, ONE)
+WIDE = Bounds(10**12, 10**12, 10**12, 15, 8, 1, 1)
+
+
+@pytest.mark.parametrize("name, value", [
+    ("tick_step", 0), ("tick_step", 1 << 63), ("size_micro_min", -1), ("usd_micro_min", 1 << 63),
+    ("fee_rate_ppm", 10**6 + 1), ("fee_rate_ppm", -1), ("fee_exponent", 3), ("fee_exponent", -1),
+    ("asks", [(4_000, SIZE_MICRO_MAX + 1)]), ("asks", [(4_000, 1 << 70)]),
+    ("asks", [(100 * level, 20_000) for level in range(1, 18)]),
+])
+def test_legs_outside_the_ranges_raise(name: str, value: object) -> None:
+    """What could leave a type is refused by name, never computed."""
+    leg = copy(PLAIN)
+    setattr(leg, name, value)
+    with pytest.raises(InvariantError, match=r"native\.sizing: expected"):
+        price_package([leg], 1, Bounds(10**12, 10**12, 10**12, 15, 100, 1, 1))
+
+
+@pytest.mark.parametrize("name", Bounds.__slots__)
+@pytest.mark.parametrize("value", [-1, 1 << 63])
+def test_bounds_outside_the_ranges_raise(name: str, value: int) -> None:
+    """A bound is a number of 63 bits; so are the legs at most 16, and the sets paid."""
+    bounds = Bounds(**{**{each: getattr(WIDE, each) for each in Bounds.__slots__}, name: value})
+    with pytest.raises(InvariantError, match=r"native\.sizing: expected"):
+        price_package([PLAIN], 1, bounds)
+    with pytest.raises(InvariantError, match="a count of legs"):
+        price_package([PLAIN] * 17, 1, WIDE)
+    for sets_paid in (-1, 17):
+        with pytest.raises(InvariantError, match="sets paid"):
+            price_package([PLAIN], sets_paid, WIDE)
+
+
+@pytest.mark.parametrize("part, whole", [(-1, 1), (1, 0), (1, -1), (1 << 70, 1), (1, 1 << 80), (1, 1 << 200)])
+def test_fee_terms_outside_the_ranges_raise(part: int, whole: int) -> None:
+    """A fee fraction larger than any schedule has is refused, for asks as for bids."""
+    leg = copy(PLAIN)
+    table = type(leg.fees)(0, 1)
+    table.at[3_900] = (1, 1, part, whole)
+    leg.fees = table
+    with pytest.raises(InvariantError, match="fee term"):
+        price_package([leg], 1, WIDE)
+    table.at[4_000], table.at[3_900] = table.at[3_900], None
+    with pytest.raises(InvariantError, match="fee term"):
+        price_package([leg], 1, WIDE)
+
+
+def test_no_legs_are_no_package() -> None:
+    """Without legs there is nothing to buy."""
+    assert Refusal(Cause.BELOW_EDGE, 0, 1) == price_package([], 1, WIDE)
