@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.core.limits import salt_of
+from pipeline.core.ideas import Fields
 from pipeline.core.order import Order
-from pipeline.core.packing import Packer
-from pipeline.core.risk import Proposal, Verdict, WantedOrder
-from pipeline.records import CODECS, IntentClass, Kind, OrderType
-from pipeline.units import NS_PER_MS, cost_micro
+from pipeline.core.packing import Packer, picked
+from pipeline.core.risk import Proposal, Verdict
+from pipeline.records import CODECS, SLOT_BYTES, IntentClass, Kind, OrderType
+from pipeline.units import NS_PER_MS
 
 _HEAD = ("now_ns", "recv_ns", "source_seq", "instrument")
 
@@ -26,18 +26,22 @@ class Causing(NamedTuple):
     recv_ns: int
 
 
-_PACKAGE = Packer(
-    Kind.PACKAGE, *_HEAD, "group_no", "idea_no", "basket", "event", "payout_usd_micro", "cost_usd_micro",
+_STAMPS = ("now_ns", "recv_ns", "source_seq", "kind")
+_PARTS = ("part", "parts")
+#: Whole slots by position, in the order of the layout: a package is packed straight into its run.
+_PACKAGE_FIELDS = (
+    *_STAMPS, *_PARTS, "group_no", "idea_no", "basket", "event", "payout_usd_micro", "cost_usd_micro",
     "fee_usd_micro", "size_micro", "cause_seq", "cause_venue_ns", "strategy", "leg_count", "order_count")
-_INTENT = CODECS[Kind.INTENT].struct.pack
-assert (
-    "order_no", "group_no", "cause_seq", "deadline_ns", "timestamp_ms", "salt", "maker_amount",
-    "taker_amount", "size_micro", "expiration_s", "worst_usd_micro", "price_ticks", "leg_no", "leg_count",
-    "batch_index", "batch_count", "outcome", "side", "order_type", "intent_class", "post_only", "account",
-    "cancel_rest", "reserved0", "reserved",
-) == CODECS[Kind.INTENT].names[11:]
-_REST = (0,) * 14  # reserved
-_INTENT_KIND, _NEW_RISK, _GTC = int(Kind.INTENT), int(IntentClass.NEW_RISK), int(OrderType.GTC)
+_INTENT_FIELDS = (
+    *_STAMPS, "instrument", *_PARTS, "order_no", "group_no", "cause_seq", "deadline_ns", "timestamp_ms",
+    "salt", "maker_amount", "taker_amount", "size_micro", "worst_usd_micro", "price_ticks", "leg_no",
+    "leg_count", "batch_index", "batch_count", "outcome", "side", "order_type", "intent_class", "cancel_rest")
+_PACKAGE_INTO = picked(Kind.PACKAGE, dict.fromkeys(_PACKAGE_FIELDS, 1)).pack_into
+_INTENT_INTO = picked(Kind.INTENT, dict.fromkeys(_INTENT_FIELDS, 1)).pack_into
+assert _PACKAGE_FIELDS == tuple(name for name in CODECS[Kind.PACKAGE].names if name in _PACKAGE_FIELDS)
+assert _INTENT_FIELDS == tuple(name for name in CODECS[Kind.INTENT].names if name in _INTENT_FIELDS)
+_PACKAGE_KIND, _INTENT_KIND = int(Kind.PACKAGE), int(Kind.INTENT)
+_NEW_RISK, _GTC = int(IntentClass.NEW_RISK), int(OrderType.GTC)
 _CANCEL = Packer(Kind.CANCEL, *_HEAD, "order_no", "group_no", "cancel_no", "order_hash", "cause")
 _VERDICT = Packer(
     Kind.VERDICT, *_HEAD, "idea_no", "basket", "event", "cause", "strategy", "value", "limit", "cause_seq",
@@ -50,39 +54,32 @@ _BEAT = Packer(Kind.BEAT, *_HEAD, "beat_no", "open_orders")
 _I64_MAX = (1 << 63) - 1
 
 
-def package_slot(causing: Causing, proposal: Proposal, group_no: int, venue_ns: int) -> bytes:
-    """Return the PACKAGE slot of a proposal that passed the gate."""
-    return _PACKAGE(
-        causing.now_ns, causing.recv_ns, causing.seq, 0, group_no, proposal.idea_no, proposal.basket,
-        proposal.event, proposal.payout_usd_micro, proposal.cost_usd_micro, proposal.fee_usd_micro,
-        proposal.size_micro, causing.seq, venue_ns, proposal.strategy, proposal.leg_count,
-        len(proposal.orders))
-
-
-class Numbers(NamedTuple):
-    """What the intents of one package take from counters and limits."""
-
-    order_no: int  # of the first
-    group_no: int
-    salt_epoch: int
-    deadline_ns: int
-    leg_count: int
-    batch_count: int
-
-
-def intent_slot(
-    causing: Causing, order: WantedOrder, numbers: Numbers, place: int, worst_usd_micro: int,
+def package_run(
+    causing: tuple[int, int, int], venue_ns: int, fields: Fields, paid: list[int], worst: list[int],
+    group_no: int, order_no: int, salt: int, deadline_ns: int,
 ) -> bytes:
-    """Return the INTENT slot of the package's BUY at `place`: gives USD, wants shares, both in 1e-6 units."""
+    """Return the run of an idea that passed the gate: its PACKAGE, then one INTENT for each of its BUYs.
+
+    causing, fields, venue_ns: as `ideas.read_idea` returns them. An intent gives USD (`paid`) and wants
+    shares, both in 1e-6 units; paid, worst: of each order, from the gate. order_no and salt are of the first
+    intent, those of the others follow. `native.packages` is the compiled twin that the stage uses.
+    """
     seq, now_ns, recv_ns = causing
-    order_no, group_no, salt_epoch, deadline_ns, leg_count, batch_count = numbers
-    order_no += place
-    size, price, order_type = order.size_micro, order.price_ticks, order.order_type
-    return _INTENT(
-        0, now_ns, recv_ns, seq, _INTENT_KIND, 0, order.row, 0, 0, 1, 0, order_no, group_no, seq, deadline_ns,
-        now_ns // NS_PER_MS, salt_of(salt_epoch, order_no), cost_micro(price, size), size, size, 0,
-        worst_usd_micro, price, order.leg_no, leg_count, place, batch_count, order.outcome, order.side,
-        order_type, _NEW_RISK, 0, 0, order_type == _GTC, *_REST)
+    idea_no, basket, event, strategy, leg_count, size, payout, cost, fee, _, _, orders = fields
+    count = len(orders)
+    parts, timestamp_ms = count + 1, now_ns // NS_PER_MS
+    run = bytearray(parts * SLOT_BYTES)
+    _PACKAGE_INTO(
+        run, 0, now_ns, recv_ns, seq, _PACKAGE_KIND, 0, parts, group_no, idea_no, basket, event, payout, cost,
+        fee, size, seq, venue_ns, strategy, leg_count, count)
+    for place, (leg_no, row, outcome, side, order_type, price_ticks, size_micro) in enumerate(orders):
+        part = place + 1
+        _INTENT_INTO(
+            run, part * SLOT_BYTES, now_ns, recv_ns, seq, _INTENT_KIND, row, part, parts, order_no + place,
+            group_no, seq, deadline_ns, timestamp_ms, salt + place, paid[place], size_micro, size_micro,
+            worst[place], price_ticks, leg_no, leg_count, place, count, outcome, side, order_type, _NEW_RISK,
+            order_type == _GTC)
+    return bytes(run)
 
 
 def cancel_slot(causing: Causing, order: Order, cancel_no: int, cause: int) -> bytes:

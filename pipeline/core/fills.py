@@ -97,7 +97,7 @@ class Quarantine:
 
     def __init__(self) -> None:
         self._slots: dict[bytes, list[bytes]] = {}  # order hash -> FILL slots, in order of arrival
-        self._rows: dict[int, int] = {}  # row -> fills waiting
+        self.rows: dict[int, int] = {}  # row -> fills waiting; the gate asks `row in rows`
         self.count = 0
         self.lost_count = 0  # beyond the limit: trade halts, nothing is forgotten silently
 
@@ -111,7 +111,7 @@ class Quarantine:
             return False
         held.append(slot)
         self.count += 1
-        self._rows[row] = self._rows.get(row, 0) + 1
+        self.rows[row] = self.rows.get(row, 0) + 1
         return True
 
     def release(self, order_hash: bytes) -> list[bytes]:
@@ -120,22 +120,22 @@ class Quarantine:
         self.count -= len(slots)
         for slot in slots:
             row = int.from_bytes(slot[36:40], "little")
-            self._rows[row] -= 1
-            if not self._rows[row]:
-                del self._rows[row]
+            self.rows[row] -= 1
+            if not self.rows[row]:
+                del self.rows[row]
         return slots
 
     def holds(self, row: int) -> bool:
         """Tell whether a fill of this market waits: no new risk there until it is explained."""
-        return row in self._rows
+        return row in self.rows
 
     def state(self) -> list[Any]:
         """Return the quarantine as JSON values, for a checkpoint."""
         held = [[key.hex(), [slot.hex() for slot in slots]] for key, slots in self._slots.items()]
-        return [held, list(self._rows.items()), self.count, self.lost_count]
+        return [held, list(self.rows.items()), self.count, self.lost_count]
 
     def load(self, state: list[Any]) -> None:
         """Replace the quarantine by what `state()` returned."""
         held, rows, self.count, self.lost_count = state
         self._slots = {bytes.fromhex(key): [bytes.fromhex(slot) for slot in slots] for key, slots in held}
-        self._rows = dict(rows)
+        self.rows = dict(rows)

@@ -45,7 +45,7 @@ class Orders:
         self._orders: dict[int, Order] = {}
         self._hashes: dict[bytes, int] = {}
         self._groups: dict[int, Group] = {}
-        self._busy: dict[int, int] = {}  # basket -> open group
+        self.busy: dict[int, int] = {}  # basket -> open group; the gate asks `basket in busy`
         self._open: dict[int, None] = {}  # order numbers, oldest first
         self._waiting: dict[int, None] = {}  # unanswered
         self._doubtful: dict[int, None] = {}  # UNKNOWN, or ended with fills missing: needs a reconcile
@@ -80,7 +80,7 @@ class Orders:
 
     def is_busy(self, basket: int) -> bool:
         """Tell whether a group of the basket is open."""
-        return basket in self._busy
+        return basket in self.busy
 
     def find(self, order_no: int, order_hash: bytes) -> Order | None:
         """Return the order by its number, else by its hash; None for a stranger, or when both disagree."""
@@ -95,17 +95,18 @@ class Orders:
     def open_group(self, group: Group) -> None:
         """Take a logged package: its basket is busy from here."""
         self._groups[group.group_no] = group
-        self._busy[group.basket] = group.group_no
+        self.busy[group.basket] = group.group_no
 
     def intend(self, order: Order) -> None:
         """Take a logged intent: everything it may cost is reserved from here."""
-        self._orders[order.order_no] = order
+        number = order.order_no
+        self._orders[number] = order
         order.changed_ns = order.intended_ns
-        self._open[order.order_no] = None
-        self._waiting[order.order_no] = None
+        self._open[number] = None
+        self._waiting[number] = None
         group = self._groups.get(order.group_no)
         if group is not None:
-            group.orders.append(order.order_no)
+            group.orders.append(number)
             group.open_count += 1
         self.reservations.reserve(order)
 
@@ -343,13 +344,13 @@ class Orders:
         group = self._groups.get(order.group_no)
         if group is not None:
             group.open_count += 1
-            self._busy.setdefault(group.basket, group.group_no)
+            self.busy.setdefault(group.basket, group.group_no)
         self.reservations.reserve(order)
 
     def _close_group(self, group: Group) -> None:
         """Free the basket; shares beyond the equal part of every leg are residue, at their cost."""
-        if self._busy.get(group.basket) == group.group_no:
-            del self._busy[group.basket]
+        if self.busy.get(group.basket) == group.group_no:
+            del self.busy[group.basket]
         if group.has_residue:
             return  # a revived group closes again; what it gained since is in the positions
         group.has_residue = True
@@ -372,7 +373,7 @@ class Orders:
         """Return everything as JSON values, for a checkpoint."""
         orders = [order_state(order) for order in self._orders.values()]
         groups = [group_state(group) for group in self._groups.values()]
-        maps = [list(self._busy.items()), list(self.cancel_wanted.items()), self.reservations.state()]
+        maps = [list(self.busy.items()), list(self.cancel_wanted.items()), self.reservations.state()]
         lists = [list(self._open), list(self._waiting), list(self._doubtful), list(self._closed)]
         counts = [self.stranger_count, self.refused_count, self.revived_count]
         return [orders, groups, maps, lists, counts]
@@ -384,7 +385,7 @@ class Orders:
         known = [order for order in self._orders.values() if order.order_hash != NO_HASH]
         self._hashes = {order.order_hash: order.order_no for order in known}
         self._groups = {group.group_no: group for group in map(group_from, groups)}
-        self._busy, self.cancel_wanted = dict(maps[0]), dict(maps[1])
+        self.busy, self.cancel_wanted = dict(maps[0]), dict(maps[1])
         self.reservations.load(maps[2])
         self._open, self._waiting, self._doubtful = (dict.fromkeys(item) for item in lists[:3])
         self._closed = deque(lists[3])

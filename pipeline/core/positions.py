@@ -27,23 +27,23 @@ class Positions:
         self.redeemed_usd_micro = 0
         self._held: dict[int, list[int]] = {}  # row -> [YES, NO], 1e-6 share
         self._spent: dict[int, int] = {}  # row -> net USD micro paid, fees included
-        self._payouts: dict[int, tuple[int, int]] = {}  # resolved rows, USD micro a share
+        self.payouts: dict[int, tuple[int, int]] = {}  # resolved rows, USD micro a share; changed here only
         self._redeemed: dict[int, int] = {}  # row -> USD micro paid out by the resolution
 
     def held(self, row: int, outcome: int) -> int:
         """Return the 1e-6 shares held of a token; 0 once it was redeemed."""
-        if row in self._payouts:
+        if row in self.payouts:
             return 0
         return self._held.get(row, _FLAT)[outcome]
 
     def is_resolved(self, row: int) -> bool:
         """Tell whether the market's payout is known."""
-        return row in self._payouts
+        return row in self.payouts
 
     @property
     def open_rows(self) -> tuple[int, ...]:
         """Rows with shares that no resolution paid out yet."""
-        return tuple(row for row, held in self._held.items() if any(held) and row not in self._payouts)
+        return tuple(row for row, held in self._held.items() if any(held) and row not in self.payouts)
 
     def trade(
         self, row: int, outcome: int, side: int, size_micro: int, usd_micro: int, fee_usd_micro: int,
@@ -59,13 +59,13 @@ class Positions:
         self.cash_usd_micro -= paid
         self.fees_usd_micro += sign * fee_usd_micro
         self._spent[row] = self._spent.get(row, 0) + paid
-        if row in self._payouts:
+        if row in self.payouts:
             self._redeem(row)
 
     def resolve(self, row: int, payout_micro_yes: int, payout_micro_no: int) -> bool:
         """Pay out a market; True when this is news. A payout that changes is refused."""
         payout = (payout_micro_yes, payout_micro_no)
-        known = self._payouts.get(row)
+        known = self.payouts.get(row)
         if known is not None:
             if known != payout:
                 raise InvariantError(
@@ -74,13 +74,13 @@ class Positions:
         if not (min(payout) >= 0 and sum(payout) <= MICRO):
             raise InvariantError(
                 f"core.positions: expected payouts >= 0, together at most {MICRO}, was {payout} (row {row})")
-        self._payouts[row] = payout
+        self.payouts[row] = payout
         self._redeem(row)
         return True
 
     def _redeem(self, row: int) -> None:
         """Bring the row's redemption to what its shares pay, each token rounded down."""
-        held, payout = self._held.get(row, _FLAT), self._payouts[row]
+        held, payout = self._held.get(row, _FLAT), self.payouts[row]
         due = sum(shares * paid // MICRO for shares, paid in zip(held, payout, strict=True))
         change = due - self._redeemed.get(row, 0)
         self._redeemed[row] = due
@@ -89,14 +89,17 @@ class Positions:
 
     def worst_loss_row(self, row: int) -> int:
         """Return the most that the market's shares can lose, USD micro, >= 0: spent less pairs."""
-        if row in self._payouts or row not in self._spent:
+        paid = self._spent.get(row)
+        if paid is None or row in self.payouts:
             return 0
-        held = self._held.get(row, _FLAT)
-        return max(0, self._spent.get(row, 0) - min(held))
+        yes, no = self._held.get(row, _FLAT)
+        loss = paid - (yes if yes < no else no)
+        return loss if loss > 0 else 0
 
     def worst_loss_apart(self, rows: Iterable[int]) -> int:
         """Return the sum of `worst_loss_row`: a bound of what the markets can lose together, USD micro."""
-        return sum([self.worst_loss_row(row) for row in rows])
+        spent = self._spent  # rows that were never traded cannot lose
+        return sum([self.worst_loss_row(row) for row in rows if row in spent]) if spent else 0
 
     def worst_loss_event(self, instruments: Instruments, event: int) -> int:
         """Return the most that an event's shares can lose in any feasible world, USD micro, >= 0.
@@ -107,7 +110,7 @@ class Positions:
         rows = instruments.event_rows(event)
         apart = self.worst_loss_apart(rows)
         structure = instruments.structure(event)
-        if structure is None or apart == 0 or any(row in self._payouts for row in rows):
+        if structure is None or apart == 0 or any(row in self.payouts for row in rows):
             return apart
         spent = short = 0
         holdings = []
@@ -123,7 +126,7 @@ class Positions:
         return [
             self.cash_usd_micro, self.fees_usd_micro, self.redeemed_usd_micro,
             [[row, *held] for row, held in self._held.items()], list(self._spent.items()),
-            [[row, *payout] for row, payout in self._payouts.items()], list(self._redeemed.items())]
+            [[row, *payout] for row, payout in self.payouts.items()], list(self._redeemed.items())]
 
     def load(self, state: list[Any]) -> None:
         """Replace the ledger by what `state()` returned."""
@@ -131,7 +134,7 @@ class Positions:
         held, spent, payouts, redeemed = state[3:]
         self._held = {row: [yes, no] for row, yes, no in held}
         self._spent = dict(spent)
-        self._payouts = {row: (yes, no) for row, yes, no in payouts}
+        self.payouts = {row: (yes, no) for row, yes, no in payouts}
         self._redeemed = dict(redeemed)
 
 

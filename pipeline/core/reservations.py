@@ -19,35 +19,46 @@ class Reservations:
 
     def __init__(self) -> None:
         self.usd_micro = 0  # all markets together
-        self._rows: dict[int, int] = {}
-        self._unknown: dict[int, int] = {}
+        self.by_row: dict[int, int] = {}  # what open orders may still take; rows at 0 are not here
+        self.unknown: dict[int, int] = {}  # row -> UNKNOWN orders; the gate asks `row in unknown`
         self._residue: dict[int, int] = {}
         self.residue_usd_micro = 0  # cost of shares that closed groups hold beyond their equal part
 
     def row(self, row: int) -> int:
         """Return what the market's open orders may still take, USD micro."""
-        return self._rows.get(row, 0)
+        return self.by_row.get(row, 0)
 
     def rows_usd_micro(self, rows: Iterable[int]) -> int:
         """Return what the open orders of these markets may still take, USD micro."""
-        return sum([self._rows.get(row, 0) for row in rows]) if self._rows else 0
+        by_row = self.by_row
+        return sum([by_row[row] for row in rows if row in by_row]) if by_row else 0
 
     def has_unknown(self, row: int) -> bool:
         """Tell whether an order of the market is UNKNOWN."""
-        return row in self._unknown
+        return row in self.unknown
 
     def reserve(self, order: Order) -> None:
         """Bring the sums to what the order may still take: nothing once it is closed (I4)."""
-        spent = order.filled_usd_micro + order.fee_usd_micro if order.side == _BUY else 0
-        due = 0 if order.is_closed else max(0, order.worst_usd_micro - spent)
+        due = 0
+        if not order.is_closed:
+            due = order.worst_usd_micro
+            if order.side == _BUY:
+                due -= order.filled_usd_micro + order.fee_usd_micro
+            due = max(due, 0)
         change = due - order.reserved_usd_micro
-        order.reserved_usd_micro = due
-        self.usd_micro += change
-        _add(self._rows, order.row, change)
+        if change:
+            order.reserved_usd_micro = due
+            self.usd_micro += change
+            sums, row = self.by_row, order.row
+            total = sums.get(row, 0) + change
+            if total:
+                sums[row] = total
+            else:
+                del sums[row]
 
     def count_unknown(self, row: int, change: int) -> None:
         """Count an order that became UNKNOWN (1) or is known again (-1)."""
-        _add(self._unknown, row, change)
+        _add(self.unknown, row, change)
 
     def leave(self, residue: Mapping[int, int]) -> None:
         """Add the residue of a closed group."""
@@ -61,12 +72,12 @@ class Reservations:
 
     def state(self) -> list[Any]:
         """Return the sums as JSON values, for a checkpoint."""
-        return [self.usd_micro, *(list(sums.items()) for sums in (self._rows, self._unknown, self._residue))]
+        return [self.usd_micro, *(list(sums.items()) for sums in (self.by_row, self.unknown, self._residue))]
 
     def load(self, state: list[Any]) -> None:
         """Replace the sums by what `state()` returned."""
         self.usd_micro = state[0]
-        self._rows, self._unknown, self._residue = (dict(pairs) for pairs in state[1:])
+        self.by_row, self.unknown, self._residue = (dict(pairs) for pairs in state[1:])
         self.residue_usd_micro = sum(self._residue.values())
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.core.fees import budget_fee_usd_micro_max, fee_table
 from pipeline.core.fills import FillIndex, Quarantine
+from pipeline.core.ideas import Wanted
 from pipeline.core.instruments import Instrument, Instruments
 from pipeline.core.legbook import SHARE_LOT_MICRO
 from pipeline.core.limits import BATCH_ORDERS_MAX, Limits
@@ -41,9 +42,8 @@ class Verdict:
 TAKEN = Verdict(Cause.TAKEN, 0, 0)
 
 
-@dataclass(slots=True)
-class WantedOrder:
-    """One order of a proposal, as the idea names it."""
+class WantedOrder(NamedTuple):
+    """One order of a proposal, as the idea names it; the gate takes any tuple of these fields."""
 
     leg_no: int
     row: int
@@ -56,7 +56,7 @@ class WantedOrder:
 
 @dataclass(slots=True)
 class Proposal:
-    """One idea, put together from its slots."""
+    """One idea, put together from its slots; its fields in the order of `ideas.Fields`."""
 
     idea_no: int
     basket: int
@@ -69,7 +69,11 @@ class Proposal:
     fee_usd_micro: int
     partial_loss_usd_micro: int
     now_ns: int
-    orders: tuple[WantedOrder, ...]
+    orders: tuple[Wanted, ...]
+
+
+#: What a lot of each token pays in the worst world (None: not proven), and the other rows of their events.
+Proof = tuple[int | None, tuple[int, ...]]
 
 
 class Collateral:
@@ -107,6 +111,7 @@ class RiskGate:
         quarantine: Quarantine,
     ) -> None:
         self._instruments, self._orders, self._positions = instruments, orders, positions
+        self._known = instruments.rows
         self._fills, self._quarantine = fills, quarantine
         self.limits = Limits()
         self._is_limited = False  # no limit is missing
@@ -115,9 +120,10 @@ class RiskGate:
         self.is_reconciled = True  # False from a restart until the venue's truth was read
         self.day = 0  # UTC day of stream time
         self.day_spent_usd_micro = 0
-        self.worst: list[int] = []  # collateral to reserve for each order of the proposal checked last
+        self.paid: list[int] = []  # cost of each order of the proposal checked last, fee apart
+        self.worst: list[int] = []  # and the collateral to reserve for it
         self._orders_max = 0
-        self._proofs: dict[tuple[tuple[int, int], ...], int | None] = {}  # tokens -> what a lot of each pays
+        self._proofs: dict[tuple[tuple[int, int], ...], Proof] = {}  # by the tokens of the legs
         self._proofs_version = 0  # of the instruments that the proofs are of
 
     def limit(self, limits: Limits) -> None:
@@ -137,34 +143,24 @@ class RiskGate:
         verdict = self._ready(proposal)
         if verdict is not None:
             return verdict
+        known, orders = self._known, proposal.orders
         rows: dict[int, Instrument] = {}
-        for order in proposal.orders:
-            instrument = self._instruments.get(order.row)
+        for order in orders:
+            row = order[1]
+            instrument = known.get(row)
             if instrument is None:
-                return Verdict(Cause.NO_INSTRUMENT, order.row, 0)
-            rows[order.row] = instrument
+                return Verdict(Cause.NO_INSTRUMENT, row, 0)
+            rows[row] = instrument
+        payouts, unknown = self._positions.payouts, self._orders.reservations.unknown
+        unexplained = self._quarantine.rows
         for row, instrument in rows.items():
-            verdict = self._market_open(row, instrument)
-            if verdict is not None:
-                return verdict
-        self.worst, cost, fee = [], 0, 0
-        for order in proposal.orders:
-            instrument = rows[order.row]
-            paid = -(-order.price_ticks * order.size_micro // TICKS_PER_USD)
-            verdict = _order_legal(order, instrument, paid)
-            if verdict is not None:
-                return verdict
-            rate, exponent = instrument.fee_rate_ppm, instrument.fee_exponent
-            fees = fee_table(rate, exponent)
-            _, _, part, whole = fees.at[order.price_ticks] or fees.add(order.price_ticks)
-            charged = order.size_micro * part
-            cost += paid
-            fee += charged // whole * FEE_QUANTUM_USD_MICRO
-            self.worst.append(
-                paid - (-charged // whole) * FEE_QUANTUM_USD_MICRO if order.order_type != _FAK
-                else paid - -paid * rate // PPM if exponent
-                else paid + budget_fee_usd_micro_max(paid, instrument.tick_step, rate, exponent))
-        return self._proven(proposal, cost, fee) or self._within(proposal, rows) or TAKEN
+            if row in payouts:
+                return Verdict(Cause.RESOLVED, row, 0)
+            if not instrument.is_tradable:
+                return Verdict(Cause.NOT_TRADABLE, row, 0)
+            if row in unknown or row in unexplained:
+                return Verdict(Cause.UNKNOWN_ORDER_OPEN, row, 0)
+        return self._priced(proposal, rows) or TAKEN
 
     def _ready(self, proposal: Proposal) -> Verdict | None:
         """Is anything allowed at all, and is nothing of the numbers impossible."""
@@ -182,35 +178,67 @@ class RiskGate:
             return Verdict(Cause.MISSING_VALUE, proposal.leg_count, count)
         if not (count <= self._orders_max):
             return Verdict(Cause.TOO_MANY_ORDERS, count, self._orders_max)
-        if self._orders.is_busy(proposal.basket):
+        if proposal.basket in self._orders.busy:
             return Verdict(Cause.GROUP_BUSY, proposal.basket, 0)
         residue = self._orders.reservations.residue_usd_micro
         if not (residue <= limits.residue_usd_micro_max):
             return Verdict(Cause.RESIDUE, residue, limits.residue_usd_micro_max)
         return None
 
-    def _market_open(self, row: int, instrument: Instrument) -> Verdict | None:
-        """May this market take new risk."""
-        if self._positions.is_resolved(row):
-            return Verdict(Cause.RESOLVED, row, 0)
-        if not instrument.is_tradable:
-            return Verdict(Cause.NOT_TRADABLE, row, 0)
-        if self._orders.reservations.has_unknown(row) or self._quarantine.holds(row):
-            return Verdict(Cause.UNKNOWN_ORDER_OPEN, row, 0)
-        return None
+    def _priced(self, proposal: Proposal, rows: Mapping[int, Instrument]) -> Verdict | None:
+        """Would the venue take each order: side, type, grid, lot, minimum; and its cost. Then the proof."""
+        all_paid, all_worst = self.paid, self.worst = [], []
+        cost = fee = 0
+        for _, row, _, side, order_type, price_ticks, size_micro in proposal.orders:
+            instrument = rows[row]
+            is_fak = order_type == _FAK
+            if not (side == _BUY and (is_fak or order_type == _GTC)):
+                return Verdict(Cause.NOT_PROVEN, side, order_type)
+            if not (0 < price_ticks < TICKS_PER_USD and price_ticks % instrument.tick_step == 0):
+                return Verdict(Cause.OFF_GRID, price_ticks, instrument.tick_step)
+            if not (size_micro > 0 and size_micro % SHARE_LOT_MICRO == 0):
+                return Verdict(Cause.OFF_GRID, size_micro, SHARE_LOT_MICRO)
+            paid = -(-price_ticks * size_micro // TICKS_PER_USD)
+            if is_fak and paid % BUDGET_LOT_USD_MICRO:
+                return Verdict(Cause.OFF_GRID, paid, BUDGET_LOT_USD_MICRO)
+            if not (paid >= instrument.usd_micro_min):
+                return Verdict(Cause.BELOW_MINIMUM, paid, instrument.usd_micro_min)
+            if not (is_fak or size_micro >= instrument.size_micro_min):
+                return Verdict(Cause.BELOW_MINIMUM, size_micro, instrument.size_micro_min)
+            rate, exponent = instrument.fee_rate_ppm, instrument.fee_exponent
+            fees = fee_table(rate, exponent)
+            _, _, part, whole = fees.at[price_ticks] or fees.add(price_ticks)
+            charged = size_micro * part
+            cost += paid
+            fee += charged // whole * FEE_QUANTUM_USD_MICRO
+            all_paid.append(paid)
+            all_worst.append(
+                paid - (-charged // whole) * FEE_QUANTUM_USD_MICRO if not is_fak
+                else paid - -paid * rate // PPM if exponent
+                else paid + budget_fee_usd_micro_max(paid, instrument.tick_step, rate, exponent))
+        return self._proven(proposal, rows, cost, fee)
 
-    def _proven(self, proposal: Proposal, cost: int, fee: int) -> Verdict | None:
-        """Prove payout, equal shares and edge anew from the orders themselves (HG03)."""
-        shares = [0] * proposal.leg_count
+    def _proven(
+        self, proposal: Proposal, rows: Mapping[int, Instrument], cost: int, fee: int,
+    ) -> Verdict | None:
+        """Prove payout, equal shares and edge anew from the orders themselves (HG03); then the limits."""
+        leg_count, size = proposal.leg_count, proposal.size_micro
+        shares, per_leg = [0] * leg_count, [0] * leg_count
         tokens: dict[int, tuple[int, int]] = {}
-        for order in proposal.orders:
-            leg_no, token = order.leg_no, (order.row, order.outcome)
-            if not (0 <= leg_no < proposal.leg_count and tokens.setdefault(leg_no, token) == token):
-                return Verdict(Cause.NOT_PROVEN, leg_no, proposal.leg_count)
-            shares[leg_no] += order.size_micro
-        if not (min(shares) == max(shares) == proposal.size_micro):
-            return Verdict(Cause.NOT_PROVEN, min(shares), proposal.size_micro)
-        payout = self._payout(tuple(tokens.values()), proposal.size_micro)
+        per_row: dict[int, int] = {}
+        for order, worst in zip(proposal.orders, self.worst, strict=True):
+            leg_no, row, outcome, _, _, _, size_micro = order
+            token = (row, outcome)
+            if not (0 <= leg_no < leg_count and tokens.setdefault(leg_no, token) == token):
+                return Verdict(Cause.NOT_PROVEN, leg_no, leg_count)
+            shares[leg_no] += size_micro
+            per_leg[leg_no] += worst
+            per_row[row] = per_row.get(row, 0) + worst
+        if not (shares.count(size) >= leg_count):
+            return Verdict(Cause.NOT_PROVEN, min(shares), size)
+        lot_payout, others = self._proof(tuple(tokens.values()))
+        # Payouts of whole lots are proportional: half a lot is a whole number of units.
+        payout = None if lot_payout is None else lot_payout * (size // SHARE_LOT_MICRO)
         if payout is None or not (proposal.payout_usd_micro <= payout):
             return Verdict(Cause.NOT_PROVEN, payout or 0, proposal.payout_usd_micro)
         edge, limits = payout - cost - fee, self.limits
@@ -220,64 +248,62 @@ class RiskGate:
         if not (0 <= proposal.partial_loss_usd_micro <= limits.partial_loss_usd_micro_max):
             return Verdict(
                 Cause.LIMIT_PARTIAL_LOSS, proposal.partial_loss_usd_micro, limits.partial_loss_usd_micro_max)
-        return None
-
-    def _payout(self, tokens: tuple[tuple[int, int], ...], size_micro: int) -> int | None:
-        """Return the proven payout of equal shares of the tokens.
-
-        Proven once for each set of tokens and version of the instruments, for one lot: payouts of whole lots
-        (the caller checked that they are) are proportional, because half a lot is a whole number of units.
-        """
-        if self._proofs_version != self._instruments.version or len(self._proofs) >= _PROOFS_MAX:
-            self._proofs_version = self._instruments.version
-            self._proofs.clear()
-        if tokens not in self._proofs:
-            self._proofs[tokens] = proven_payout(
-                self._instruments, [(row, outcome, SHARE_LOT_MICRO) for row, outcome in tokens])
-        payout = self._proofs[tokens]
-        return None if payout is None else payout * (size_micro // SHARE_LOT_MICRO)
-
-    def _within(self, proposal: Proposal, rows: Mapping[int, Instrument]) -> Verdict | None:
-        """Does the worst case of everything open, held and proposed stay within every limit."""
-        limits, orders, positions = self.limits, self._orders, self._positions
-        per_leg = [0] * proposal.leg_count
-        per_row = dict.fromkeys(rows, 0)
-        for order, worst in zip(proposal.orders, self.worst, strict=True):
-            per_leg[order.leg_no] += worst
-            per_row[order.row] += worst
-        total = sum(self.worst)
         if not (max(per_leg) <= limits.order_usd_micro_max):
             return Verdict(Cause.LIMIT_ORDER, max(per_leg), limits.order_usd_micro_max)
+        return self._within(proposal, rows, per_row, others)
+
+    def _proof(self, tokens: tuple[tuple[int, int], ...]) -> Proof:
+        """Return what is proven of the tokens: once for each set of them and version of the instruments."""
+        known = self._instruments
+        if self._proofs_version != known.version or len(self._proofs) >= _PROOFS_MAX:
+            self._proofs_version = known.version
+            self._proofs.clear()
+        proof = self._proofs.get(tokens)
+        if proof is None:
+            rows = dict.fromkeys(row for row, _ in tokens)
+            events = dict.fromkeys(self._known[row].event for row in rows)
+            proof = self._proofs[tokens] = (
+                proven_payout(known, [(row, outcome, SHARE_LOT_MICRO) for row, outcome in tokens]),
+                tuple(row for event in events if event for row in known.event_rows(event) if row not in rows))
+        return proof
+
+    def _within(
+        self, proposal: Proposal, rows: Mapping[int, Instrument], per_row: Mapping[int, int],
+        others: tuple[int, ...],
+    ) -> Verdict | None:
+        """Does the worst case of everything open, held and proposed stay within every limit.
+
+        per_row: what the proposal may take of each of `rows`; others: the other markets of their events.
+        """
+        limits, orders, positions = self.limits, self._orders, self._positions
+        reservations, total = orders.reservations, sum(self.worst)
         if not (total <= limits.package_usd_micro_max):
             return Verdict(Cause.LIMIT_ORDER, total, limits.package_usd_micro_max)
+        reserved, apart = reservations.by_row, 0
         for row, worst in per_row.items():
-            exposure = positions.worst_loss_row(row) + orders.reservations.row(row) + worst
+            exposure = positions.worst_loss_row(row) + reserved.get(row, 0)
+            apart += exposure
+            exposure += worst
             if not (exposure <= limits.market_usd_micro_max):
                 return Verdict(Cause.LIMIT_MARKET, exposure, limits.market_usd_micro_max)
-        if not (self._apart(rows) + total <= limits.event_usd_micro_max):
+        # The worst loss when no market helps another: the cheap bound that mostly passes.
+        if others:
+            apart += positions.worst_loss_apart(others) + reservations.rows_usd_micro(others)
+        if not (apart + total <= limits.event_usd_micro_max):
             exposure = self.event_exposure(rows) + total
             if not (exposure <= limits.event_usd_micro_max):
                 return Verdict(Cause.LIMIT_EVENT, exposure, limits.event_usd_micro_max)
         spent = self.day_spent_usd_micro if proposal.now_ns // DAY_NS == self.day else 0
-        day = spent + orders.reservations.usd_micro + total
+        day = spent + reservations.usd_micro + total
         if not (day <= limits.day_usd_micro_max):
             return Verdict(Cause.LIMIT_DAY, day, limits.day_usd_micro_max)
         count = orders.open_count + len(proposal.orders)
         if not (count <= limits.open_orders_max):
             return Verdict(Cause.LIMIT_OPEN_ORDERS, count, limits.open_orders_max)
-        free = self.collateral.free(positions.cash_usd_micro, orders.reservations.usd_micro)
+        free = self.collateral.free(positions.cash_usd_micro, reservations.usd_micro)
         if not (total <= free):
             return Verdict(Cause.LIMIT_COLLATERAL, total, free)
         return None
-
-    def _apart(self, rows: Mapping[int, Instrument]) -> int:
-        """Return the worst loss when no market helps another: the cheap bound that mostly passes."""
-        orders, exposure = self._orders.reservations, 0
-        for event in dict.fromkeys([instrument.event for instrument in rows.values()]):
-            members = self._instruments.event_rows(event) if event else tuple(
-                row for row, instrument in rows.items() if not instrument.event)
-            exposure += self._positions.worst_loss_apart(members) + orders.rows_usd_micro(members)
-        return exposure
 
     def event_exposure(self, rows: Mapping[int, Instrument]) -> int:
         """Return the worst loss of the events of these markets, open orders included, USD micro."""
@@ -292,21 +318,3 @@ class RiskGate:
                 exposure += sum(self._positions.worst_loss_row(row) for row in members)
             exposure += sum(self._orders.reservations.row(row) for row in members)
         return exposure
-
-
-def _order_legal(order: WantedOrder, instrument: Instrument, cost: int) -> Verdict | None:
-    """Would the venue take the order: side, type, grid, lot, minimum."""
-    order_type, size_micro = order.order_type, order.size_micro
-    if not (order.side == _BUY and order_type in (_FAK, _GTC)):
-        return Verdict(Cause.NOT_PROVEN, order.side, order_type)
-    if not (0 < order.price_ticks < TICKS_PER_USD and order.price_ticks % instrument.tick_step == 0):
-        return Verdict(Cause.OFF_GRID, order.price_ticks, instrument.tick_step)
-    if not (size_micro > 0 and size_micro % SHARE_LOT_MICRO == 0):
-        return Verdict(Cause.OFF_GRID, size_micro, SHARE_LOT_MICRO)
-    if order_type == _FAK and cost % BUDGET_LOT_USD_MICRO:
-        return Verdict(Cause.OFF_GRID, cost, BUDGET_LOT_USD_MICRO)
-    if not (cost >= instrument.usd_micro_min):
-        return Verdict(Cause.BELOW_MINIMUM, cost, instrument.usd_micro_min)
-    if order_type == _GTC and not (size_micro >= instrument.size_micro_min):
-        return Verdict(Cause.BELOW_MINIMUM, size_micro, instrument.size_micro_min)
-    return None

@@ -206,16 +206,17 @@ class TraderState:
         self.intend(
             record.order_no, record.group_no, record.instrument, record.outcome, record.side,
             record.order_type, record.price_ticks, record.size_micro, record.worst_usd_micro,
-            record.intent_class, record.leg_no, record.cancel_rest, record.now_ns)
+            record.intent_class, record.leg_no, record.cancel_rest, record.now_ns,
+            cost_micro(record.price_ticks, record.size_micro))
 
     def intend(
         self, order_no: int, group_no: int, row: int, outcome: int, side: int, order_type: int,
         price_ticks: int, size_micro: int, worst_usd_micro: int, intent_class: int, leg_no: int,
-        cancel_rest: int, now_ns: int,
+        cancel_rest: int, now_ns: int, budget_usd_micro: int,
     ) -> None:
-        """Take an INTENT as a fact; its fields by name of the record."""
+        """Take an INTENT as a fact; its fields by name of the record, and `cost_micro` of price and size."""
         self.order_no = max(self.order_no, order_no)
-        instrument = self.instruments.get(row)
+        instrument = self.instruments.rows.get(row)
         event, wait_ns = 0, self.gate.limits.submit_timeout_ns
         if instrument is not None:
             event = instrument.event
@@ -223,8 +224,7 @@ class TraderState:
                 wait_ns = max(wait_ns, instrument.taker_delay_ns + NS_PER_S)
         self.orders.intend(Order(
             order_no, group_no, row, event, outcome, side, order_type, price_ticks, size_micro,
-            cost_micro(price_ticks, size_micro), worst_usd_micro, intent_class, leg_no, cancel_rest, now_ns,
-            now_ns + wait_ns))
+            budget_usd_micro, worst_usd_micro, intent_class, leg_no, cancel_rest, now_ns, now_ns + wait_ns))
 
     def _cancel(self, record: Any) -> None:
         self.cancel_no = max(self.cancel_no, record.cancel_no)

@@ -15,14 +15,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.core import decisions
-from pipeline.core.decisions import Causing, Numbers
+from pipeline.core.decisions import Causing
+from pipeline.core.ideas import Fields, read_idea
+from pipeline.core.limits import ORDER_NO_MAX, salt_of
 from pipeline.core.packing import run_of
-from pipeline.core.risk import TAKEN, Proposal, Verdict, WantedOrder
+from pipeline.core.risk import TAKEN, Proposal, Verdict
 from pipeline.core.state import Slot, TraderState
 from pipeline.records import (
     CODECS,
     HEADER_BYTES,
-    IDEA_LEGS,
     KIND_OFFSET,
     RUN_SLOTS_MAX,
     SLOT_BYTES,
@@ -50,17 +51,8 @@ _TICK = int(Kind.TICK)
 _PARTS_OFFSET = 43  # `parts`; `part` is the byte before it
 _H4, _GTC, _NEW_RISK = int(HaltLevel.H4), int(OrderType.GTC), int(IntentClass.NEW_RISK)
 _CAUSING = struct.Struct("<Qqq")  # seq, now_ns, recv_ns: the head of every record
-_IDEA = CODECS[Kind.IDEA]
+_IDEA = int(Kind.IDEA)
 _IDEA_NO = slice(HEADER_BYTES, HEADER_BYTES + 8)
-_HEAD_AT, _IN_PART, _LOSS = _IDEA.at["idea_no"], _IDEA.at["in_part"], _IDEA.at["partial_loss_usd_micro"]
-_ROW, _PRICE, _SIZE = _IDEA.at["leg_instrument"], _IDEA.at["leg_price_ticks"], _IDEA.at["leg_size_micro"]
-_LEG_NO = _IDEA.at["leg_no"]
-assert ("seq", "now_ns", "recv_ns", "source_seq") == _IDEA.names[:4]
-assert (
-    "idea_no", "basket", "event", "payout_usd_micro", "cost_usd_micro", "fee_usd_micro", "size_micro",
-    "strategy", "leg_count",
-) == _IDEA.names[11:20]
-assert ("leg_no", "leg_outcome", "leg_side", "leg_type") == _IDEA.names[26:30]
 
 
 class Trader:
@@ -70,6 +62,11 @@ class Trader:
         self.facts = TraderState(account)
         self.counts: dict[Cause, int] = {}  # refusals by cause
         self.taken_count = 0
+        #: The stage puts compiled twins here (native.packages), equal in all that they return.
+        self.read_idea: Callable[[bytes, int, int], tuple[Fields, tuple[int, int, int], int]] = read_idea
+        self.package_run: Callable[
+            [tuple[int, int, int], int, Fields, list[int], list[int], int, int, int, int], bytes
+        ] = decisions.package_run
         self._parts: list[bytes] = []  # slots of an idea that is not whole yet
         self._untold: dict[tuple[int, int], list[Any]] = {}  # verdict repeats: [count, proposal, verdict]
         self._stale: dict[int, list[int]] = {}  # row -> [cause, since]
@@ -79,8 +76,7 @@ class Trader:
             int(kind): passed for kind in (
                 Kind.HALT, Kind.CONFIG, Kind.LANE_UP, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.RESOLVED,
                 Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED)}
-        self._routes |= {
-            int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale, int(Kind.IDEA): self._on_idea}
+        self._routes |= {int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale}
 
     def on_record(self, slot: Slot, offset: int = 0) -> Sequence[bytes]:
         """Take the record at `offset`; return what it makes us do: nothing, or one run of 1..64 slots.
@@ -95,6 +91,8 @@ class Trader:
 
     def _on_slot(self, slot: Slot, offset: int) -> Sequence[bytes]:
         kind = slot[offset + KIND_OFFSET]
+        if kind == _IDEA:
+            return self._on_idea(slot, offset)
         if kind == _TICK:
             now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")
             if now_ns < self.facts.timer_ns:
@@ -120,8 +118,13 @@ class Trader:
         if facts.stream_halt >= _H4 or facts.own_halt >= _H4:
             facts.fold(slot, offset)  # keep knowing, decide nothing
             return _NOTHING
-        slots = route(slot, offset, causing)
+        return self._with_asked(route(slot, offset, causing), slot, offset)
+
+    def _with_asked(self, slots: list[bytes], slot: Slot, offset: int) -> Sequence[bytes]:
+        """Return the run of what the record made us do, and of what else is due."""
+        facts = self.facts
         if (facts.orders.cancel_wanted or facts.subscribe_wanted) and facts.halt_level < _H4:
+            causing = Causing(*_CAUSING.unpack_from(slot, offset))
             slots += self._asked(causing, OUTPUT_SLOTS_MAX - len(slots))
         return (run_of(slots),) if slots else _NOTHING
 
@@ -202,44 +205,60 @@ class Trader:
 
     # -- ideas ----------------------------------------------------------------------------------------
 
-    def _on_idea(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
+    def _on_idea(self, slot: Slot, offset: int) -> Sequence[bytes]:
         """Put the idea together from its parts; decide at the last one."""
-        part, parts = slot[offset + _PARTS_OFFSET - 1], slot[offset + _PARTS_OFFSET]
-        copied = bytes(slot[offset:offset + SLOT_BYTES])
+        facts, part, parts = self.facts, slot[offset + _PARTS_OFFSET - 1], slot[offset + _PARTS_OFFSET]
+        if facts.stream_halt >= _H4 or facts.own_halt >= _H4:
+            return _NOTHING
+        if part == 0 and parts <= 1:
+            self._parts = []
+            run = slot if isinstance(slot, bytes) else bytes(slot)
+            fields, causing, venue_ns = self.read_idea(run, offset, 1)
+        elif self._is_whole(bytes(slot[offset:offset + SLOT_BYTES]), part, parts):
+            fields, causing, venue_ns = self.read_idea(b"".join(self._parts), 0, len(self._parts))
+            self._parts = []
+        else:
+            return self._with_asked([], slot, offset)
+        proposal = Proposal(*fields)
+        verdict = facts.gate.check(proposal)
+        if verdict is TAKEN:
+            self.taken_count += 1
+            run = self._take(causing, fields, venue_ns)
+            if not (facts.orders.cancel_wanted or facts.subscribe_wanted):
+                return (run,)
+            return self._with_asked(slots_of(run), slot, offset)
+        self.counts[verdict.cause] = self.counts.get(verdict.cause, 0) + 1
+        return self._with_asked(self._refuse(Causing(*causing), proposal, verdict), slot, offset)
+
+    def _is_whole(self, copied: bytes, part: int, parts: int) -> bool:
+        """Keep one part of an idea; tell whether it was the last that was missing."""
         if part == 0:
             self._parts = []
         elif len(self._parts) != part or self._parts[0][_IDEA_NO] != copied[_IDEA_NO]:
             self._parts = []  # the middle of an idea whose start was before our time
-            return []
+            return False
         self._parts.append(copied)
-        if part + 1 < parts:
-            return []
-        proposal, venue_ns = proposal_of(self._parts)
-        self._parts = []
-        verdict = self.facts.gate.check(proposal)
-        if verdict is not TAKEN:
-            self.counts[verdict.cause] = self.counts.get(verdict.cause, 0) + 1
-            return self._refuse(causing, proposal, verdict)
-        self.taken_count += 1
-        return self._take(causing, proposal, venue_ns)
+        return part + 1 >= parts
 
-    def _take(self, causing: Causing, proposal: Proposal, venue_ns: int) -> list[bytes]:
+    def _take(self, causing: tuple[int, int, int], fields: Fields, venue_ns: int) -> bytes:
         """Write the package and its intents; each is a fact at once, through the door of recovery."""
-        facts, now_ns = self.facts, causing.now_ns
-        limits, group_no = facts.gate.limits, facts.group_no + 1
-        slots = [decisions.package_slot(causing, proposal, group_no, venue_ns)]
-        facts.open_group(
-            group_no, proposal.basket, proposal.event, proposal.leg_count, proposal.size_micro, now_ns)
-        numbers = Numbers(
-            facts.order_no + 1, group_no, limits.salt_epoch, now_ns + limits.intent_ttl_ns,
-            proposal.leg_count, len(proposal.orders))
-        for place, (order, worst) in enumerate(zip(proposal.orders, facts.gate.worst, strict=True)):
-            slots.append(decisions.intent_slot(causing, order, numbers, place, worst))
+        facts, now_ns = self.facts, causing[1]
+        gate, group_no, order_no = facts.gate, facts.group_no + 1, facts.order_no + 1
+        limits, all_paid, all_worst = gate.limits, gate.paid, gate.worst
+        _, basket, event, _, leg_count, size_micro, _, _, _, _, _, orders = fields
+        salt = salt_of(limits.salt_epoch, order_no)
+        if not (order_no + len(orders) - 1 <= ORDER_NO_MAX):
+            salt_of(limits.salt_epoch, ORDER_NO_MAX + 1)  # refuses, as it would that order
+        run = self.package_run(
+            causing, venue_ns, fields, all_paid, all_worst, group_no, order_no, salt,
+            now_ns + limits.intent_ttl_ns)
+        facts.open_group(group_no, basket, event, leg_count, size_micro, now_ns)
+        for place, order in enumerate(orders):
+            leg_no, row, outcome, side, order_type, price_ticks, size_micro = order
             facts.intend(
-                numbers.order_no + place, group_no, order.row, order.outcome, order.side, order.order_type,
-                order.price_ticks, order.size_micro, worst, _NEW_RISK, order.leg_no,
-                int(order.order_type == _GTC), now_ns)
-        return slots
+                order_no + place, group_no, row, outcome, side, order_type, price_ticks, size_micro,
+                all_worst[place], _NEW_RISK, leg_no, 1 if order_type == _GTC else 0, now_ns, all_paid[place])
+        return run
 
     def _refuse(self, causing: Causing, proposal: Proposal, verdict: Verdict) -> list[bytes]:
         """Write the verdict, at most once a second for one (basket, cause); repeats are counted."""
@@ -291,22 +310,6 @@ class Trader:
 _HEAD = (
     "idea_no", "basket", "event", "strategy", "leg_count", "size_micro", "payout_usd_micro", "cost_usd_micro",
     "fee_usd_micro", "partial_loss_usd_micro", "now_ns")
-
-
-def proposal_of(parts: Sequence[bytes]) -> tuple[Proposal, int]:
-    """Return the proposal that the slots of one IDEA run describe, and the newest venue time of its books."""
-    orders: list[WantedOrder] = []
-    for part in parts:
-        values = _IDEA.struct.unpack_from(part)
-        count = min(values[_IN_PART], IDEA_LEGS)
-        orders += map(
-            WantedOrder, values[_LEG_NO], values[_ROW:_ROW + count], values[_LEG_NO + 1], values[_LEG_NO + 2],
-            values[_LEG_NO + 3], values[_PRICE:_PRICE + count], values[_SIZE:_SIZE + count])
-    head = _IDEA.struct.unpack_from(parts[0]) if len(parts) > 1 else values
-    idea_no, basket, event, payout, cost, fee, size, strategy, leg_count = head[_HEAD_AT:_HEAD_AT + 9]
-    return Proposal(
-        idea_no, basket, event, strategy, leg_count, size, payout, cost, fee, head[_LOSS], head[1],
-        tuple(orders)), values[3]
 
 
 def slots_of(run: bytes) -> list[bytes]:

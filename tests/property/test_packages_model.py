@@ -1,0 +1,105 @@
+"""native.packages returns exactly what core.ideas and core.decisions return, whatever the bytes say."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from pipeline.core import decisions, ideas
+from pipeline.core.risk import Proposal
+from pipeline.core.trader import slots_of
+from pipeline.native import packages
+from pipeline.records import IDEA_LEGS, RUN_SLOTS_MAX, SLOT_BYTES, IntentClass, Kind, OrderType, unpack
+from tests.models.core_rig import pack
+from tests.shared import scaled, seeds
+
+I64, U64 = 1 << 63, 1 << 64
+EDGES = (0, 1, 9_999, 10_000, (1 << 32) - 1, 10**12, I64 - 1)
+
+
+def number(rng: random.Random, low: int, high: int) -> int:
+    """Return an integer of low..high, often at an edge."""
+    if rng.random() < 0.3:
+        return min(high, max(low, rng.choice((low, high, *EDGES))))
+    return rng.randint(low, high) if rng.random() < 0.5 else rng.randint(low, min(high, 10**9))
+
+
+@pytest.mark.parametrize("seed", seeds(20))
+def test_any_bytes_read_the_same(seed: int) -> None:
+    """Slots of random bytes: fields, causing and venue time are equal."""
+    rng = random.Random(seed)
+    for _ in range(scaled(200, 5_000)):
+        parts, before = rng.randint(1, 4), rng.randint(0, 2) * SLOT_BYTES
+        run = bytearray(rng.randbytes(before + parts * SLOT_BYTES + rng.randint(0, 1) * SLOT_BYTES))
+        if rng.random() < 0.7:
+            for part in range(parts):
+                run[before + part * SLOT_BYTES + 99] = rng.randint(0, IDEA_LEGS)
+        found = packages.read_idea(bytes(run), before, parts)
+        assert found == ideas.read_idea(bytes(run), before, parts)
+        assert all(type(order) is tuple for order in found[0][11])
+        Proposal(*found[0])
+
+
+@pytest.mark.parametrize("seed", seeds(20))
+def test_any_package_renders_the_same(seed: int) -> None:
+    """Every field anywhere in its range: the same bytes."""
+    rng = random.Random(seed)
+    for _ in range(scaled(200, 5_000)):
+        count = rng.choice((1, 2, 3, 6, 15, RUN_SLOTS_MAX - 1))
+        causing = (number(rng, 0, U64 - 1), *(number(rng, -I64, I64 - 1) for _ in range(2)))
+        byte = [number(rng, 0, 255) for _ in range(2)]
+        money = [number(rng, -I64, I64 - 1) for _ in range(6)]
+        orders = tuple(
+            (
+                number(rng, 0, 255), number(rng, 0, (1 << 32) - 1), number(rng, 0, 255),
+                number(rng, 0, 255), rng.choice((0, 1, 2, 3, 255)), number(rng, 0, (1 << 32) - 1),
+                number(rng, -I64, I64 - 1),
+            )
+            for _ in range(count)
+        )
+        fields: Any = (
+            number(rng, 0, U64 - 1), number(rng, 0, (1 << 32) - 1), number(rng, 0, (1 << 32) - 1), *byte,
+            *money, orders,
+        )
+        paid, worst = ([number(rng, -I64, I64 - 1) for _ in range(count)] for _ in range(2))
+        rest = (
+            number(rng, 0, U64 - 1), number(rng, 0, U64 - 1 - count), number(rng, 0, U64 - 1 - count),
+            number(rng, -I64, I64 - 1),
+        )
+        venue_ns = number(rng, 0, I64 - 1)
+        found = packages.package_run(causing, venue_ns, fields, paid, worst, *rest)
+        assert found == decisions.package_run(causing, venue_ns, fields, paid, worst, *rest)
+        records = [unpack(slot) for slot in slots_of(found)]
+        assert [Kind.PACKAGE, *[Kind.INTENT] * count] == [record.kind for record in records]
+        for record, order in zip(records[1:], orders, strict=True):
+            assert (record.cancel_rest, record.intent_class) == (order[4] == OrderType.GTC, IntentClass.NEW_RISK)
+
+
+def test_what_does_not_fit_is_an_error() -> None:
+    """Nothing wraps and nothing is read beyond the buffer."""
+    idea = pack(Kind.IDEA, in_part=1)
+    for offset, parts in ((-256, 1), (0, 0), (0, 2), (1, 1), (256, 1)):
+        with pytest.raises(ValueError, match=r"native\.packages"):
+            packages.read_idea(idea, offset, parts)
+    fields, causing, venue_ns = packages.read_idea(idea, 0, 1)
+    good: list[Any] = [causing, venue_ns, fields, [1], [1], 1, 1, 1, 1]
+    assert len(packages.package_run(*good)) == 2 * SLOT_BYTES
+    for place, wrong, error in (
+        (1, I64, OverflowError),
+        (2, (*fields[:11], ()), ValueError),
+        (2, (*fields[:11], ((1, 2, 3),)), ValueError),
+        (2, (*fields[:11], ([1, 2, 3, 4, 5, 6, 7],)), TypeError),
+        (2, (U64, *fields[1:]), OverflowError),
+        (2, (*fields[:3], 256, *fields[4:]), OverflowError),
+        (2, (*fields[:11], ((0, 1, 0, 0, 0, 1 << 32, 1),)), OverflowError),
+        (3, [I64], OverflowError),
+        (3, [1, 1], ValueError),
+        (4, [], ValueError),
+        (4, [-I64 - 1], OverflowError),
+        (5, U64, OverflowError),
+        (8, I64, OverflowError),
+    ):
+        with pytest.raises(error):
+            packages.package_run(*good[:place], wrong, *good[place + 1 :])
