@@ -186,10 +186,15 @@ class RiskGate:
         return None
 
     def _priced(self, proposal: Proposal, rows: Mapping[int, Instrument]) -> Verdict | None:
-        """Would the venue take each order: side, type, grid, lot, minimum; and its cost. Then the proof."""
+        """Would the venue take each order: side, type, grid, lot, minimum; do the legs hold equal shares?
+
+        One pass over the orders sums what the proof and the limits need, then asks them.
+        """
         all_paid, all_worst = self.paid, self.worst = [], []
-        cost = fee = 0
-        for _, row, _, side, order_type, price_ticks, size_micro in proposal.orders:
+        cost, fee, leg_count, wrong_leg = 0, 0, proposal.leg_count, None
+        shares, per_leg, per_row = [0] * leg_count, [0] * leg_count, dict.fromkeys(rows, 0)
+        tokens: dict[int, tuple[int, int]] = {}
+        for leg_no, row, outcome, side, order_type, price_ticks, size_micro in proposal.orders:
             instrument = rows[row]
             is_fak = order_type == _FAK
             if not (side == _BUY and (is_fak or order_type == _GTC)):
@@ -212,33 +217,33 @@ class RiskGate:
             cost += paid
             fee += charged // whole * FEE_QUANTUM_USD_MICRO
             all_paid.append(paid)
-            all_worst.append(
+            worst = (
                 paid - (-charged // whole) * FEE_QUANTUM_USD_MICRO if not is_fak
                 else paid - -paid * rate // PPM if exponent
                 else paid + budget_fee_usd_micro_max(paid, instrument.tick_step, rate, exponent))
-        return self._proven(proposal, rows, cost, fee)
-
-    def _proven(
-        self, proposal: Proposal, rows: Mapping[int, Instrument], cost: int, fee: int,
-    ) -> Verdict | None:
-        """Prove payout, equal shares and edge anew from the orders themselves (HG03); then the limits."""
-        leg_count, size = proposal.leg_count, proposal.size_micro
-        shares, per_leg = [0] * leg_count, [0] * leg_count
-        tokens: dict[int, tuple[int, int]] = {}
-        per_row: dict[int, int] = {}
-        for order, worst in zip(proposal.orders, self.worst, strict=True):
-            leg_no, row, outcome, _, _, _, size_micro = order
+            all_worst.append(worst)
+            per_row[row] += worst
             token = (row, outcome)
-            if not (0 <= leg_no < leg_count and tokens.setdefault(leg_no, token) == token):
-                return Verdict(Cause.NOT_PROVEN, leg_no, leg_count)
-            shares[leg_no] += size_micro
-            per_leg[leg_no] += worst
-            per_row[row] = per_row.get(row, 0) + worst
+            if 0 <= leg_no < leg_count and tokens.setdefault(leg_no, token) == token:
+                shares[leg_no] += size_micro
+                per_leg[leg_no] += worst
+            elif wrong_leg is None:
+                wrong_leg = leg_no
+        if wrong_leg is not None:  # told behind what is illegal
+            return Verdict(Cause.NOT_PROVEN, wrong_leg, leg_count)
+        size = proposal.size_micro
         if not (shares.count(size) >= leg_count):
             return Verdict(Cause.NOT_PROVEN, min(shares), size)
-        lot_payout, others = self._proof(tuple(tokens.values()))
+        proof = self._proof(tuple(tokens.values()))
+        return self._proven(proposal, proof[0], cost, fee, max(per_leg)) or self._within(
+            proposal, rows, per_row, proof[1])
+
+    def _proven(
+        self, proposal: Proposal, lot_payout: int | None, cost: int, fee: int, leg_worst: int,
+    ) -> Verdict | None:
+        """Prove payout and edge anew from the orders themselves (HG03); leg_worst: of the worst leg."""
         # Payouts of whole lots are proportional: half a lot is a whole number of units.
-        payout = None if lot_payout is None else lot_payout * (size // SHARE_LOT_MICRO)
+        payout = None if lot_payout is None else lot_payout * (proposal.size_micro // SHARE_LOT_MICRO)
         if payout is None or not (proposal.payout_usd_micro <= payout):
             return Verdict(Cause.NOT_PROVEN, payout or 0, proposal.payout_usd_micro)
         edge, limits = payout - cost - fee, self.limits
@@ -248,9 +253,9 @@ class RiskGate:
         if not (0 <= proposal.partial_loss_usd_micro <= limits.partial_loss_usd_micro_max):
             return Verdict(
                 Cause.LIMIT_PARTIAL_LOSS, proposal.partial_loss_usd_micro, limits.partial_loss_usd_micro_max)
-        if not (max(per_leg) <= limits.order_usd_micro_max):
-            return Verdict(Cause.LIMIT_ORDER, max(per_leg), limits.order_usd_micro_max)
-        return self._within(proposal, rows, per_row, others)
+        if not (leg_worst <= limits.order_usd_micro_max):
+            return Verdict(Cause.LIMIT_ORDER, leg_worst, limits.order_usd_micro_max)
+        return None
 
     def _proof(self, tokens: tuple[tuple[int, int], ...]) -> Proof:
         """Return what is proven of the tokens: once for each set of them and version of the instruments."""

@@ -74,7 +74,8 @@ def test_any_package_renders_the_same(seed: int) -> None:
         records = [unpack(slot) for slot in slots_of(found)]
         assert [Kind.PACKAGE, *[Kind.INTENT] * count] == [record.kind for record in records]
         for record, order in zip(records[1:], orders, strict=True):
-            assert (record.cancel_rest, record.intent_class) == (order[4] == OrderType.GTC, IntentClass.NEW_RISK)
+            is_gtc = order[4] == OrderType.GTC
+            assert (record.cancel_rest, record.intent_class) == (is_gtc, IntentClass.NEW_RISK)
 
 
 def test_what_does_not_fit_is_an_error() -> None:
