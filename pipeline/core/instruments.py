@@ -85,7 +85,7 @@ class Instruments:
     """Rows of the instrument table and the events they belong to, in order of arrival."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, Instrument] = {}  # one dict for life: the gate keeps `rows`
+        self._rows: dict[int, Instrument] = {}  # one dict for life: gate and state keep `rows`
         self._events: dict[int, dict[int, None]] = {}  # event -> rows, in order of arrival
         self._streamed: dict[int, None] = {}  # rows whose tick step came from the stream: newer than metadata
         self._structures: dict[int, Structure | None] = {}

@@ -33,6 +33,7 @@ class TraderState:
     def __init__(self, account: int = 0) -> None:
         self.account = account
         self.instruments = Instruments()
+        self._known = self.instruments.rows
         self.orders = Orders()
         self.positions = Positions()
         self.fills = FillIndex()
@@ -216,7 +217,7 @@ class TraderState:
     ) -> None:
         """Take an INTENT as a fact; its fields by name of the record, and `cost_micro` of price and size."""
         self.order_no = max(self.order_no, order_no)
-        instrument = self.instruments.rows.get(row)
+        instrument = self._known.get(row)
         event, wait_ns = 0, self.gate.limits.submit_timeout_ns
         if instrument is not None:
             event = instrument.event
