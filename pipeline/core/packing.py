@@ -5,9 +5,6 @@ Pure; `Codec.pack` takes names and is meant for tests and tools.
 
 from __future__ import annotations
 
-import re
-import struct
-from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import InvariantError
@@ -42,25 +39,6 @@ class Packer:
             else:
                 row[place] = value
         return self._pack(*row)
-
-
-def picked(kind: Kind, counts: Mapping[str, int]) -> struct.Struct:
-    """Return a Struct of the named fields only, in the order of the layout: `count` first elements of each.
-
-    Everything else is pad: skipped when it reads, zero when it packs. Byte arrays are one value.
-    """
-    codec, code = CODECS[kind], "<"
-    for name, form in zip(codec.names, re.findall(r"\d+[A-Za-z]", codec.struct.format), strict=True):
-        bytes_whole, count = struct.calcsize("<" + form), counts.get(name)
-        if count is None:
-            code += f"{bytes_whole}x"
-            continue
-        part = f"{count}{form[-1]}"
-        code += f"{part}{bytes_whole - struct.calcsize('<' + part)}x"
-    found = struct.Struct(code)
-    if found.size != SLOT_BYTES or not counts.keys() <= set(codec.names):
-        raise InvariantError(f"core.packing: {kind.name} has no such fields: {', '.join(counts)}")
-    return found
 
 
 def run_of(slots: list[bytes]) -> bytes:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from pipeline.core.fees import budget_fee_usd_micro_max, fee_table
 from pipeline.core.fills import FillIndex, Quarantine
-from pipeline.core.ideas import Wanted
 from pipeline.core.instruments import Instrument, Instruments
 from pipeline.core.legbook import SHARE_LOT_MICRO
 from pipeline.core.limits import BATCH_ORDERS_MAX, Limits
@@ -41,6 +40,10 @@ class Verdict:
 
 TAKEN = Verdict(Cause.TAKEN, 0, 0)
 
+Wanted = tuple[int, int, int, int, int, int, int]  # one order: the fields of `WantedOrder`
+Fields = tuple[  # the fields of `Proposal`
+    int, int, int, int, int, int, int, int, int, int, int, tuple[Wanted, ...]]
+
 
 class WantedOrder(NamedTuple):
     """One order of a proposal, as the idea names it; the gate takes any tuple of these fields."""
@@ -56,7 +59,7 @@ class WantedOrder(NamedTuple):
 
 @dataclass(slots=True)
 class Proposal:
-    """One idea, put together from its slots; its fields in the order of `ideas.Fields`."""
+    """One idea, put together from its slots; its fields in the order of `Fields`."""
 
     idea_no: int
     basket: int

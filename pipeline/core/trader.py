@@ -16,11 +16,11 @@ from typing import Any
 
 from pipeline.core import decisions
 from pipeline.core.decisions import Causing
-from pipeline.core.ideas import Fields, read_idea
 from pipeline.core.limits import ORDER_NO_MAX, salt_of
 from pipeline.core.packing import run_of
-from pipeline.core.risk import TAKEN, Proposal, Verdict
+from pipeline.core.risk import TAKEN, Fields, Proposal, Verdict
 from pipeline.core.state import Slot, TraderState
+from pipeline.native.packages import package_run, read_idea
 from pipeline.records import (
     CODECS,
     HEADER_BYTES,
@@ -62,11 +62,6 @@ class Trader:
         self.facts = TraderState(account)
         self.counts: dict[Cause, int] = {}  # refusals by cause
         self.taken_count = 0
-        #: The stage puts compiled twins here (native.packages), equal in all that they return.
-        self.read_idea: Callable[[bytes, int, int], tuple[Fields, tuple[int, int, int], int]] = read_idea
-        self.package_run: Callable[
-            [tuple[int, int, int], int, Fields, list[int], list[int], int, int, int, int], bytes
-        ] = decisions.package_run
         self._parts: list[bytes] = []  # slots of an idea that is not whole yet
         self._untold: dict[tuple[int, int], list[Any]] = {}  # verdict repeats: [count, proposal, verdict]
         self._stale: dict[int, list[int]] = {}  # row -> [cause, since]
@@ -213,9 +208,9 @@ class Trader:
         if part == 0 and parts <= 1:
             self._parts = []
             run = slot if isinstance(slot, bytes) else bytes(slot)
-            fields, causing, venue_ns = self.read_idea(run, offset, 1)
+            fields, causing, venue_ns = read_idea(run, offset, 1)
         elif self._is_whole(bytes(slot[offset:offset + SLOT_BYTES]), part, parts):
-            fields, causing, venue_ns = self.read_idea(b"".join(self._parts), 0, len(self._parts))
+            fields, causing, venue_ns = read_idea(b"".join(self._parts), 0, len(self._parts))
             self._parts = []
         else:
             return self._with_asked([], slot, offset)
@@ -249,7 +244,7 @@ class Trader:
         salt = salt_of(limits.salt_epoch, order_no)
         if not (order_no + len(orders) - 1 <= ORDER_NO_MAX):
             salt_of(limits.salt_epoch, ORDER_NO_MAX + 1)  # refuses, as it would that order
-        run = self.package_run(
+        run = package_run(
             causing, venue_ns, fields, all_paid, all_worst, group_no, order_no, salt,
             now_ns + limits.intent_ttl_ns)
         facts.open_group(group_no, basket, event, leg_count, size_micro, now_ns)

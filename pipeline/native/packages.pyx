@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=False
-"""Reads IDEA runs and renders PACKAGE + INTENT runs: the compiled twins of `core.ideas` and `core.decisions`.
+"""Reads IDEA runs and renders PACKAGE + INTENT runs; the slow model is `tests/models/packages_model.py`.
 
 Place in the stream: `trade` calls both once a decision, with cold caches, where every executed line of Python
 costs three times its hot price. Nothing is decided here and no product is formed: integers change their place

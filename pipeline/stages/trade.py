@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pipeline.core.trader import Trader
 from pipeline.errors import InvariantError
-from pipeline.native import packages
 from pipeline.native.log import LogWriter
 from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
@@ -32,7 +31,6 @@ class TradeStage:
     ) -> None:
         self.name = name
         self.trader = trader
-        trader.read_idea, trader.package_run = packages.read_idea, packages.package_run
         self._source = source
         self._decisions = decisions
         self._clock = clock

@@ -1,4 +1,4 @@
-"""native.packages returns exactly what core.ideas and core.decisions return, whatever the bytes say."""
+"""native.packages returns exactly what its slow model returns, whatever the bytes say."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import decisions, ideas
 from pipeline.core.risk import Proposal
 from pipeline.core.trader import slots_of
 from pipeline.native import packages
 from pipeline.records import IDEA_LEGS, RUN_SLOTS_MAX, SLOT_BYTES, IntentClass, Kind, OrderType, unpack
+from tests.models import packages_model
 from tests.models.core_rig import pack
 from tests.shared import scaled, seeds
 
@@ -37,7 +37,7 @@ def test_any_bytes_read_the_same(seed: int) -> None:
             for part in range(parts):
                 run[before + part * SLOT_BYTES + 99] = rng.randint(0, IDEA_LEGS)
         found = packages.read_idea(bytes(run), before, parts)
-        assert found == ideas.read_idea(bytes(run), before, parts)
+        assert found == packages_model.read_idea(bytes(run), before, parts)
         assert all(type(order) is tuple for order in found[0][11])
         Proposal(*found[0])
 
@@ -70,7 +70,7 @@ def test_any_package_renders_the_same(seed: int) -> None:
         )
         venue_ns = number(rng, 0, I64 - 1)
         found = packages.package_run(causing, venue_ns, fields, paid, worst, *rest)
-        assert found == decisions.package_run(causing, venue_ns, fields, paid, worst, *rest)
+        assert found == packages_model.package_run(causing, venue_ns, fields, paid, worst, *rest)
         records = [unpack(slot) for slot in slots_of(found)]
         assert [Kind.PACKAGE, *[Kind.INTENT] * count] == [record.kind for record in records]
         for record, order in zip(records[1:], orders, strict=True):
