@@ -1,4 +1,4 @@
-# Keccak-256 and the EIP-712 hashes of one order structure, for native callers.
+# Keccak-256 and the EIP-712 hashes of one order structure, for native callers; and the class with the key.
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 
@@ -30,3 +30,24 @@ cdef class OrderHasher:
                      uint8_t* order_hash) noexcept nogil
     cdef void nested_c(self, const uint8_t* struct_hash, const uint8_t* wallet, uint64_t chain_id,
                        const uint8_t* domain, uint8_t* digest) noexcept nogil
+
+
+# As libsecp256k1 0.2 and later declare them; coincurve tells where they are.
+ctypedef int (*SignFunction)(const void* context, uint8_t* signature, const uint8_t* digest,
+                             const uint8_t* key, const void* nonce_function,
+                             const void* nonce_data) noexcept nogil
+ctypedef int (*SerializeFunction)(const void* context, uint8_t* compact, int* recovery,
+                                  const uint8_t* signature) noexcept nogil
+
+
+cdef class OrderSealer:
+    cdef OrderHasher hasher
+    cdef object library         # whatever keeps the functions and the context below alive
+    cdef const void* context
+    cdef SignFunction sign
+    cdef SerializeFunction serialize
+    cdef OrderFields constant   # the fields that are the same in every order of the account
+    cdef uint64_t chain_id
+    cdef bint is_wallet
+    cdef uint8_t key[32]
+    cdef int seal_c(self, const OrderFields* order, const uint8_t* domain, uint8_t* sealed) noexcept nogil

@@ -11,3 +11,14 @@ class OrderHasher:
         side: int, signature_type: int, timestamp_ms: int, metadata: bytes, builder: bytes, domain: bytes,
     ) -> tuple[bytes, bytes]: ...
     def nested_digest(self, struct_hash: bytes, wallet: bytes, chain_id: int, domain: bytes) -> bytes: ...
+
+class OrderSealer:
+    def __init__(
+        self, hasher: OrderHasher, key: bytes, maker: bytes, signer: bytes, signature_type: int,
+        metadata: bytes, builder: bytes, chain_id: int, is_wallet: bool,
+        library: tuple[int, int, int, object],
+    ) -> None: ...
+    def seal(
+        self, salt: int, token: bytes, maker_amount: int, taker_amount: int, side: int, timestamp_ms: int,
+        domain: bytes,
+    ) -> bytes: ...

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import itertools
 import pickle
 import random
+import sys
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
+from coincurve import PrivateKey
 from eth_account import Account
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, EnvironmentProblem
 from pipeline.records import Cause
-from pipeline.venues.polymarket import identity, wire
+from pipeline.venues.polymarket import identity, sign, wire
 from pipeline.venues.polymarket.auth import Secret
 from pipeline.venues.polymarket.identity import Refusal
-from pipeline.venues.polymarket.sign import OrderRequest, OrderSigner, Signed, owner_address, render_signature
+from pipeline.venues.polymarket.sign import (
+    OrderRequest,
+    OrderSigner,
+    Signed,
+    order_hasher,
+    owner_address,
+    render_signature,
+)
 
 KEY = random.Random(20261121).randbytes(32)
 OWNER = Account.from_key(KEY).address
@@ -78,22 +89,85 @@ WRONG: list[tuple[str, Any]] = [
 
 
 class NoKey:
-    """Stands for the key in a refusing signer: touching it fails the test."""
+    """Stands for the sealer, which alone holds the key, in a refusing signer: touching it fails the test."""
 
-    def sign_recoverable(self, *_: object, **__: object) -> bytes:
-        raise AssertionError("the key was touched by a refused request")
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AssertionError(f"the key was touched by a refused request: {name}")
 
 
 @pytest.mark.parametrize(("field", "value"), WRONG)
 def test_wrong_requests_are_refused_before_signing(field: str, value: Any) -> None:
     """One wrong part of chain, domain, contract, wallet, flag or value: a refusal, key untouched (OR18)."""
     refusing = signer()
-    refusing._key = NoKey()  # type: ignore[assignment]
+    assert not any(isinstance(held, bytes | Secret | PrivateKey) for held in vars(refusing).values())
+    refusing._sealer = NoKey()  # type: ignore[assignment]
     refusal = refusing.sign_request(replace(request(), **{field: value}))
 
     assert isinstance(refusal, Refusal)
     assert refusal.cause in (Cause.CEILING, Cause.NOT_TRADABLE, Cause.MISSING_VALUE)
     assert refusal.text
+
+
+def test_the_key_is_in_the_sealer_alone() -> None:
+    """A right request needs the sealer: the test above would have seen a refused one touch the key."""
+    keyless = signer()
+    keyless._sealer = NoKey()  # type: ignore[assignment]
+
+    with pytest.raises(AssertionError, match="the key was touched"):
+        keyless.sign_request(request())
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2, 3])
+def test_sealed_is_signed_in_one_piece(kind: int) -> None:
+    """`seal` gives order hash, struct hash and signature as `sign` does; coincurve signs the same."""
+    holder, key = signer(kind), PrivateKey(KEY)
+    for salt in range(50):
+        order = (salt, V1_TOKEN, 1 + salt, 2_000_000, salt & 1, 1_790_000_000_000 + salt)
+        signed = holder.sign(*order, neg_risk=True, v2=False)
+        assert isinstance(signed, Signed)
+        digest = signed.order_hash
+        if kind == 3:
+            digest = order_hasher().nested_digest(
+                signed.struct_hash, holder.account.maker, 137, signed.domain)
+        raw = key.sign_recoverable(digest, hasher=None)
+        assert raw[:64] + bytes((27 + raw[64],)) == signed.signature
+        assert signed.order_hash + signed.struct_hash + signed.signature == holder.seal(*order, True, False)
+
+
+@pytest.mark.parametrize("missing", ["secp256k1_ecdsa_sign_recoverable",
+                                     "secp256k1_ecdsa_recoverable_signature_serialize_compact"])
+def test_a_coincurve_without_its_library_is_an_error_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, missing: str,
+) -> None:
+    """A signer that could not sign is never made: one line says what is missing, without the key."""
+    real = importlib.import_module("coincurve._libsecp256k1")
+
+    class Ffi:
+        error, sizeof, cast = real.ffi.error, real.ffi.sizeof, real.ffi.cast
+
+        @staticmethod
+        def addressof(lib: object, name: str) -> object:
+            if name == missing:
+                raise AttributeError(name)
+            return real.ffi.addressof(lib, name)
+
+    sign._library.cache_clear()
+    monkeypatch.setitem(sys.modules, "coincurve._libsecp256k1", SimpleNamespace(ffi=Ffi, lib=real.lib))
+    with pytest.raises(EnvironmentProblem, match=missing) as caught:
+        signer()
+
+    assert KEY.hex() not in str(caught.value)
+    monkeypatch.undo()
+    assert isinstance(signer().sign_request(request()), Signed)
+
+
+def test_a_library_that_signs_otherwise_is_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands at the addresses has to sign as coincurve's own call does."""
+    monkeypatch.setattr(PrivateKey, "sign_recoverable", lambda *_, **__: bytes(65))
+    sign._library.cache_clear()
+
+    with pytest.raises(EnvironmentProblem, match="otherwise"):
+        signer()
 
 
 def test_every_domain_combination_but_the_right_ones_is_refused() -> None:
@@ -159,9 +233,11 @@ def test_a_signer_does_not_leak_its_key() -> None:
 
     assert OWNER_RAW == owner_address(Secret(KEY))
     assert KEY.hex() not in repr(holder)
+    assert KEY.hex() not in repr(holder._sealer)
     for leak in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError):
-            leak(holder)
+        for one in (holder, holder._sealer):
+            with pytest.raises(TypeError):
+                leak(one)
 
 
 def test_both_chains_have_three_exchanges() -> None:

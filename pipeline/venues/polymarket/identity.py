@@ -17,7 +17,8 @@ from pipeline.venues.polymarket.wire import Exchange, SignatureType
 
 ZERO32: Final = bytes(32)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-_V2_RESERVED = ((1 << 64) - 1) << 40  # bits that a v2 position id keeps zero; V: SDK is_v2_position_id
+_V2_RESERVED = slice(19, 27)  # bits 40 to 103, which a v2 position id keeps zero; V: SDK is_v2_position_id
+_ZERO8 = bytes(8)
 _PROXY_INIT_CODE_HASH = bytes.fromhex(
     "d21df8dc65880a8606f09fe0ce3df9b8869287ab0b058be05aa9e8af6330a00b")  # V: reproduces the vectors' wallets
 
@@ -72,7 +73,7 @@ def token_bytes(text: str) -> bytes:
 
 def is_v2_token(token: bytes) -> bool:
     """Tell whether 32 bytes are a v2 position id, from its reserved zero bits. V: SDK, venue sheet 1."""
-    return int.from_bytes(token, "big") & _V2_RESERVED == 0
+    return token[_V2_RESERVED] == _ZERO8
 
 
 def complement(token: bytes) -> bytes:

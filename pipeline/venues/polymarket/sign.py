@@ -10,17 +10,20 @@ bytes and the order hash is the venue's order id before anything is sent.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, NamedTuple
 
 import coincurve
 
-from pipeline.errors import ConfigError
-from pipeline.native.orderhash import OrderHasher, keccak256
+from pipeline.errors import ConfigError, EnvironmentProblem
+from pipeline.native.orderhash import OrderHasher, OrderSealer, keccak256
 from pipeline.records import Cause
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import Secret
 from pipeline.venues.polymarket.identity import (
+    ZERO32,
     AccountIdentity,
     Refusal,
     address_bytes,
@@ -34,6 +37,9 @@ __all__ = ["AccountIdentity", "OrderRequest", "OrderSigner", "Signed", "order_ha
            "render_signature"]
 
 _AMOUNT_MAX: Final = 2**63 - 1  # what a record holds
+_RECOVERABLE_BYTES: Final = 65  # libsecp256k1's own form of a recoverable signature
+_PROBE_KEY: Final = bytes(31) + b"\x01"  # everybody knows this key, so nobody uses it
+_PROBE: Final = (7, b"\xab" * 32, 1, 2, 0, 1)  # an order of nobody, on the domain of nobody
 _SIGNATURE_TAIL: Final = wire.ORDER_TYPE + len(wire.ORDER_TYPE).to_bytes(2, "big")
 
 
@@ -49,6 +55,42 @@ def private_key(key: Secret) -> coincurve.PrivateKey:
     except ValueError:
         # `from None`: the library's message or frame must not carry the key
         raise ConfigError("polymarket.sign: the wallet key is not a secp256k1 private key") from None
+
+
+def _unknown_library(error: Exception) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        "polymarket.sign: this coincurve does not say where its libsecp256k1 is; expected version 21, found "
+        f"{type(error).__name__}: {error}")
+
+
+@cache
+def _library() -> tuple[int, int, int, object]:
+    """Return addresses of coincurve's context and of the two functions that sign, and what keeps them alive.
+
+    EnvironmentProblem when this coincurve does not tell them, or when what is there signs another way.
+    """
+    try:
+        library = importlib.import_module("coincurve._libsecp256k1")
+        ffi, lib, context = library.ffi, library.lib, coincurve.context.GLOBAL_CONTEXT
+    except (ImportError, AttributeError) as error:
+        raise _unknown_library(error) from error
+    try:
+        if ffi.sizeof("secp256k1_ecdsa_recoverable_signature") != _RECOVERABLE_BYTES:
+            raise ValueError("a recoverable signature of another size")
+        found = tuple(int(ffi.cast("uintptr_t", pointer)) for pointer in (
+            context.ctx, ffi.addressof(lib, "secp256k1_ecdsa_sign_recoverable"),
+            ffi.addressof(lib, "secp256k1_ecdsa_recoverable_signature_serialize_compact")))
+    except (ffi.error, AttributeError, TypeError, ValueError) as error:
+        raise _unknown_library(error) from error
+    pointers = (found[0], found[1], found[2], (library, ffi, lib, context))
+    nobody = OrderSealer(order_hasher(), _PROBE_KEY, bytes(20), bytes(20), 0, bytes(32), bytes(32), 0, False,
+                         pointers)
+    sealed = nobody.seal(*_PROBE, bytes(32))
+    raw = coincurve.PrivateKey(_PROBE_KEY).sign_recoverable(sealed[:32], hasher=None)
+    if sealed[64:] != raw[:64] + bytes((27 + raw[64],)):
+        raise EnvironmentProblem("polymarket.sign: libsecp256k1 signs otherwise than coincurve does; "
+                                 "expected coincurve 21")
+    return pointers
 
 
 def owner_address(key: Secret) -> bytes:
@@ -113,16 +155,18 @@ class OrderSigner:
 
     def __init__(self, key: Secret, account: AccountIdentity) -> None:
         self.account = account
-        self._key = private_key(key)
-        self._hasher = order_hasher()
         self._domains = exchange_domains(account.chain_id)
         self._by_flags = {(neg_risk, v2): self._domains[exchange_of(neg_risk, v2)]
                           for neg_risk in (False, True) for v2 in (False, True)}
-        self._is_wallet = account.signature_type == SignatureType.DEPOSIT_WALLET
         found = owner_address(key)
         if found != account.owner:
             raise ConfigError(f"polymarket.sign: the wallet key belongs to 0x{found.hex()}, expected the "
                               f"owner 0x{account.owner.hex()}; check the key file and the account's owner")
+        # the only hold on the key: whoever takes it away has a signer that can sign nothing
+        self._sealer = OrderSealer(
+            order_hasher(), key.reveal(), account.maker, account.signer, int(account.signature_type),
+            account.metadata, account.builder, account.chain_id,
+            account.signature_type == SignatureType.DEPOSIT_WALLET, _library())
 
     def __repr__(self) -> str:
         return f"OrderSigner(maker=0x{self.account.maker.hex()})"
@@ -132,7 +176,16 @@ class OrderSigner:
 
     def sign(self, salt: int, token: bytes, maker_amount: int, taker_amount: int, side: int,
              timestamp_ms: int, *, neg_risk: bool, v2: bool) -> Signed | Refusal:
-        """Return the signed order, or why it is none.
+        """Return the signed order, or why it is none; arguments as for `seal`."""
+        sealed = self.seal(salt, token, maker_amount, taker_amount, side, timestamp_ms, neg_risk, v2)
+        if isinstance(sealed, Refusal):
+            return sealed
+        return Signed(sealed[:32], sealed[32:64], sealed[64:], self._by_flags[neg_risk, v2],
+                      self.account.signature_type)
+
+    def seal(self, salt: int, token: bytes, maker_amount: int, taker_amount: int, side: int,
+             timestamp_ms: int, neg_risk: bool, v2: bool) -> bytes | Refusal:
+        """Return order hash, struct hash and signature in one, as a SIGNED record holds them, or why not.
 
         token: 32 bytes. Amounts in 1e-6 units, 1..2**63-1. side: 0 BUY, 1 SELL. neg_risk, v2: of the
         market; they choose the exchange, and v2 must agree with the form of the token id.
@@ -143,23 +196,14 @@ class OrderSigner:
         if not (0 <= salt <= wire.SALT_MAX and 0 < timestamp_ms <= _AMOUNT_MAX):
             return Refusal(Cause.MISSING_VALUE,
                            f"salt expected in 0..2**53-1 and a time, were {salt}, {timestamp_ms}")
-        if side not in (0, 1) or len(token) != 32 or not any(token):
+        if side not in (0, 1) or len(token) != 32 or token == ZERO32:
             return Refusal(Cause.MISSING_VALUE,
                            f"side 0 or 1 and a token id expected, were {side}, {token.hex()}")
         if is_v2_token(token) != v2:
             return Refusal(Cause.NOT_TRADABLE, f"token id is {'v1' if v2 else 'v2'} but the market says "
                                                f"{'v2' if v2 else 'v1'}")
-        account = self.account
-        domain = self._by_flags[neg_risk, v2]
-        struct_hash, order_hash = self._hasher.hash_order(
-            salt, account.maker, account.signer, token, maker_amount, taker_amount, side,
-            account.signature_type, timestamp_ms, account.metadata, account.builder, domain)
-        digest = order_hash
-        if self._is_wallet:
-            digest = self._hasher.nested_digest(struct_hash, account.maker, account.chain_id, domain)
-        raw = self._key.sign_recoverable(digest, hasher=None)
-        signature = raw[:64] + bytes((27 + raw[64],))
-        return Signed(order_hash, struct_hash, signature, domain, account.signature_type)
+        return self._sealer.seal(
+            salt, token, maker_amount, taker_amount, side, timestamp_ms, self._by_flags[neg_risk, v2])
 
     def check(self, request: OrderRequest) -> Refusal | None:
         """Return why the request is not an order of this account on a known exchange; None when it is."""
