@@ -14,6 +14,7 @@ from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.amounts import (
     Amounts,
     counter_amount,
+    exact_amounts,
     fee_adjusted_usd_micro,
     limit_amounts,
     market_amounts,
@@ -93,6 +94,8 @@ def test_every_price_of_every_grid(order_type: OrderType, side: Side) -> None:
             multiple = unit * rng.randrange(1, 10**6)
             for size in (multiple, multiple + 1, multiple - 1, multiple + 100, multiple + 10_000):
                 found = order_amounts(order_type, side, price, size, step)
+                exact = exact_amounts(order_type, side, price, size, step)
+                assert (None if isinstance(found, Refusal) else found) == exact
                 if isinstance(found, Refusal):
                     refused += 1
                     assert not legal(order_type, side, step, price, size)
@@ -106,6 +109,25 @@ def test_every_price_of_every_grid(order_type: OrderType, side: Side) -> None:
 
     assert said >= 2 * len(PRICES)
     assert refused >= 2 * len(PRICES)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_exact_amounts_refuse_what_order_amounts_refuse(seed: int) -> None:
+    """Off the grid, of no size, beyond what a record holds: the path's amounts agree with those in words."""
+    rng, refused = random.Random(seed), 0
+    for _ in range(scaled(20_000, 200_000)):
+        step = rng.choice([*STEPS, 0, -1, 2, 5_000])
+        price = rng.choice([rng.randrange(-10, 10_011), 100 * rng.randrange(101)])
+        size = rng.choice([
+            rng.randrange(-10, 10), rng.randrange(10**6), 10**6 * rng.randrange(10**4), 10_000 * 2**53,
+            2**63 - rng.randrange(3), 2**63 // 10**8 * 10**8, (2**63 // 10**8 + 1) * 10**8])
+        order_type, side = rng.choice([*map(int, OrderType), 9]), rng.randrange(2)
+        found = order_amounts(order_type, side, price, size, step)
+        refused += isinstance(found, Refusal)
+        assert (None if isinstance(found, Refusal) else found) == exact_amounts(
+            order_type, side, price, size, step)
+
+    assert refused > 100
 
 
 @pytest.mark.parametrize("order_type", list(OrderType))
