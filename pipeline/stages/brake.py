@@ -21,6 +21,11 @@ _MINUTE_NS = 60 * NS_PER_S
 # magic, day, usd of the day, minute, orders of the minute, highest order number
 _STATE = struct.Struct("<8sqqqqQ")
 _MAGIC = b"pmbrake1"
+_PACK_STATE = _STATE.pack_into
+# Looked up once: a member of an enum costs more than the comparison that it is wanted for.
+_NONE, _DEADLINE, _HALT_LEVEL, _CEILING = Cause.NONE, Cause.DEADLINE, Cause.HALT_LEVEL, Cause.CEILING
+_H1, _H2, _H3 = int(HaltLevel.H1), int(HaltLevel.H2), int(HaltLevel.H3)
+_NEW_RISK, _HEDGE, _CANCEL = int(IntentClass.NEW_RISK), int(IntentClass.HEDGE), int(IntentClass.CANCEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,13 @@ class Brake:
     path: the lane's file; None for a brake that a rehearsal wears out and nobody has to remember.
     """
 
+    __slots__ = ("_day", "_day_usd", "_day_usd_max", "_map", "_minute", "_minute_orders",
+                 "_minute_orders_max", "_order_usd_max", "order_no")
+
     def __init__(self, path: Path | None, ceilings: Ceilings) -> None:
-        self._ceilings = ceilings
+        self._order_usd_max = ceilings.order_usd_micro_max
+        self._day_usd_max = ceilings.day_usd_micro_max
+        self._minute_orders_max = ceilings.minute_orders_max
         self._map, is_new = _mapped(path) if path is not None else (mmap.mmap(-1, mmap.PAGESIZE), True)
         if is_new:
             self._day = self._day_usd = self._minute = self._minute_orders = self.order_no = 0
@@ -53,28 +63,28 @@ class Brake:
             self._day, self._day_usd, self._minute, self._minute_orders, self.order_no = state
 
     def refuse(
-        self, now_ns: int, deadline_ns: int, intent_class: int, usd_micro: int, level: HaltLevel,
+        self, now_ns: int, deadline_ns: int, intent_class: int, usd_micro: int, level: int,
     ) -> Cause:
-        """Return why this order must not go on, or Cause.NONE; counts it when it may."""
+        """Return why this order must not go on, or Cause.NONE; counts it when it may. level: HaltLevel."""
         if not now_ns <= deadline_ns:
-            return Cause.DEADLINE
+            return _DEADLINE
         if not is_allowed(level, intent_class):
-            return Cause.HALT_LEVEL
+            return _HALT_LEVEL
         day, minute = now_ns // _DAY_NS, now_ns // _MINUTE_NS
         if day != self._day:
             self._day, self._day_usd = day, 0
         if minute != self._minute:
             self._minute, self._minute_orders = minute, 0
+        day_usd, minute_orders = self._day_usd + usd_micro, self._minute_orders + 1
         within = (
-            0 <= usd_micro <= self._ceilings.order_usd_micro_max
-            and self._day_usd + usd_micro <= self._ceilings.day_usd_micro_max
-            and self._minute_orders + 1 <= self._ceilings.minute_orders_max
+            0 <= usd_micro <= self._order_usd_max
+            and day_usd <= self._day_usd_max
+            and minute_orders <= self._minute_orders_max
         )
         if not within:
-            return Cause.CEILING
-        self._day_usd += usd_micro
-        self._minute_orders += 1
-        return Cause.NONE
+            return _CEILING
+        self._day_usd, self._minute_orders = day_usd, minute_orders
+        return _NONE
 
     def commit(self, order_no: int) -> None:
         """Store that this order may have left; call before its first byte."""
@@ -82,7 +92,7 @@ class Brake:
         self._store()
 
     def _store(self) -> None:
-        _STATE.pack_into(
+        _PACK_STATE(
             self._map, 0, _MAGIC, self._day, self._day_usd, self._minute, self._minute_orders, self.order_no)
 
     def close(self) -> None:
@@ -107,12 +117,12 @@ def _mapped(path: Path) -> tuple[mmap.mmap, bool]:
         os.close(descriptor)
 
 
-def is_allowed(level: HaltLevel, intent_class: int) -> bool:
+def is_allowed(level: int, intent_class: int) -> bool:
     """Tell whether the halt ladder lets this class of order through (faults.md, halt ladder)."""
-    if level >= HaltLevel.H3:
-        return intent_class == IntentClass.CANCEL
-    if level == HaltLevel.H2:
-        return intent_class in (IntentClass.HEDGE, IntentClass.CANCEL)
-    if level == HaltLevel.H1:
-        return intent_class != IntentClass.NEW_RISK
+    if level >= _H3:
+        return intent_class == _CANCEL
+    if level == _H2:
+        return intent_class in (_HEDGE, _CANCEL)
+    if level == _H1:
+        return intent_class != _NEW_RISK
     return True
