@@ -588,34 +588,6 @@ class Codec:
         return self.struct.pack(*values)
 
 
-class Mover:
-    """Copies the fields that two kinds share by name from a slot of one into a slot of the other.
-
-    Neighbouring fields move together, so that a record made from another costs a handful of copies.
-    """
-
-    def __init__(self, source: Kind, target: Kind, names: tuple[str, ...]) -> None:
-        self._template = CODECS[target].pack()
-        self._spans: list[tuple[int, int, int]] = []  # target, source, bytes
-        for name in names:
-            found, wanted = _span(source, name), _span(target, name)
-            if found[1] != wanted[1]:
-                raise InvariantError(
-                    f"records: {name} is {found[1]} bytes in {source.name}, {wanted[1]} in {target.name}")
-            last = self._spans[-1] if self._spans else (0, 0, 0)
-            if (last[0] + last[2], last[1] + last[2]) == (wanted[0], found[0]):
-                self._spans[-1] = (last[0], last[1], last[2] + found[1])
-            else:
-                self._spans.append((wanted[0], found[0], found[1]))
-
-    def move(self, slot: bytes | bytearray | memoryview) -> bytearray:
-        """Return a fresh slot of the target kind with the shared fields of `slot`."""
-        made = bytearray(self._template)
-        for target, source, width in self._spans:
-            made[target : target + width] = slot[source : source + width]
-        return made
-
-
 def _span(kind: Kind, name: str) -> tuple[int, int]:
     """Return (first byte, bytes) of a field."""
     fields = DTYPES[kind].fields
@@ -628,6 +600,33 @@ def _span(kind: Kind, name: str) -> tuple[int, int]:
 def offset_of(kind: Kind, name: str) -> int:
     """Return the byte at which a field begins."""
     return _span(kind, name)[0]
+
+
+def struct_of(kind: Kind, names: tuple[str, ...]) -> struct.Struct:
+    """Return a struct of these fields alone, named in the record's order; padding stands for the others.
+
+    One call reads, or writes, what a path needs of a record. What is packed has zeros between its fields, so
+    `kind` and `parts` have to be among them. `u1` arrays are bytes, other arrays take several places.
+    """
+    code, found = "<", []
+    for field in HEADER + _PAYLOADS[kind.name.lower()]:
+        name, form = field[0], field[1]
+        count = field[2] if len(field) == 3 else 1
+        if form.startswith("S"):
+            one, count = "s", int(form[1:])
+        else:
+            one = "s" if form == "u1" and count > 1 else _CODES[form]
+        if name in names:
+            found.append(name)
+            code += f"{count}{one}"
+        else:
+            code += f"{count * struct.calcsize('<' + one)}x"
+    if tuple(found) != names:
+        raise InvariantError(f"records: {kind.name} has {found} in this order, was asked for {names}")
+    made = struct.Struct(code)
+    if made.size != SLOT_BYTES:
+        raise InvariantError(f"records: {code} is {made.size} bytes, not {SLOT_BYTES}")
+    return made
 
 
 CODECS: dict[Kind, Codec] = {kind: Codec(kind) for kind in DTYPES}

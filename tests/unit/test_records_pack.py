@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InvariantError
-from pipeline.records import CODECS, DTYPES, SLOT_BYTES, Kind
+from pipeline.records import CODECS, DTYPES, SLOT_BYTES, Kind, struct_of
 
 
 def drawn(rng: random.Random, form: np.dtype) -> object:
@@ -51,3 +51,25 @@ def test_an_unknown_field_is_named(kind):
     """A misspelt field is an error that names it, never a zero in a record."""
     with pytest.raises(InvariantError, match=r"no field.*'colour'"):
         CODECS[kind].pack(colour=3)
+
+
+@pytest.mark.parametrize("kind", list(DTYPES))
+def test_a_struct_of_some_fields_reads_and_writes_them(kind):
+    """Any choice of fields, in the record's order: their values as numpy has them, and zeros elsewhere."""
+    rng = random.Random(int(kind) + 1_000)
+    names = DTYPES[kind].names
+    for _ in range(20):
+        chosen = tuple(name for name in names if rng.random() < 0.4)
+        slot = rng.randbytes(SLOT_BYTES)
+        some, written = struct_of(kind, chosen), np.zeros(1, DTYPES[kind])
+        record = np.frombuffer(slot, DTYPES[kind])
+        for name in chosen:
+            written[name] = record[name]
+        assert written.tobytes() == some.pack(*some.unpack_from(slot))
+
+
+def test_a_struct_names_its_fields_in_order():
+    """A field out of order, twice or unknown is an error, not another field's value."""
+    for names in (("order_no", "recv_ns"), ("order_no", "order_no"), ("order_number",)):
+        with pytest.raises(InvariantError, match="INTENT has"):
+            struct_of(Kind.INTENT, names)
