@@ -65,6 +65,11 @@ class Wake:
             self._waker.wake_if_asleep()
 
 
+def _look_all(wakes: list[Wake]) -> None:
+    for wake in wakes:
+        wake.look()
+
+
 class Lane:
     """The stages of one process with their channels; `turn` polls each once."""
 
@@ -106,6 +111,8 @@ class Lane:
                     page = self.channels.memory.buffer(f"status.{other}")
                     self._wakers[other] = make_waker(page, self.spec.doorbells.get(other, -1))
                 found.append(Wake(self._wakers[other], [self._count_of(stage, thing) for thing in things]))
+            if hasattr(stage, "tell"):
+                stage.tell = partial(_look_all, found)
             wakes.append(found)
         return wakes
 
@@ -129,8 +136,7 @@ class Lane:
                 mark.ended.add(1)
                 if polled:
                     done += polled
-                    for wake in wakes:  # at once: the next stage's work may take longer than the wake
-                        wake.look()
+                    _look_all(wakes)  # at once: the next stage's work may take longer than the wake
             self.page.progress.add(1)
         finally:
             self._is_in_turn = False

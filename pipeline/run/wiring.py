@@ -13,6 +13,7 @@ STREAM = "stream"
 DECISIONS = "decisions"
 CONTROL = "control"
 #: Not channels but counts that a stage keeps, for wakes that a channel would make too often or too late.
+PROFIT_NEAR = "profit near"  # detect: an idea is likely, the signer had better be awake
 PACKAGE_DECIDED = "package decided"  # trade: a request follows as soon as it is signed
 CANCEL_DECIDED = "cancel decided"  # trade: of all decisions only this one concerns a gateway directly
 LOGS = (STREAM, DECISIONS)
@@ -41,11 +42,11 @@ WIRES: dict[str, Wire] = {
     "account": Wire((STREAM, DECISIONS), ("account.{id}",), (), has_sockets=True),
     "sequencer": Wire((*EDGE_RINGS, CONTROL), (STREAM,), (*EDGE_RINGS, CONTROL), is_core=True),
     "book": Wire((STREAM,), ("tops",), (STREAM,), is_core=True),
-    "detect": Wire(("tops",), ("ideas", "hints.{id}"), ("tops",), is_core=True),
+    "detect": Wire(("tops",), ("ideas", "hints.{id}"), ("tops",), is_core=True, signals=(PROFIT_NEAR,)),
     "trade": Wire(
         ("ideas",), (DECISIONS,), ("ideas",), is_core=True, signals=(PACKAGE_DECIDED, CANCEL_DECIDED)),
     "signer": Wire(
-        (DECISIONS, "hints.{id}", STREAM), ("signed.{id}",), (DECISIONS, "hints.{id}"),
+        (DECISIONS, "hints.{id}", STREAM), ("signed.{id}",), (DECISIONS, "hints.{id}", PROFIT_NEAR),
         holds_wallet_key=True),
     "gateway": Wire(
         ("signed.{id}", DECISIONS, STREAM), ("report.{id}",),

@@ -15,7 +15,7 @@ from pipeline.native.relay import Relay
 from pipeline.native.stamps import Stamps
 from pipeline.native.sums import Tops
 from pipeline.records import KIND_OFFSET, SLOT_BYTES, Kind
-from pipeline.stages.stage import Clock, Counts
+from pipeline.stages.stage import Clock, Counts, no_one_to_tell
 from pipeline.units import NS_PER_MS
 
 #: What the strategies see; of TOP only what brings a basket near a profit.
@@ -43,6 +43,8 @@ class DetectStage:
         self._stamps = stamps
         self._told_ns = 0
         self._ideas_count = 0
+        self.signals = {"profit near": 0}
+        self.tell = no_one_to_tell
 
     def poll(self, budget: int) -> int:
         """Pass on up to `budget` slots, running the strategies on what they watch.
@@ -55,6 +57,10 @@ class DetectStage:
             done += passed
             if not record:
                 break
+            if record[KIND_OFFSET] == _TOP:
+                # Whoever signs needs as long to wake as we need for the idea.
+                self.signals["profit near"] += 1
+                self.tell()
             self._decide(record)
         if done:
             self._tell()

@@ -31,6 +31,14 @@ class Stage(Protocol):
         """Release views and files; called once, also after a failed start."""
 
 
+def no_one_to_tell() -> None:
+    """The `tell` of a stage whose lane has set none.
+
+    A stage with `signals` may call its `tell` inside `poll`, for work in another lane that should begin
+    before the poll ends; the lane puts its wakes there.
+    """
+
+
 def push_owed(sink: Sink, owed: deque[bytes]) -> bool:
     """Push runs that must not be dropped, oldest first, while there is room; True when none is left."""
     while owed:
