@@ -8,14 +8,14 @@ highest order number is stored, and a request without an answer is UNKNOWN, neve
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pipeline.native.flow import Sink, Source
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Outbox, Submit
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of
+from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of, struct_of
 from pipeline.shm.halt import HaltPage
 from pipeline.stages import rehearsal
 from pipeline.stages.brake import Brake
@@ -23,7 +23,13 @@ from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import MICRO, NS_PER_S
 from pipeline.venues.polymarket import answers, wire
 from pipeline.venues.polymarket.answers import Sent
-from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer, cancel_body, heartbeat_body
+from pipeline.venues.polymarket.encode import (
+    OrderRenderer,
+    RequestRenderer,
+    cancel_body,
+    heartbeat_body,
+    orders_body,
+)
 from pipeline.venues.polymarket.identity import Refusal
 
 _REPORT = CODECS[Kind.REPORT]
@@ -47,20 +53,20 @@ class GatewaySettings:
 class Signed(NamedTuple):
     """What sending needs of a SIGNED record; fields as in the record."""
 
+    recv_ns: int
+    source_seq: int
     instrument: int
     order_no: int
     group_no: int
+    deadline_ns: int
+    maker_amount: int
     order_hash: bytes
     side: int
-    account: int
-    maker_amount: int
-    deadline_ns: int
     intent_class: int
-    cause: int
+    account: int
     batch_index: int
     batch_count: int
-    source_seq: int
-    recv_ns: int
+    cause: int
 
     @property
     def sent(self) -> Sent:
@@ -68,12 +74,11 @@ class Signed(NamedTuple):
         return Sent(self.order_no, self.group_no, self.order_hash, self.side, self.instrument, self.account)
 
 
-_UNPACK = CODECS[Kind.SIGNED].struct.unpack_from
-_PICK = itemgetter(*(CODECS[Kind.SIGNED].at[name] for name in Signed._fields))
+_UNPACK = struct_of(Kind.SIGNED, Signed._fields).unpack_from
+_NONE, _BUY = Cause.NONE, int(Side.BUY)  # looked up once
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(NamedTuple):
     """One request on the wire; numbers and time of the cause belong to the package's latency line."""
 
     orders: tuple[Sent, ...] = ()
@@ -97,10 +102,11 @@ class GatewayMachine:
         self._orders = orders
         self._requests = requests
         self._brake = brake
-        self._halt_page = halt_page
+        self._halt_level = halt_page.words.level  # the number itself: cheaper than a HaltLevel of it
         self._sink = sink
         self._counts = counts
-        self._batch: list[tuple[Signed, bytes]] = []  # unpacked and raw records of one package
+        self._count_sent = counts.counter("orders_sent").add
+        self._batch: list[tuple[Signed, bytes | Refusal]] = []  # orders of one package, each with its body
         self._owed: deque[bytes] = deque()  # reports that wait for room: reports are never dropped
         self._leaving: list[tuple[int, Sent]] = []  # on the wire and not yet reported as SENT
         self._sent: dict[int, Sent] = {}  # by order number, for cancels
@@ -120,14 +126,14 @@ class GatewayMachine:
         return self.flush() and self._sink.has_room(REPORT_SLOTS)
 
     def on_signed(self, now_ns: int, slot: bytes) -> None:
-        """Collect a package's orders; its last one sends the batch."""
-        order = Signed._make(_PICK(_UNPACK(slot)))
+        """Collect a package's orders, rendered while the next one is signed; its last one sends the batch."""
+        order = Signed._make(_UNPACK(slot))
         if self._batch and self._batch[0][0].group_no != order.group_no:
             self._send_batch(now_ns)
-        if order.cause != Cause.NONE:
+        if order.cause:
             self._report(order.sent, now_ns, OrderState.UNSENT, Origin.SIGNER, Cause(order.cause))
         else:
-            self._batch.append((order, slot))
+            self._batch.append((order, self._orders.render_order(slot)))
         if order.batch_index + 1 >= order.batch_count or len(self._batch) >= self._settings.batch_max:
             self._send_batch(now_ns)
 
@@ -223,44 +229,48 @@ class GatewayMachine:
 
     def _send_batch(self, now_ns: int) -> None:
         batch, self._batch = self._batch, []
-        going = [(order, slot) for order, slot in batch if self._may_go(now_ns, order)]
-        if not going:
+        sent: list[Sent] = []
+        bodies: list[bytes | Refusal] = []
+        for order, body in batch:
+            cause = self._refusal(now_ns, order)
+            if cause is _NONE:
+                sent.append(order.sent)
+                bodies.append(body)
+            else:
+                self._end_unsent((order.sent,), now_ns, cause)
+        if not sent:
             return
-        sent = tuple([order.sent for order, _ in going])
         if self._settings.is_dry:
             for one in sent:
                 self._report(one, now_ns, OrderState.DRY, Origin.GATEWAY, Cause.DRY_RUN)
             return
-        if not self._take_tokens(now_ns, len(going)):
+        if not self._take_tokens(now_ns, len(sent)):
             self._end_unsent(sent, now_ns, Cause.RATE_LIMIT)
             return
-        slots = b"".join([slot for _, slot in going])
-        body = self._orders.render_order(slots) if len(going) == 1 else self._orders.render_orders(slots)
-        if isinstance(body, Refusal):
-            self._end_unsent(sent, now_ns, body.cause)
+        whole = bodies[0] if len(bodies) == 1 else orders_body(bodies)
+        if isinstance(whole, Refusal):
+            self._end_unsent(sent, now_ns, whole.cause)
             return
-        path = wire.PATH_ORDER if len(going) == 1 else wire.PATH_ORDERS
-        data = self._requests.render("POST", path, now_ns // NS_PER_S, body)
+        path = wire.PATH_ORDER if len(sent) == 1 else wire.PATH_ORDERS
+        data = self._requests.render("POST", path, now_ns // NS_PER_S, whole)
         # The stored number is what makes a crash safe, so it comes first; the reports may follow the write.
-        self._brake.commit(max(one.order_no for one in sent))
+        self._brake.commit(max([one.order_no for one in sent]))
         self._leaving += [(now_ns, one) for one in sent]
-        first = going[0][0]
-        self._submit(data, InFlight(
-            orders=sent, group_no=first.group_no, cause_seq=first.source_seq, recv_ns=first.recv_ns))
-        self._counts.add("orders_sent", len(sent))
+        first = batch[0][0]
+        self._submit(data, InFlight(tuple(sent), (), first.group_no, first.source_seq, first.recv_ns))
+        self._count_sent(len(sent))
 
-    def _may_go(self, now_ns: int, order: Signed) -> bool:
-        usd_micro = order.maker_amount if order.side == Side.BUY else 0  # what the order can cost
+    def _refusal(self, now_ns: int, order: Signed) -> Cause:
+        """Return why the order may not go, NONE when it may."""
+        usd_micro = order.maker_amount if order.side == _BUY else 0  # what the order can cost
         cause = self._brake.refuse(
-            now_ns, order.deadline_ns, order.intent_class, usd_micro, self._halt_page.level())
+            now_ns, order.deadline_ns, order.intent_class, usd_micro, self._halt_level())
         if self._overtaking and self._overtaking.pop(order.order_no, None) is not None:
-            cause = Cause.OVERTAKEN
-        if cause != Cause.NONE:
-            self._end_unsent((order.sent,), now_ns, cause)
-        return cause == Cause.NONE
+            return Cause.OVERTAKEN
+        return cause
 
-    def _end_unsent(self, sent: tuple[Sent, ...], now_ns: int, cause: Cause) -> None:
-        for report in answers.not_sent(sent, cause, now_ns):
+    def _end_unsent(self, sent: Sequence[Sent], now_ns: int, cause: Cause) -> None:
+        for report in answers.not_sent(tuple(sent), cause, now_ns):
             self._owe(report)
 
     def _submit(self, data: bytes, request: InFlight) -> None:

@@ -83,28 +83,38 @@ def test_a_batch_is_the_array_of_its_orders(count: int) -> None:
     for row in range(1, 4):
         renderer.on_instrument(instrument_slot(rng, row))
     slots = [signed_slot(rng, rng.randrange(1, 4)) for _ in range(count)]
-    whole = renderer.render_orders(b"".join(slots))
+    singles = [renderer.render_order(slot) for slot in slots]
+    whole = encode.orders_body(singles)
     assert isinstance(whole, bytes)
 
-    singles = [renderer.render_order(slot) for slot in slots]
     assert [json.loads(single) for single in singles if isinstance(single, bytes)] == json.loads(whole)
 
 
+UNKNOWN_ROW = Refusal(Cause.NO_INSTRUMENT, "no instrument record for row 99")
+
+
 @pytest.mark.parametrize(
-    ("slots", "cause"),
+    ("bodies", "cause"),
     [
-        (b"", Cause.TOO_MANY_ORDERS),
-        (bytes(256 * 16), Cause.TOO_MANY_ORDERS),
-        (bytes(300), Cause.TOO_MANY_ORDERS),
-        (CODECS[Kind.SIGNED].pack(instrument=99), Cause.NO_INSTRUMENT),
+        ([], Cause.TOO_MANY_ORDERS),
+        ([b"{}"] * 16, Cause.TOO_MANY_ORDERS),
+        ([b"{}", UNKNOWN_ROW], Cause.NO_INSTRUMENT),
+        ([UNKNOWN_ROW], Cause.NO_INSTRUMENT),
     ],
 )
-def test_impossible_batches_are_refused(slots: bytes, cause: Cause) -> None:
-    """No order, sixteen, half a slot, or an unknown row: a refusal with its cause."""
-    refusal = encode.OrderRenderer(identity.identify(OWNER, OWNER, 0), API_KEY).render_orders(slots)
+def test_impossible_batches_are_refused(bodies: list[bytes | Refusal], cause: Cause) -> None:
+    """No order, sixteen, or one that could not be rendered: a refusal with its cause, never a part."""
+    refusal = encode.orders_body(bodies)
 
     assert isinstance(refusal, Refusal)
     assert cause == refusal.cause
+
+
+def test_an_order_of_an_unknown_row_is_refused() -> None:
+    """Without its instrument record an order has no token."""
+    slot = CODECS[Kind.SIGNED].pack(instrument=99)
+
+    assert UNKNOWN_ROW == encode.OrderRenderer(identity.identify(OWNER, OWNER, 0), API_KEY).render_order(slot)
 
 
 def test_a_later_instrument_replaces_the_row() -> None:

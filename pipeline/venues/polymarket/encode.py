@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Final
 
 from pipeline.errors import ConfigError, InvariantError
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderType, Rule
+from pipeline.records import CODECS, Cause, Kind, OrderType, Rule, struct_of
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import L2Auth
 from pipeline.venues.polymarket.identity import (
@@ -36,10 +35,10 @@ _TYPES: Final = (b"GTC", b"GTD", b"FOK", b"FAK")  # by OrderType
 
 assert [kind.name.encode() for kind in OrderType] == list(_TYPES)
 
-_SIGNED = CODECS[Kind.SIGNED]
-_PICK = itemgetter(*(_SIGNED.at[name] for name in (
-    "instrument", "expiration_s", "maker_amount", "salt", "side", "signature", "struct_hash", "taker_amount",
-    "timestamp_ms", "outcome", "order_type", "post_only")))
+_FIELDS = (
+    "instrument", "timestamp_ms", "salt", "maker_amount", "taker_amount", "expiration_s", "struct_hash",
+    "signature", "outcome", "side", "order_type", "post_only")
+_UNPACK = struct_of(Kind.SIGNED, _FIELDS).unpack_from
 _INSTRUMENT = CODECS[Kind.INSTRUMENT]
 
 
@@ -77,8 +76,8 @@ class OrderRenderer:
 
     def render_order(self, slot: bytes | memoryview, offset: int = 0) -> bytes | Refusal:
         """Return the body of `POST /order` for one SIGNED slot; a refusal when its row is not known."""
-        (row, expiration_s, maker_amount, salt, side, signature, struct_hash, taker_amount, timestamp_ms,
-         outcome, order_type, post_only) = _PICK(_SIGNED.struct.unpack_from(slot, offset))
+        (row, timestamp_ms, salt, maker_amount, taker_amount, expiration_s, struct_hash, signature, outcome,
+         side, order_type, post_only) = _UNPACK(slot, offset)
         tokens = self._tokens.get(row)
         if tokens is None:
             return Refusal(Cause.NO_INSTRUMENT, f"no instrument record for row {row}")
@@ -87,18 +86,18 @@ class OrderRenderer:
             expiration_s, maker_amount, salt, _SIDES[side], whole.hex().encode(), taker_amount, timestamp_ms,
             tokens[outcome], _TYPES[order_type])
 
-    def render_orders(self, slots: bytes | memoryview) -> bytes | Refusal:
-        """Return the body of `POST /orders` for 1..15 SIGNED slots, in their order; all or a refusal."""
-        count = len(slots) // SLOT_BYTES
-        if not 1 <= count <= wire.BATCH_ORDERS_MAX or count * SLOT_BYTES != len(slots):
-            return Refusal(Cause.TOO_MANY_ORDERS, f"1..{wire.BATCH_ORDERS_MAX} orders a batch, were {count}")
-        bodies = []
-        for index in range(count):
-            body = self.render_order(slots, index * SLOT_BYTES)
-            if isinstance(body, Refusal):
-                return body
-            bodies.append(body)
-        return b"[" + b",".join(bodies) + b"]"
+
+def orders_body(bodies: Sequence[bytes | Refusal]) -> bytes | Refusal:
+    """Return the body of `POST /orders` for 1..15 rendered orders, in their order; all or a refusal."""
+    count = len(bodies)
+    if not 1 <= count <= wire.BATCH_ORDERS_MAX:
+        return Refusal(Cause.TOO_MANY_ORDERS, f"1..{wire.BATCH_ORDERS_MAX} orders a batch, were {count}")
+    rendered: list[bytes] = []
+    for body in bodies:
+        if isinstance(body, Refusal):
+            return body
+        rendered.append(body)
+    return b"[" + b",".join(rendered) + b"]"
 
 
 def cancel_body(order_hash: bytes) -> bytes:
