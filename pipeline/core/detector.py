@@ -16,10 +16,10 @@ from pipeline.core.limits import NO_LIMITS, limits_of
 from pipeline.core.strategies.basket import BasketStrategy, Watch
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
+from pipeline.native.packages import idea_run
 from pipeline.records import (
     CODECS,
     HEADER_STRUCT,
-    IDEA_LEGS,
     KIND_OFFSET,
     Cause,
     Flag,
@@ -178,31 +178,3 @@ class Detector:
             f"best edge at the best prices {edge_ppm} of {PPM} a share (basket {best.basket.number})"]
         lines += [f"{cause.name.lower()}: {count}" for cause, count in self._strategy.counts.items()]
         return lines
-
-
-_IDEA = CODECS[Kind.IDEA]
-assert (
-    "idea_no", "basket", "event", "payout_usd_micro", "cost_usd_micro", "fee_usd_micro", "size_micro",
-    "strategy", "leg_count", "order_count", "in_part", "reserved0", "leg_instrument", "leg_price_ticks",
-    "leg_size_micro", "leg_no", "leg_outcome", "leg_side", "leg_type", "partial_loss_usd_micro", "reserved",
-) == _IDEA.names[11:]
-_PAD = tuple((0,) * count for count in range(IDEA_LEGS + 1))
-
-
-def idea_run(idea: Idea, idea_no: int, seq: int, now_ns: int, recv_ns: int) -> bytes:
-    """Return the IDEA run: six orders a slot, every slot repeats the head; `leg_side` 0 is BUY."""
-    basket, event, strategy, leg_count, venue_ns, package = idea
-    size, payout, cost, fee, loss, orders = package
-    count = len(orders)
-    parts = -(-count // IDEA_LEGS)
-    slots = []
-    for part in range(parts):
-        shown = orders[part * IDEA_LEGS:(part + 1) * IDEA_LEGS]
-        pad = _PAD[IDEA_LEGS - len(shown)]
-        leg_no, row, outcome, price, sizes, types = zip(*shown, strict=True)
-        slots.append(_IDEA.struct.pack(
-            seq, now_ns, recv_ns, venue_ns if venue_ns > 0 else 0, _IDEA_KIND, 0, 0, 0, part, parts, 0,
-            idea_no, basket, event, payout, cost, fee, size, strategy, leg_count, count, len(shown), 0,
-            *row, *pad, *price, *pad, *sizes, *pad, bytes(leg_no), bytes(outcome), b"", bytes(types), loss,
-            0, 0, 0))
-    return slots[0] if parts == 1 else b"".join(slots)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.core.fees import FeeTable, fee_table
 
@@ -33,7 +34,7 @@ class LegBook:
     usd_micro_min: int
     is_cut: bool = False
     deepen: Callable[[LegBook], None] | None = None
-    top: bytes = b""  # whatever `deepen` fills in from
+    top: Any = None  # whatever `deepen` fills in from
     fees: FeeTable = field(init=False)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,6 @@ are native (`native/sums`); a ladder is unpacked when somebody asks for it.
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 from pipeline.core.fees import fee_table
 from pipeline.core.instruments import Instrument
@@ -18,7 +17,6 @@ from pipeline.units import TICKS_PER_USD
 
 #: All levels: bid prices, ask prices, bid sizes, ask sizes; behind the header.
 _LEVELS = struct.Struct(f"<{2 * TOP_DEPTH}I{2 * TOP_DEPTH}q")
-_BEST = struct.Struct("<I28xI28xq56xq")  # of the same, the best level each
 assert TOP_DEPTH == 8
 _D = TOP_DEPTH
 assert ("bid_ticks", "ask_ticks", "bid_micro", "ask_micro") == CODECS[Kind.TOP].names[11:15]
@@ -31,10 +29,9 @@ _MIRRORED = int(Rule.MIRRORED)
 class Book(Top):
     """What detect knows of one instrument: its newest top and what we took from it since."""
 
-    __slots__ = ("instrument", "legs")
+    __slots__ = ("instrument",)
 
     def __init__(self, instrument: Instrument) -> None:
-        self.legs: list[Any] = [None, None]  # by outcome: (slot, instrument, LegBook) of the last `leg`
         self.follow(instrument)
 
     def follow(self, instrument: Instrument) -> None:
@@ -64,40 +61,24 @@ class Book(Top):
             return Cause.PROOF_OLD
         return Cause.DEPTH_USED
 
-    def leg(self, outcome: int) -> LegBook:
-        """Return the token's ladders; a NO token is the mirror of the YES book where the venue mirrors.
-
-        Unpacked once a top, when somebody asks; good until the next top.
-        """
-        held, rules, slot = self.legs[outcome], self.instrument, self.slot
-        if held is not None and held[1] is rules:
-            leg: LegBook = held[2]
-            if held[0] is slot:
-                return leg
-        else:
-            leg = LegBook(
-                rules.row, outcome, [], [], rules.fee_rate_ppm, rules.fee_exponent, rules.tick_step,
-                rules.size_micro_min, rules.usd_micro_min, False, _DEEPEN[outcome])
-        if outcome == 0 or rules.has(_MIRRORED):
-            bid, ask, bid_size, ask_size = _BEST.unpack_from(slot, HEADER_BYTES)
-            if outcome:
-                bid, bid_size, ask, ask_size = TICKS_PER_USD - ask, ask_size, TICKS_PER_USD - bid, bid_size
-            leg.bids, leg.asks = [(bid, bid_size)], [(ask, ask_size)]
-            leg.is_cut, leg.top = True, slot
-        self.legs[outcome] = slot, rules, leg
-        return leg
+    def make_leg(self, outcome: int) -> LegBook:
+        """Return empty ladders under the rules in force; `leg` fills them in, top by top."""
+        rules = self.instrument
+        return LegBook(
+            rules.row, outcome, [], [], rules.fee_rate_ppm, rules.fee_exponent, rules.tick_step,
+            rules.size_micro_min, rules.usd_micro_min, False, _DEEPEN[outcome])
 
 
 def _deepen_yes(leg: LegBook) -> None:
     """Levels that are not there have price and size 0: they end a ladder for whoever walks it."""
-    values = _LEVELS.unpack_from(leg.top, HEADER_BYTES)
+    values = _LEVELS.unpack_from(leg.top.slot, HEADER_BYTES)
     leg.bids = list(zip(values[:_D], values[2 * _D:3 * _D], strict=True))
     leg.asks = list(zip(values[_D:2 * _D], values[3 * _D:], strict=True))
 
 
 def _deepen_no(leg: LegBook) -> None:
     """The mirror: bids of YES are offers of NO."""
-    values = _LEVELS.unpack_from(leg.top, HEADER_BYTES)
+    values = _LEVELS.unpack_from(leg.top.slot, HEADER_BYTES)
     prices = [TICKS_PER_USD - price for price in values[:2 * _D]]
     leg.asks = list(zip(prices[:_D], values[2 * _D:3 * _D], strict=True))
     leg.bids = list(zip(prices[_D:], values[3 * _D:], strict=True))

@@ -1,6 +1,11 @@
+from typing import Any
+
 Order = tuple[int, int, int, int, int, int, int]
 Fields = tuple[int, int, int, int, int, int, int, int, int, int, int, tuple[Order, ...]]
 
+def idea_run(
+    idea: tuple[int, int, int, int, int, tuple[Any, ...]], idea_no: int, seq: int, now_ns: int, recv_ns: int,
+) -> bytes: ...
 def read_idea(run: bytes, offset: int, parts: int) -> tuple[Fields, tuple[int, int, int], int]: ...
 def package_run(
     causing: tuple[int, int, int], venue_ns: int, fields: Fields, paid: list[int], worst: list[int],

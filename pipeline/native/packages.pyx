@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=False
-"""Reads IDEA runs and renders PACKAGE + INTENT runs; the slow model is `tests/models/packages_model.py`.
+"""Renders and reads IDEA runs, renders PACKAGE + INTENT runs; slow model: `tests/models/packages_model.py`.
 
-Place in the stream: `trade` calls both once a decision, with cold caches, where every executed line of Python
+Place in the stream: `detect` and `trade` call these once an idea or decision, with cold caches, where every executed line of Python
 costs three times its hot price. Nothing is decided here and no product is formed: integers change their place
 only, each through a checked conversion (OverflowError), so nothing can wrap.
 """
@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from pipeline.native.records cimport (
-    IdeaSlot, IntentSlot, KIND_INTENT, KIND_PACKAGE, PackageSlot, RUN_SLOTS_MAX, SLOT_BYTES,
+    IdeaSlot, IntentSlot, KIND_IDEA, KIND_INTENT, KIND_PACKAGE, PackageSlot, RUN_SLOTS_MAX, SLOT_BYTES,
 )
 
 cdef enum:
@@ -19,6 +19,38 @@ cdef enum:
     GTC = 0
     NEW_RISK = 0
     NS_PER_MS = 1000000
+
+
+def idea_run(idea, uint64_t idea_no, uint64_t seq, int64_t now_ns, int64_t recv_ns):
+    """Return the IDEA run of a `core.strategies.interface.Idea`: six orders a slot, each repeats the head.
+
+    seq, now_ns, recv_ns: of the record that caused it. `leg_side` stays 0: BUY.
+    """
+    basket, event, strategy, leg_count, venue_ns, package = idea
+    size, payout, cost, fee, loss, orders = package
+    cdef Py_ssize_t count = len(orders), parts = (len(orders) + LEGS_MAX - 1) // LEGS_MAX, part, leg, shown
+    if not 1 <= count <= RUN_SLOTS_MAX:
+        raise ValueError(f"native.packages: 1..{RUN_SLOTS_MAX} orders expected, were {count}")
+    cdef bytes run = PyBytes_FromStringAndSize(NULL, parts * SLOT_BYTES)
+    cdef char* start = PyBytes_AS_STRING(run)
+    cdef IdeaSlot* slot
+    memset(start, 0, parts * SLOT_BYTES)
+    for part in range(parts):
+        slot = <IdeaSlot*>(start + part * SLOT_BYTES)
+        shown = min(count - part * LEGS_MAX, <Py_ssize_t>LEGS_MAX)
+        slot.seq, slot.now_ns, slot.recv_ns, slot.kind = seq, now_ns, recv_ns, KIND_IDEA
+        slot.source_seq = venue_ns if venue_ns > 0 else 0
+        slot.part, slot.parts = <uint8_t>part, <uint8_t>parts
+        slot.idea_no, slot.basket, slot.event, slot.strategy = idea_no, basket, event, strategy
+        slot.payout_usd_micro, slot.cost_usd_micro, slot.fee_usd_micro = payout, cost, fee
+        slot.size_micro, slot.partial_loss_usd_micro = size, loss
+        slot.leg_count, slot.order_count, slot.in_part = leg_count, <uint8_t>count, <uint8_t>shown
+        for leg in range(shown):
+            leg_no, row, outcome, price_ticks, size_micro, order_type = orders[part * LEGS_MAX + leg]
+            slot.leg_no[leg], slot.leg_instrument[leg], slot.leg_outcome[leg] = leg_no, row, outcome
+            slot.leg_price_ticks[leg], slot.leg_size_micro[leg] = price_ticks, size_micro
+            slot.leg_type[leg] = order_type
+    return run
 
 
 def read_idea(bytes run not None, Py_ssize_t offset, Py_ssize_t parts):

@@ -33,6 +33,8 @@ cdef class Top:
     cdef readonly int64_t touched_ns, touched_until_ns
     cdef public bint is_resolved
     cdef bint is_tradable, is_mirrored
+    cdef list leg_books               # by outcome: what `leg` keeps
+    cdef uint64_t leg_taken[2]        # taken_count that they are of
     cdef readonly uint64_t taken_count
     cdef bint take_slot(self, const TopSlot* slot) except -1
     cdef int64_t unit_at(self, uint32_t price_ticks) except -1

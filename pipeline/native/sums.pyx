@@ -128,6 +128,7 @@ cdef class Top:
     def __cinit__(self, *args):
         memset(&self.raw, 0, sizeof(TopSlot))
         self.links = []
+        self.leg_books = [None, None]
         self.flags = FLAG_STALE
 
     def set_rules(self, fees, bint is_tradable, bint is_mirrored):
@@ -139,6 +140,7 @@ cdef class Top:
         if self.units.shape[0] <= TICKS:
             raise InvariantError(f"native.sums: {TICKS + 1} unit costs expected, were {self.units.shape[0]}")
         self.is_tradable, self.is_mirrored = is_tradable, is_mirrored
+        self.leg_books = [None, None]
         self.price()
 
     def link(self, Sum of not None):
@@ -224,6 +226,30 @@ cdef class Top:
         if outcome:
             return (<char*>self.raw.bid_ticks)[:4 * DEPTH] + (<char*>self.raw.bid_micro)[:8 * DEPTH]
         return (<char*>self.raw.ask_ticks)[:4 * DEPTH] + (<char*>self.raw.ask_micro)[:8 * DEPTH]
+
+    def leg(self, int outcome):
+        """Return the token's ladders, cut to the best level; good until the next top.
+
+        `make_leg(outcome)` of the subclass makes an empty one under the rules in force. A NO token is the
+        mirror of the YES book where the venue mirrors; elsewhere its book is another row, and this is empty.
+        """
+        cdef uint32_t bid = self.raw.bid_ticks[0], ask = self.raw.ask_ticks[0]
+        cdef int64_t bid_size = self.raw.bid_micro[0], ask_size = self.raw.ask_micro[0]
+        if not 0 <= outcome <= 1:
+            raise IndexError(f"native.sums: an outcome is 0 or 1, was {outcome}")
+        leg = self.leg_books[outcome]
+        if leg is None:
+            leg = self.leg_books[outcome] = self.make_leg(outcome)
+        elif self.leg_taken[outcome] == self.taken_count:
+            return leg
+        self.leg_taken[outcome] = self.taken_count
+        if outcome == 0 or self.is_mirrored:
+            if outcome:
+                leg.bids, leg.asks = [(TICKS - ask, ask_size)], [(TICKS - bid, bid_size)]
+            else:
+                leg.bids, leg.asks = [(bid, bid_size)], [(ask, ask_size)]
+            leg.is_cut, leg.top = True, self
+        return leg
 
     @property
     def slot(self):

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.core.risk import Proposal
+from pipeline.core.sizing import Order, Package
+from pipeline.core.strategies.interface import Idea
 from pipeline.core.trader import slots_of
 from pipeline.native import packages
 from pipeline.records import IDEA_LEGS, RUN_SLOTS_MAX, SLOT_BYTES, IntentClass, Kind, OrderType, unpack
@@ -16,6 +18,7 @@ from tests.models.core_rig import pack
 from tests.shared import scaled, seeds
 
 I64, U64 = 1 << 63, 1 << 64
+ORDER = Order(0, 1, 0, 5_000, 1_000_000, 3)
 EDGES = (0, 1, 9_999, 10_000, (1 << 32) - 1, 10**12, I64 - 1)
 
 
@@ -78,6 +81,33 @@ def test_any_package_renders_the_same(seed: int) -> None:
             assert (record.cancel_rest, record.intent_class) == (is_gtc, IntentClass.NEW_RISK)
 
 
+@pytest.mark.parametrize("seed", seeds(20))
+def test_any_idea_renders_the_same_and_reads_back(seed: int) -> None:
+    """Ideas of 1 to 64 orders: the same bytes, and what was written is what is read."""
+    rng = random.Random(seed)
+    for _ in range(scaled(200, 5_000)):
+        orders = tuple(
+            Order(
+                number(rng, 0, 255), number(rng, 0, (1 << 32) - 1), number(rng, 0, 255),
+                number(rng, 0, (1 << 32) - 1), number(rng, -I64, I64 - 1), number(rng, 0, 255))
+            for _ in range(rng.choice((1, 2, 3, 5, 6, 7, 12, 13, RUN_SLOTS_MAX)))
+        )
+        package = Package(*(number(rng, -I64, I64 - 1) for _ in range(5)), orders)
+        words = [number(rng, 0, (1 << 32) - 1) for _ in range(2)]
+        idea = Idea(*words, number(rng, 0, 255), number(rng, 0, 255), number(rng, -I64, I64 - 1), package)
+        stamps = (
+            *(number(rng, 0, U64 - 1) for _ in range(2)), *(number(rng, -I64, I64 - 1) for _ in range(2)))
+        run = packages.idea_run(idea, *stamps)
+        assert run == packages_model.idea_run(idea, *stamps), f"seed {seed}"
+        fields, causing, venue_ns = packages.read_idea(run, 0, len(run) // SLOT_BYTES)
+        assert (stamps[1:], max(0, idea.venue_ns)) == (causing, venue_ns), f"seed {seed}"
+        read = Proposal(*fields)
+        assert [(*order[:3], *order[4:]) for order in read.orders] == [
+            (leg_no, row, outcome, order_type, price, size)
+            for leg_no, row, outcome, price, size, order_type in orders
+        ], f"seed {seed}"
+
+
 def test_what_does_not_fit_is_an_error() -> None:
     """Nothing wraps and nothing is read beyond the buffer."""
     idea = pack(Kind.IDEA, in_part=1)
@@ -87,6 +117,11 @@ def test_what_does_not_fit_is_an_error() -> None:
     fields, causing, venue_ns = packages.read_idea(idea, 0, 1)
     good: list[Any] = [causing, venue_ns, fields, [1], [1], 1, 1, 1, 1]
     assert len(packages.package_run(*good)) == 2 * SLOT_BYTES
+    for count in (0, RUN_SLOTS_MAX + 1):
+        with pytest.raises(ValueError, match=r"native\.packages"):
+            packages.idea_run(Idea(1, 1, 1, 1, 1, Package(1, 1, 1, 1, 1, (ORDER,) * count)), 1, 1, 1, 1)
+    with pytest.raises(OverflowError):
+        packages.idea_run(Idea(1 << 32, 1, 1, 1, 1, Package(1, 1, 1, 1, 1, (ORDER,))), 1, 1, 1, 1)
     for place, wrong, error in (
         (1, I64, OverflowError),
         (2, (*fields[:11], ()), ValueError),
