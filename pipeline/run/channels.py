@@ -20,9 +20,10 @@ from pipeline.shm import memory
 from pipeline.shm.status import PAGE_BYTES as STATUS_BYTES
 from pipeline.shm.status import format_page
 
-STAMP_ENTRIES = 65_536
+STAMP_ENTRIES = 16_384
 STAMPED = ("feed", "sequencer", "book", "detect", "trade", "signer")
-CONTROL_SLOTS = 1_024
+#: By the kind of ring; room for several packages of the largest size.
+SMALL_SLOTS = {wiring.CONTROL: 1_024, "hints": 128, "signed": 512}
 
 
 class Memory(Protocol):
@@ -78,8 +79,12 @@ def ladder_blocks(shm: Shm) -> tuple[int, int, int]:
 
 
 def ring_slots(ring: str, shm: Shm) -> int:
-    """Return a ring's capacity; control needs little."""
-    return CONTROL_SLOTS if ring == wiring.CONTROL else shm.ring_slots
+    """Return a ring's capacity.
+
+    What carries a few records a second is small, so that it is written over and over in the caches: a slot
+    of memory that nobody touched for a minute costs the order path microseconds.
+    """
+    return min(shm.ring_slots, SMALL_SLOTS.get(wiring.split_name(ring)[0], shm.ring_slots))
 
 
 def segment_sizes(stages: Iterable[str], lanes: Iterable[str], shm: Shm, rows_max: int) -> dict[str, int]:

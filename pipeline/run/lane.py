@@ -34,6 +34,7 @@ from pipeline.run.latency import PackageLatency
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.shm.status import LaneState, StatusPage, StatusView
 from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell, make_wait, make_waker
+from pipeline.stages.gateway import GatewayStage
 from pipeline.stages.stage import Stage
 from pipeline.units import NS_PER_MS
 
@@ -234,8 +235,11 @@ class LoopLane:
                 self._sockets.append(SocketDriver(built.sockets, lane.clock, self.turn, tls, wrap))
             if built.orders is not None:
                 latency = PackageLatency(lane, built.orders)
-                self._orders.append(OrderConnections(
-                    built.orders, built.orders_url, lane.clock, self.turn, tls, latency.on_written))
+                orders = OrderConnections(
+                    built.orders, built.orders_url, lane.clock, self.turn, tls, latency.on_written)
+                self._orders.append(orders)
+                if isinstance(built.stage, GatewayStage):
+                    built.stage.carry = orders.pump
         self._loop.add_reader(self._doorbell.fd, self._ring)
 
     async def run(self) -> None:

@@ -78,9 +78,9 @@ class DetectStage:
         on_record = self.detector.on_record
         for at in range(0, len(record), SLOT_BYTES):
             for run in on_record(record, at):
+                for hint in self._hints:  # first: the signer begins while we go on
+                    hint.push(run)  # without room it signs when it is asked
                 self._relay.append(run)
-                for hint in self._hints:
-                    hint.push(run)  # without room the signer signs when it is asked
                 seq = int.from_bytes(record[at : at + 8], "little")
                 self._stamps.mark(seq, seq + 1, self._clock())
                 self._counts.add("ideas", 1)

@@ -8,7 +8,7 @@ highest order number is stored, and a request without an answer is UNKNOWN, neve
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin
 from pipeline.shm.halt import HaltPage
 from pipeline.stages import rehearsal
 from pipeline.stages.brake import Brake
-from pipeline.stages.stage import Clock, Counts, push_owed
+from pipeline.stages.stage import Clock, Counts, no_one_to_tell, push_owed
 from pipeline.units import MICRO, NS_PER_S
 from pipeline.venues.polymarket import answers, wire
 from pipeline.venues.polymarket.answers import Sent
@@ -326,6 +326,9 @@ class GatewayStage:
         self._decisions = decisions
         self._rows = rows
         self._clock = clock
+        #: Carries the machine's requests out; the driver puts itself here, so that no other stage of the lane
+        #: stands between a rendered request and its first byte.
+        self.carry: Callable[[], object] = no_one_to_tell
         understudy.on_instrument(rehearsal.MARKET, 0)
 
     def poll(self, budget: int) -> int:
@@ -338,6 +341,8 @@ class GatewayStage:
             orders = self._signed.read(16)
             for at in range(0, len(orders), SLOT_BYTES):
                 self.machine.on_signed(self._clock(), orders[at : at + SLOT_BYTES])
+            if orders:
+                self.carry()
             decided = self._decisions.read(16)
             for at in range(0, len(decided), SLOT_BYTES):
                 self._on_decision(decided, at)
