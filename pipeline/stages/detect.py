@@ -40,6 +40,7 @@ class DetectStage:
         self._rows_version = -1
         self._clock = clock
         self._counts = counts
+        self._count_idea = counts.counter("ideas").add
         self._stamps = stamps
         self._told_ns = 0
         self._ideas_count = 0
@@ -83,7 +84,7 @@ class DetectStage:
                 self._relay.append(run)
                 seq = int.from_bytes(record[at : at + 8], "little")
                 self._stamps.mark(seq, seq + 1, self._clock())
-                self._counts.add("ideas", 1)
+                self._count_idea(1)
                 self._ideas_count += 1
         if record[KIND_OFFSET] != _TOP and self.detector.rows_version != self._rows_version:
             self._watch_rows()

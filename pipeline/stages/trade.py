@@ -34,7 +34,7 @@ class TradeStage:
         self._source = source
         self._decisions = decisions
         self._clock = clock
-        self._counts = counts
+        self._count_package = counts.counter("packages").add
         self._stamps = stamps
         self.signals = {"package decided": 0, "cancel decided": 0}
 
@@ -62,7 +62,7 @@ class TradeStage:
             self.signals["package decided"] += 1
             cause_seq = int.from_bytes(run[_CAUSE_SEQ : _CAUSE_SEQ + 8], "little")
             self._stamps.mark(cause_seq, cause_seq + 1, self._clock())
-            self._counts.add("packages", 1)
+            self._count_package(1)
 
     def close(self) -> None:
         """Nothing is held here."""
