@@ -263,9 +263,12 @@ static inline int fs_step(FsText text, uint16_t *out) {
 
 /* Milliseconds since the epoch, 13 digits, below 9e12 so that nanoseconds fit. */
 static inline int fs_time(FsText text, int64_t *venue_ns) {
-    int64_t ms;
+    int64_t ms = 0;
     if (text.bytes != 13 || text.at[0] == '0' || text.at[0] == '9') return 0;
-    if (np_decimal(text.at, text.at + 13, 0, &ms) != text.at + 13) return 0;
+    for (int place = 0; place < 13; place++) { /* digits alone: a whole decimal like 17907664155.0 is no time */
+        if (text.at[place] < '0' || text.at[place] > '9') return 0;
+        ms = ms * 10 + (text.at[place] - '0');
+    }
     *venue_ns = ms * 1000000;
     return 1;
 }

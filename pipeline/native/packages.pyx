@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=False
 """Renders and reads IDEA runs, renders PACKAGE + INTENT runs; slow model: `tests/models/packages_model.py`.
 
-Place in the stream: `detect` and `trade` call these once an idea or decision, with cold caches, where every executed line of Python
-costs three times its hot price. Nothing is decided here and no product is formed: integers change their place
-only, each through a checked conversion (OverflowError), so nothing can wrap.
+Place in the stream: `detect` and `trade` call these once an idea or decision, with cold caches, where every
+executed line of Python costs three times its hot price. Nothing is decided here and no product is formed:
+integers change their place only, each through a checked conversion (OverflowError), so nothing can wrap.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

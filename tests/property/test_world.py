@@ -18,8 +18,8 @@ from pipeline.core.fills import FillIndex
 from pipeline.core.orders import Orders
 from pipeline.core.reservations import Reservations
 from pipeline.core.state import TraderState
-from pipeline.core.tops import Book
-from pipeline.records import Cause, OrderState
+from pipeline.core.strategies.basket import Watch
+from pipeline.records import OrderState
 from tests.shared import scaled
 from tests.world.judge import FRAMES_MIN, ORDERS_MIN, judge
 from tests.world.network import Weather
@@ -65,7 +65,7 @@ def _double_fills(patch: pytest.MonkeyPatch) -> None:
 
 def _trusts_open(patch: pytest.MonkeyPatch) -> None:
     """The strategy prices baskets from books that are not proven."""
-    patch.setattr(Book, "block", lambda self, now_ns, proof_age_ns_max: Cause.NONE)
+    patch.setattr(Watch, "free_legs", lambda self, now_ns, proof_age_ns_max: self.wanted())
 
 
 def _forgets_unknown(patch: pytest.MonkeyPatch) -> None:

@@ -189,6 +189,7 @@ FALLBACKS = {
     "another market's token": encoded(delta(change(), market="0x" + "00" * 32)),
     "token with a sign": encoded(delta(change("-1"))),
     "seconds for milliseconds": encoded(delta(change(), timestamp="1790766981")),
+    "a decimal of 13 characters for milliseconds": encoded(delta(change(), timestamp="17907669816.0")),
     "tick that does not divide 1": encoded(book(1, 1, tick_size="0.003")),
     "winner that is no asset": encoded(resolved(assets_ids=[NO])),
     "winner among no assets": encoded(resolved(assets_ids=[])),
