@@ -20,7 +20,7 @@ from pipeline.shm import memory
 from pipeline.shm.status import PAGE_BYTES as STATUS_BYTES
 from pipeline.shm.status import format_page
 
-STAMP_ENTRIES = 16_384
+STAMP_ENTRIES = 65_536
 STAMPED = ("feed", "sequencer", "book", "detect", "trade", "signer")
 #: By the kind of ring; room for several packages of the largest size.
 SMALL_SLOTS = {wiring.CONTROL: 1_024, "hints": 128, "signed": 512}

@@ -64,10 +64,10 @@ class DetectStage:
                 self.tell()
             self._decide(record)
         if done:
-            self._tell()
+            self._put_counts()
         return done
 
-    def _tell(self) -> None:
+    def _put_counts(self) -> None:
         """Put the detector's own counters on the status page, now and then: they say why nothing trades."""
         now_ns = self._clock()
         if now_ns - self._told_ns >= TELL_NS:
