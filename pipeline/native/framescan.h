@@ -265,7 +265,7 @@ static inline int fs_step(FsText text, uint16_t *out) {
 static inline int fs_time(FsText text, int64_t *venue_ns) {
     int64_t ms = 0;
     if (text.bytes != 13 || text.at[0] == '0' || text.at[0] == '9') return 0;
-    for (int place = 0; place < 13; place++) { /* digits alone: a whole decimal like 17907664155.0 is no time */
+    for (int place = 0; place < 13; place++) { /* digits alone: 17907664155.0 has 13 characters, too */
         if (text.at[place] < '0' || text.at[place] > '9') return 0;
         ms = ms * 10 + (text.at[place] - '0');
     }
