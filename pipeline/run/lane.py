@@ -103,11 +103,15 @@ class Lane:
     def _make_wakes(self) -> list[list[Wake]]:
         """Return each stage's wakes, in the order of the stages."""
         lanes = {one.name: one.stages for one in self.spec.lanes}
+        beside = {one.name for one in self.spec.lanes if one.cpu is None or one.cpu != self.lane.cpu}
         wakes = []
         for built in self.built:
             stage = built.stage
             found = []
-            for other, things in wiring.lanes_to_wake(stage.name, lanes, self.lane.name).items():
+            for other, told in wiring.lanes_to_wake(stage.name, lanes, self.lane.name).items():
+                things = [one for one in told if other in beside or not wiring.is_early(one)]
+                if not things:
+                    continue
                 if other not in self._wakers:
                     page = self.channels.memory.buffer(f"status.{other}")
                     self._wakers[other] = make_waker(page, self.spec.doorbells.get(other, -1))

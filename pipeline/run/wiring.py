@@ -106,6 +106,11 @@ def tells(stage: str, stages: Iterable[str]) -> list[str]:
     return [*writes(stage, stages), *WIRES[split_name(stage)[0]].signals]
 
 
+def is_early(thing: str) -> bool:
+    """Tell whether a wake by this is for work beside ours: on our own CPU it would only come first."""
+    return thing == PROFIT_NEAR or thing.startswith("hints.")
+
+
 def lanes_to_wake(stage: str, lanes: dict[str, tuple[str, ...]], own: str) -> dict[str, list[str]]:
     """Return the lanes other than `own` that may sleep on what `stage` tells, each with those things."""
     everything = [one for stages in lanes.values() for one in stages]

@@ -53,16 +53,19 @@ class TradeStage:
         return len(data) // SLOT_BYTES + self._source.passed_count - passed
 
     def _append(self, run: bytes) -> None:
-        if not self._decisions.push(run):
-            raise InvariantError("stages.trade: the decision log took no record; a log must never be full")
-        if kind_of(run) != _PACKAGE:
-            cancels = sum(kind_of(run, at) == Kind.CANCEL for at in range(0, len(run), SLOT_BYTES))
-            self.signals["cancel decided"] += cancels
-        else:
-            self.signals["package decided"] += 1
+        is_package = kind_of(run) == _PACKAGE
+        if is_package:
+            # Before the push: behind it the signer may be done before we are.
             cause_seq = int.from_bytes(run[_CAUSE_SEQ : _CAUSE_SEQ + 8], "little")
             self._stamps.mark(cause_seq, cause_seq + 1, self._clock())
+        if not self._decisions.push(run):
+            raise InvariantError("stages.trade: the decision log took no record; a log must never be full")
+        if is_package:
+            self.signals["package decided"] += 1
             self._count_package(1)
+        else:
+            cancels = sum(kind_of(run, at) == Kind.CANCEL for at in range(0, len(run), SLOT_BYTES))
+            self.signals["cancel decided"] += cancels
 
     def close(self) -> None:
         """Nothing is held here."""
