@@ -588,18 +588,12 @@ class Codec:
         return self.struct.pack(*values)
 
 
-def _span(kind: Kind, name: str) -> tuple[int, int]:
-    """Return (first byte, bytes) of a field."""
+def offset_of(kind: Kind, name: str) -> int:
+    """Return the byte at which a field begins."""
     fields = DTYPES[kind].fields
     if fields is None or name not in fields:
         raise InvariantError(f"records: {kind.name} has no field {name}")
-    form, offset = fields[name][:2]
-    return offset, form.itemsize
-
-
-def offset_of(kind: Kind, name: str) -> int:
-    """Return the byte at which a field begins."""
-    return _span(kind, name)[0]
+    return int(fields[name][1])
 
 
 def struct_of(kind: Kind, names: tuple[str, ...]) -> struct.Struct:

@@ -125,10 +125,6 @@ class Quarantine:
                 del self.rows[row]
         return slots
 
-    def holds(self, row: int) -> bool:
-        """Tell whether a fill of this market waits: no new risk there until it is explained."""
-        return row in self.rows
-
     def state(self) -> list[Any]:
         """Return the quarantine as JSON values, for a checkpoint."""
         held = [[key.hex(), [slot.hex() for slot in slots]] for key, slots in self._slots.items()]

@@ -78,10 +78,6 @@ class Orders:
         """Return the orders that need a reconcile, oldest doubt first."""
         return tuple(self._orders[number] for number in self._doubtful)
 
-    def is_busy(self, basket: int) -> bool:
-        """Tell whether a group of the basket is open."""
-        return basket in self.busy
-
     def find(self, order_no: int, order_hash: bytes) -> Order | None:
         """Return the order by its number, else by its hash; None for a stranger, or when both disagree."""
         by_hash = self._hashes.get(order_hash) if order_hash != NO_HASH else None

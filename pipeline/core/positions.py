@@ -36,10 +36,6 @@ class Positions:
             return 0
         return self._held.get(row, _FLAT)[outcome]
 
-    def is_resolved(self, row: int) -> bool:
-        """Tell whether the market's payout is known."""
-        return row in self.payouts
-
     @property
     def open_rows(self) -> tuple[int, ...]:
         """Rows with shares that no resolution paid out yet."""

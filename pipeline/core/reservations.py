@@ -33,10 +33,6 @@ class Reservations:
         by_row = self.by_row
         return sum([by_row[row] for row in rows if row in by_row]) if by_row else 0
 
-    def has_unknown(self, row: int) -> bool:
-        """Tell whether an order of the market is UNKNOWN."""
-        return row in self.unknown
-
     def reserve(self, order: Order) -> None:
         """Bring the sums to what the order may still take: nothing once it is closed (I4)."""
         due = 0

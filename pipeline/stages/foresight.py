@@ -12,18 +12,12 @@ from collections import deque
 from collections.abc import Callable
 
 from pipeline.core.limits import ORDER_NO_MAX, SALT_EPOCH_MAX, SALT_ORDER_BITS, salt_of
-from pipeline.records import IDEA_LEGS, SLOT_BYTES, Kind, struct_of
+from pipeline.native.packages import read_idea
+from pipeline.records import IDEA_LEGS, PARTS_OFFSET, SLOT_BYTES
 from pipeline.units import NS_PER_MS
 
 WANTED_MAX = 64  # orders that may wait for a signature made ahead
-#: Of each leg's row, price and size a place of its own; types, sides and outcomes as bytes.
-_IDEA = struct_of(Kind.IDEA, (
-    "seq", "now_ns", "part", "in_part", "leg_instrument", "leg_price_ticks", "leg_size_micro", "leg_outcome",
-    "leg_side", "leg_type"))
-_UNPACK_IDEA = _IDEA.unpack_from
-_ROWS = 4
-_PRICES, _SIZES, _OUTCOMES = _ROWS + IDEA_LEGS, _ROWS + 2 * IDEA_LEGS, _ROWS + 3 * IDEA_LEGS
-_SIDES, _TYPES = _OUTCOMES + 1, _OUTCOMES + 2
+_PART_OFFSET = PARTS_OFFSET - 1  # `part` stands before `parts`
 
 #: type, side, price ticks, size micro, row, outcome, salt, time in ms
 Foreseen = tuple[int, int, int, int, int, int, int, int]
@@ -49,22 +43,20 @@ class Foresight:
     def on_hint(self, idea: bytes) -> None:
         """Take one or more IDEA slots; they begin at the next order number that is not foreseen yet."""
         for at in range(0, len(idea), SLOT_BYTES):
-            values = _UNPACK_IDEA(idea, at)
-            seq, now_ns, part, count = values[:_ROWS]
+            fields, (seq, now_ns, _), _ = read_idea(idea, at, 1)  # a run may be cut: slot by slot
+            part, orders = idea[at + _PART_OFFSET], fields[-1]
             if seq <= self._decided_seq or not 0 < self._salt_epoch <= SALT_EPOCH_MAX:
                 continue
             if part == 0:
                 self._first = self._foreseen_end if self._wanted else self._next_order_no
             first = self._first + part * IDEA_LEGS
-            self._foreseen_end = first + count
-            types, sides, outcomes = values[_TYPES], values[_SIDES], values[_OUTCOMES]
+            self._foreseen_end = first + len(orders)
             time_ms = now_ns // NS_PER_MS
-            for leg in range(min(count, IDEA_LEGS)):
-                order_no = first + leg
+            for order_no, (_, row, outcome, side, order_type, price, size) in enumerate(orders, first):
                 if order_no <= ORDER_NO_MAX and len(self._wanted) < WANTED_MAX:
                     self._wanted.append((
-                        types[leg], sides[leg], values[_PRICES + leg], values[_SIZES + leg],
-                        values[_ROWS + leg], outcomes[leg], salt_of(self._salt_epoch, order_no), time_ms))
+                        order_type, side, price, size, row, outcome, salt_of(self._salt_epoch, order_no),
+                        time_ms))
 
     def step(self) -> bool:
         """Sign one order ahead; False when none is wanted."""

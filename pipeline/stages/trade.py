@@ -11,7 +11,7 @@ from pipeline.errors import InvariantError
 from pipeline.native.log import LogWriter
 from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
-from pipeline.records import DTYPES, PARTS_OFFSET, RUN_SLOTS_MAX, SLOT_BYTES, Kind, kind_of
+from pipeline.records import PARTS_OFFSET, RUN_SLOTS_MAX, SLOT_BYTES, Kind, kind_of, offset_of
 from pipeline.stages.stage import Clock, Counts
 
 #: Everything but TOP: decisions come from ideas, truth and time.
@@ -21,7 +21,7 @@ WANTED = (
     Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.RESOLVED, Kind.STALE, Kind.GAP,
 )
 _PACKAGE = int(Kind.PACKAGE)
-_CAUSE_SEQ = int(DTYPES[Kind.PACKAGE].fields["cause_seq"][1])  # type: ignore[index]
+_CAUSE_SEQ = offset_of(Kind.PACKAGE, "cause_seq")
 
 
 class TradeStage:

@@ -131,7 +131,7 @@ def test_order_state_table(begins: OrderState, told: OrderState, by: Origin, bec
     assert order.is_closed == (order.order_no not in [item.order_no for item in orders.open_orders])
     assert order.reserved_usd_micro == (0 if order.is_closed else 4_200_000)
     assert orders.reservations.usd_micro == order.reserved_usd_micro
-    assert orders.reservations.has_unknown(1) == (becomes == S.UNKNOWN)
+    assert (1 in orders.reservations.unknown) == (becomes == S.UNKNOWN)
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,12 @@ def test_a_matched_order_waits_for_its_fills() -> None:
     orders = sent()
     order = tell(orders, S.MATCHED, Origin.HTTP, taking_micro=SIZE, making_micro=4 * MICRO)
     assert (S.MATCHED, False, 4_200_000) == (order.state, order.is_closed, orders.reservations.usd_micro)
-    assert orders.is_busy(9)
+    assert 9 in orders.busy
     orders.on_fill(order, 1, SIZE // 2, 2 * MICRO, 10_000, T0_NS)
     assert 2_190_000 == orders.reservations.usd_micro
     orders.on_fill(order, 1, SIZE // 2, 2 * MICRO, 10_000, T0_NS)
     assert (True, 0) == (order.is_closed, orders.reservations.usd_micro)
-    assert not orders.is_busy(9)
+    assert 9 not in orders.busy
 
 
 def test_fills_may_come_before_their_report() -> None:
@@ -340,7 +340,7 @@ def test_OR10_each_leg_is_judged_alone(outcomes: tuple[str, ...]) -> None:  # no
             orders.on_fill(order, 1, size, size * 4 // 10, 0, T0_NS)
     unknown = outcomes.count("u")
     assert 4_200_000 * unknown == orders.reservations.usd_micro
-    assert (unknown > 0) == orders.is_busy(9)
+    assert (unknown > 0) == (9 in orders.busy)
     assert unknown == orders.open_count
     if not unknown:
         shares = {"f": SIZE, "p": SIZE // 2, "r": 0}

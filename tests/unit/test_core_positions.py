@@ -126,11 +126,11 @@ def test_quarantine_keeps_each_fill_once_and_is_bounded() -> None:
     slots = [pack(Kind.FILL, instrument=5, trade_id=number.to_bytes(16, "big")) for number in range(3)]
     for slot in [*slots, *slots]:
         assert held.keep(b"h", 5, slot)
-    assert (3, True, False) == (held.count, held.holds(5), held.holds(6))
+    assert (3, True, False) == (held.count, 5 in held.rows, 6 in held.rows)
     other = Quarantine()
     other.load(held.state())
     assert slots == other.release(b"h") == held.release(b"h")
-    assert (0, False, []) == (held.count, held.holds(5), held.release(b"h"))
+    assert (0, False, []) == (held.count, 5 in held.rows, held.release(b"h"))
     for number in range(QUARANTINE_MAX):
         assert held.keep(number.to_bytes(2, "big"), 5, slots[0])
     assert not held.keep(b"new", 5, slots[1])

@@ -165,12 +165,13 @@ def test_FL06_fills_of_strangers_wait() -> None:  # noqa: N802
     early = fill(intents[0], 50 * MICRO, 1, order_no=0)
     rig.feed(early, early)
     facts = rig.trader.facts
-    assert (0, 1, True) == (facts.positions.cash_usd_micro, facts.quarantine.count, facts.quarantine.holds(1))
+    held = facts.quarantine
+    assert (0, 1, True) == (facts.positions.cash_usd_micro, held.count, 1 in held.rows)
     rig.feed(report(1, S.SENT, Origin.GATEWAY))
     assert (-15 * MICRO, 0, False) == (
         facts.positions.cash_usd_micro,
         facts.quarantine.count,
-        facts.quarantine.holds(1),
+        1 in facts.quarantine.rows,
     )
     rig.feed(early)
     assert -15 * MICRO == facts.positions.cash_usd_micro
