@@ -17,9 +17,9 @@ from pipeline.core.strategies.basket import BasketStrategy, Watch
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
 from pipeline.native.packages import idea_run
+from pipeline.native.sums import Top
 from pipeline.records import (
     CODECS,
-    HEADER_STRUCT,
     KIND_OFFSET,
     Cause,
     Flag,
@@ -61,10 +61,7 @@ class Detector:
             book = self._books.get(int.from_bytes(slot[offset + 36:offset + 40], "little"))
             if book is None:
                 return _NOTHING
-            if not book.take(slot, offset):
-                return _NOTHING
-            ideas = self._strategy.on_top(book, book.now_ns)
-            return self._render(ideas, slot, offset) if ideas else _NOTHING
+            return self.on_near(book, slot, offset) if book.take(slot, offset) else _NOTHING
         if kind == _TICK_KIND:
             now_ns = int.from_bytes(slot[offset + 8:offset + 16], "little")
             ideas = self._strategy.on_tick(now_ns)
@@ -73,6 +70,13 @@ class Detector:
         if handler is not None:
             handler(slot, offset)
         return _NOTHING
+
+    def on_near(
+        self, top: Top, slot: bytes | bytearray | memoryview, offset: int = 0,
+    ) -> Sequence[bytes]:
+        """Return the IDEA runs of a watched row that took the TOP at `offset` and is near a profit."""
+        ideas = self._strategy.on_top(top, top.now_ns)
+        return self._render(ideas, slot, offset) if ideas else _NOTHING
 
     def _on_instrument(self, slot: bytes, offset: int) -> None:
         changed = self._strategy.instruments.apply(slot, offset)
@@ -127,11 +131,10 @@ class Detector:
     def _render(
         self, ideas: Sequence[Idea], slot: bytes | bytearray | memoryview, offset: int,
     ) -> list[bytes]:
-        seq, now_ns, recv_ns, *_ = HEADER_STRUCT.unpack_from(slot, offset)
         runs = []
         for idea in ideas:
             self._idea_no += 1
-            runs.append(idea_run(idea, self._idea_no, seq, now_ns, recv_ns))
+            runs.append(idea_run(idea, self._idea_no, slot, offset))
         return runs
 
     def book(self, row: int) -> Book | None:

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.core.fees import FEE_EXPONENT_MAX
-from pipeline.core.legbook import SHARE_LOT_MICRO, LegBook
+from pipeline.core.legbook import SHARE_LOT_MICRO
+from pipeline.native.legs import Leg
 from pipeline.native.sizing import SCALES, price_legs
 from pipeline.records import Cause
 from pipeline.units import FEE_QUANTUM_USD_MICRO, PPM, TICKS_PER_USD
 
 BUDGET_LOT_USD_MICRO = 10_000  # FAK and FOK amounts have 2 decimals of USD
-assert (TICKS_PER_USD, SHARE_LOT_MICRO, PPM, FEE_QUANTUM_USD_MICRO, FEE_EXPONENT_MAX) == SCALES
+assert (TICKS_PER_USD, SHARE_LOT_MICRO, PPM, FEE_QUANTUM_USD_MICRO) == SCALES
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Refusal(NamedTuple):
 
 
 def price_package(
-    legs: Sequence[LegBook], sets_paid: int, bounds: Bounds, *, is_exclusive_no: bool = False,
+    legs: Sequence[Leg], sets_paid: int, bounds: Bounds, *, is_exclusive_no: bool = False,
 ) -> Package | Refusal:
     """Return the largest package that clears every bound, or why there is none.
 

@@ -4,7 +4,8 @@ Order = tuple[int, int, int, int, int, int, int]
 Fields = tuple[int, int, int, int, int, int, int, int, int, int, int, tuple[Order, ...]]
 
 def idea_run(
-    idea: tuple[int, int, int, int, int, tuple[Any, ...]], idea_no: int, seq: int, now_ns: int, recv_ns: int,
+    idea: tuple[int, int, int, int, int, tuple[Any, ...]], idea_no: int,
+    cause: bytes | bytearray | memoryview, offset: int = 0,
 ) -> bytes: ...
 def read_idea(run: bytes, offset: int, parts: int) -> tuple[Fields, tuple[int, int, int], int]: ...
 def package_run(

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from pipeline.native.records cimport (
-    IdeaSlot, IntentSlot, KIND_IDEA, KIND_INTENT, KIND_PACKAGE, PackageSlot, RUN_SLOTS_MAX, SLOT_BYTES,
+    IdeaSlot, IntentSlot, KIND_IDEA, KIND_INTENT, KIND_PACKAGE, PackageSlot, RUN_SLOTS_MAX, SLOT_BYTES, Slot,
 )
 
 cdef enum:
@@ -21,11 +21,14 @@ cdef enum:
     NS_PER_MS = 1000000
 
 
-def idea_run(idea, uint64_t idea_no, uint64_t seq, int64_t now_ns, int64_t recv_ns):
+def idea_run(idea, uint64_t idea_no, const unsigned char[::1] cause not None, Py_ssize_t offset=0):
     """Return the IDEA run of a `core.strategies.interface.Idea`: six orders a slot, each repeats the head.
 
-    seq, now_ns, recv_ns: of the record that caused it. `leg_side` stays 0: BUY.
+    cause: holds the record that caused it at `offset`. `leg_side` stays 0: BUY.
     """
+    if offset < 0 or offset + <Py_ssize_t>SLOT_BYTES > cause.shape[0]:
+        raise ValueError(f"native.packages: no slot at {offset} in {cause.shape[0]} bytes")
+    cdef const Slot* causing = <const Slot*>&cause[offset]
     basket, event, strategy, leg_count, venue_ns, package = idea
     size, payout, cost, fee, loss, orders = package
     cdef Py_ssize_t count = len(orders), parts = (len(orders) + LEGS_MAX - 1) // LEGS_MAX, part, leg, shown
@@ -38,7 +41,8 @@ def idea_run(idea, uint64_t idea_no, uint64_t seq, int64_t now_ns, int64_t recv_
     for part in range(parts):
         slot = <IdeaSlot*>(start + part * SLOT_BYTES)
         shown = min(count - part * LEGS_MAX, <Py_ssize_t>LEGS_MAX)
-        slot.seq, slot.now_ns, slot.recv_ns, slot.kind = seq, now_ns, recv_ns, KIND_IDEA
+        slot.seq, slot.now_ns, slot.recv_ns = causing.seq, causing.now_ns, causing.recv_ns
+        slot.kind = KIND_IDEA
         slot.source_seq = venue_ns if venue_ns > 0 else 0
         slot.part, slot.parts = <uint8_t>part, <uint8_t>parts
         slot.idea_no, slot.basket, slot.event, slot.strategy = idea_no, basket, event, strategy

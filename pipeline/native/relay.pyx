@@ -19,19 +19,13 @@ cdef enum:
 
 
 cdef class _Wanted:
-    """Which records the Python side wants: a kind table, and for `TOP` also a row table."""
+    """Which kinds of record the Python side wants."""
 
     cdef uint8_t kinds[KINDS_MAX]
-    cdef bytearray rows
-    cdef uint8_t* rows_at
-    cdef uint32_t rows_count
     cdef public uint64_t passed_count
 
     def __cinit__(self, *args, **kwargs):
         memset(self.kinds, 0, KINDS_MAX)
-        self.rows = bytearray(1)
-        self.rows_at = self.rows
-        self.rows_count = 0
         self.passed_count = 0
 
     cdef void _want_kinds(self, kinds) except *:
@@ -40,21 +34,8 @@ cdef class _Wanted:
                 raise ValueError(f"native.relay: a kind is 0..{KINDS_MAX - 1}, was {kind}")
             self.kinds[<int>kind] = 1
 
-    def want_rows(self, rows, uint32_t rows_max):
-        """Show `TOP` records of these rows only; rows >= rows_max are refused."""
-        table = bytearray(rows_max)
-        for row in rows:
-            table[row] = 1
-        self.rows = table
-        self.rows_at = self.rows
-        self.rows_count = rows_max
-
     cdef inline bint _wants(self, const Slot* slot) noexcept nogil:
-        if slot.kind >= KINDS_MAX or not self.kinds[slot.kind]:
-            return False
-        if slot.kind == KIND_TOP and self.rows_count:
-            return slot.instrument < self.rows_count and self.rows_at[slot.instrument]
-        return True
+        return slot.kind < KINDS_MAX and self.kinds[slot.kind]
 
 
 cdef bytes _copy(Source source, uint64_t first, uint64_t count):
@@ -72,10 +53,28 @@ cdef class Filter(_Wanted):
     """Reads a source and returns only wanted records, slot by slot: a run of decisions mixes kinds."""
 
     cdef Source source
+    cdef bytearray rows
+    cdef uint8_t* rows_at
+    cdef uint32_t rows_count  # 0 = every row
 
     def __init__(self, Source source not None, kinds):
         self.source = source
+        self.rows, self.rows_at, self.rows_count = None, NULL, 0
         self._want_kinds(kinds)
+
+    def want_rows(self, rows, uint32_t rows_max):
+        """Return `TOP` records of these rows only; rows >= rows_max are refused."""
+        table = bytearray(rows_max)
+        for row in rows:
+            table[row] = 1
+        self.rows, self.rows_at, self.rows_count = table, table, rows_max
+
+    cdef inline bint _is_wanted(self, const Slot* slot) noexcept nogil:
+        if not self._wants(slot):
+            return False
+        if slot.kind == KIND_TOP and self.rows_count:
+            return slot.instrument < self.rows_count and self.rows_at[slot.instrument]
+        return True
 
     def read(self, uint64_t slots_max=64, uint64_t skip_max=65536):
         """Return up to `slots_max` wanted slots, passing over up to `skip_max` others; b"" for none."""
@@ -86,13 +85,13 @@ cdef class Filter(_Wanted):
         while index < available and kept < slots_max and skipped < skip_max:
             first = index
             with nogil:
-                while index < available and skipped < skip_max and not self._wants(self.source.at(index)):
+                while index < available and skipped < skip_max and not self._is_wanted(self.source.at(index)):
                     index += 1
                     skipped += 1
             self.passed_count += index - first
             first = index
             with nogil:
-                while index < available and kept < slots_max and self._wants(self.source.at(index)):
+                while index < available and kept < slots_max and self._is_wanted(self.source.at(index)):
                     index += 1
                     kept += 1
             if index > first:

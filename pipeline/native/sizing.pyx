@@ -2,9 +2,9 @@
 # cython: freethreading_compatible=False
 """How many equal shares of a basket to buy, in whole numbers of C; `core.sizing` says what and why.
 
-Reads the legs (`core.legbook.LegBook`) and bounds that it is given, and a level only when the walk reaches
-it; writes nothing. tests/models/sizing_model.py is the slow model that it equals. Units: prices in ticks of
-0.0001 USD, sizes and money in millionths, unit costs in 1e-12 USD a share (pico), room in 1e-18 USD.
+Reads the legs (`native/legs`) and bounds that it is given; writes nothing. Slow models that it equals:
+tests/models/sizing_model.py and watch_model.py. Units: prices in ticks of 0.0001 USD, sizes and money in
+millionths, unit costs in 1e-12 USD a share (pico), room in 1e-18 USD.
 
 An input outside these ranges raises InvariantError; inside them no product leaves its type. A level is at
 most 2**53 and a ladder 16 levels, so a size is at most D = 2**57 millionths of a share:
@@ -26,28 +26,25 @@ its limit), so C divides as Python does; rounding up adds the divisor less 1.
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.type cimport PyType_IsSubtype
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint16_t
+from libc.stdlib cimport calloc, free
 
+from pipeline.native.legs cimport LEVELS_MAX, Leg, Level, Terms, i128
 from pipeline.native.records cimport (
-    CAUSE_BELOW_EDGE, CAUSE_BELOW_MINIMUM, CAUSE_LIMIT_ORDER, CAUSE_LIMIT_PARTIAL_LOSS,
-    CAUSE_TOO_MANY_ORDERS,
+    CAUSE_BELOW_EDGE, CAUSE_BELOW_MINIMUM, CAUSE_DEPTH_USED, CAUSE_LIMIT_ORDER, CAUSE_LIMIT_PARTIAL_LOSS,
+    CAUSE_NONE, CAUSE_NOT_PROVEN, CAUSE_TAKEN, CAUSE_TOO_MANY_ORDERS,
 )
+from pipeline.native.sums cimport Sum, Top
 
 from pipeline.errors import InvariantError
 from pipeline.records import Cause, OrderType
 
-cdef extern from *:
-    """
-    typedef __int128 sizing_i128;
-    """
-    ctypedef long long i128 "sizing_i128"  # Cython cannot make a Python int of it: `_python_of` does
-
 cdef enum:
     LEGS_MAX = 16  # a batch of the venue has 15 orders
-    LEVELS_MAX = 16  # usable levels of one leg; a TOP has 8
     ORDERS_MAX = LEGS_MAX * LEVELS_MAX
     TRIES_MAX = 12  # sizes tried for one package, largest first
     TICKS = 10_000  # price ticks of 1 USD
@@ -55,29 +52,22 @@ cdef enum:
     PPM = 1_000_000
     QUANTUM = 10  # fees are whole multiples of 10 uUSD
     ROUNDING = 20  # of fee and reservation, USD micro an order
-    EXPONENT_MAX = 2
 
-SCALES = (TICKS, LOT, PPM, QUANTUM, EXPONENT_MAX)  # what core.sizing holds against its own
+SCALES = (TICKS, LOT, PPM, QUANTUM)  # what core.sizing holds against its own
 SIZE_MICRO_MAX = 1 << 53
 cdef int64_t SIZE_MAX = SIZE_MICRO_MAX
-cdef int64_t PICO_MAX = 2 * 10**12
 cdef int64_t PICO = 10**12  # of 1 USD; also the 1e-18 USD of 1 USD micro
 cdef int64_t MASK = (1 << 62) - 1
-cdef object PART_MAX = 625 * 10**18  # at rate 1 and exponent 2: 10**6 * 25_000_000**2
-cdef object WHOLE_MAX = 10**23  # 10**6 * 10 * (10**8)**2
 cdef dict CAUSES = {int(cause): cause for cause in Cause}
 cdef object GTC = int(OrderType.GTC), FAK = int(OrderType.FAK)
 
-cdef struct Level:
+cdef struct Taken:  # a level that the walk reached
     int64_t price_ticks
     int64_t size_micro
-    int64_t unit_pico
-    int64_t worst_pico  # the most that a budget may take a share
-    i128 part           # the fee of a size is size * part / whole quanta
-    i128 whole
+    const Terms* terms
 
-cdef struct Leg:
-    PyObject* book
+cdef struct Walk:  # one leg
+    PyObject* leg       # of `Leg`, alive as long as its caller's list
     int64_t place       # of the next level in its asks
     int64_t left_micro  # of the last level
     i128 room           # what the leg may still spend
@@ -87,15 +77,15 @@ cdef struct Leg:
     int64_t rate_ppm
     int64_t exponent
     int levels_count
-    Level levels[LEVELS_MAX]
+    Taken levels[LEVELS_MAX]
 
 cdef struct Order:
     int leg_no
-    const Level* level  # whose price is its limit
+    const Taken* level  # whose price is its limit
     int64_t size_micro
     i128 spend_usd_micro  # what it reserves
 
-cdef struct Work:
+cdef struct Limits:  # core.sizing.Bounds
     int64_t order_usd_micro_max
     int64_t package_usd_micro_max
     int64_t partial_loss_usd_micro_max
@@ -103,6 +93,9 @@ cdef struct Work:
     int64_t levels_max
     int64_t edge_usd_micro_min
     int64_t edge_ppm_min
+
+cdef struct Work:
+    Limits limits
     int64_t sets_paid
     bint is_exclusive_no
     int cause  # why the last try failed, with value and limit
@@ -114,9 +107,13 @@ cdef struct Work:
     int legs_count
     int sizes_count
     int orders_count
-    Leg legs[LEGS_MAX]
+    Walk legs[LEGS_MAX]
     int64_t sizes[ORDERS_MAX + 1]  # ascending
     Order orders[ORDERS_MAX]
+
+
+cdef object newest_bounds = None
+cdef Limits newest_limits  # the same as native numbers
 
 
 cdef int _outside(str name, object low, object high, object value) except -1:
@@ -132,90 +129,42 @@ cdef int64_t _checked(object value, int64_t low, int64_t high, str name) except 
     return found
 
 
-cdef int64_t _saturated(object value) except? -1:
-    """Return the number, or the end of int64_t that is nearest: it is only compared then."""
-    cdef int overflow = 0
-    cdef int64_t found = PyLong_AsLongLongAndOverflow(value, &overflow)
-    if overflow:
-        return INT64_MAX if overflow > 0 else INT64_MIN
-    return found
-
-
-cdef int _read_wide(object value, object low, object high, i128* target) except -1:
-    """Copy a number of low..high; both may be above 2**63."""
-    if not low <= value <= high:
-        _outside("a fee term", low, high, value)
-    target[0] = <i128><int64_t>(value >> 62) << 62 | <int64_t>(value & MASK)
-    return 0
-
-
-cdef int _read_term(object value, int64_t low, object high, i128* target) except -1:
-    """Copy a number of low..high, as most are: below 2**63."""
-    cdef int overflow = 0
-    cdef int64_t found = PyLong_AsLongLongAndOverflow(value, &overflow)
-    if overflow or found < low:
-        return _read_wide(value, low, high, target)
-    target[0] = found
-    return 0
-
-
 cdef object _python_of(i128 value):
     if INT64_MIN <= value <= INT64_MAX:
         return <int64_t>value
     return (<object><int64_t>(value >> 62) << 62) + <int64_t>(value & MASK)  # shifts round down, as Python's
 
 
-cdef int _read_leg(object book, Leg* leg) except -1:
-    leg.book = <PyObject*>book
-    leg.place = leg.levels_count = 0
-    leg.tick_step = _checked(book.tick_step, 1, INT64_MAX, "a tick step")
-    leg.size_micro_min = _checked(book.size_micro_min, 0, INT64_MAX, "a least size")
-    leg.usd_micro_min = _checked(book.usd_micro_min, 0, INT64_MAX, "a least cost")
-    leg.rate_ppm = _checked(book.fee_rate_ppm, 0, PPM, "a fee rate")
-    leg.exponent = _checked(book.fee_exponent, 0, EXPONENT_MAX, "a fee exponent")
-    return 0
+cdef void _begin(Walk* walk, Leg leg) noexcept:
+    walk.leg = <PyObject*>leg
+    walk.place = walk.levels_count = 0
+    walk.tick_step = leg.tick_step
+    walk.size_micro_min, walk.usd_micro_min = leg.size_micro_min, leg.usd_micro_min
+    walk.rate_ppm, walk.exponent = leg.fee_rate_ppm, leg.fee_exponent
 
 
-cdef int _read_terms(object fees, object price, Level* level) except -1:
-    """Copy what the fee table says of a price."""
-    unit, worst, part, whole = fees.at[price] or fees.add(price)
-    level.unit_pico = _checked(unit, 1, PICO_MAX, "a unit cost")
-    level.worst_pico = _checked(worst, 1, PICO_MAX, "a worst unit cost")
-    _read_term(part, 0, PART_MAX, &level.part)
-    return _read_term(whole, 1, WHOLE_MAX, &level.whole)
-
-
-@cython.boundscheck(True)
-cdef int _next_level(Leg* leg, int64_t levels_max) except -1:
+cdef int _next_level(Walk* walk, int64_t levels_max) except -1:
     """Take the leg's next usable level, floored to the lot; 0 when there is none.
 
     A level off the market's grid, or without a size, ends the ladder.
     """
-    cdef object book = <object>leg.book, asks = book.asks
-    cdef int64_t price_ticks, size_micro
-    cdef Level* level
-    while leg.place < levels_max:
-        if leg.place >= len(asks):
-            if not book.is_cut:
-                return 0
-            book.whole()
-            asks = book.asks
-            continue
-        price, size = asks[leg.place]
-        leg.place += 1
-        price_ticks, size_micro = _saturated(price), _saturated(size)
-        if not (0 < price_ticks < TICKS and price_ticks % leg.tick_step == 0 and size_micro > 0):
+    cdef Leg leg = <Leg>walk.leg
+    cdef const Level* shown
+    cdef Taken* level
+    while walk.place < levels_max and walk.place < leg.asks_count:
+        shown = &leg.asks_at[walk.place]
+        walk.place += 1
+        if not (0 < shown.price_ticks < TICKS and shown.price_ticks % leg.tick_step == 0
+                and shown.size_micro > 0):
             return 0
-        if size_micro >= LOT:
-            if size_micro > SIZE_MAX:
-                _outside("a level's size", LOT, SIZE_MAX, size)
-            if leg.levels_count == LEVELS_MAX:
-                _outside("a count of levels", 0, LEVELS_MAX, LEVELS_MAX + 1)
-            level = &leg.levels[leg.levels_count]
-            leg.levels_count += 1
-            level.price_ticks = price_ticks
-            level.size_micro = leg.left_micro = size_micro - size_micro % LOT
-            _read_terms(book.fees, price, level)
+        if shown.size_micro >= LOT:
+            if shown.size_micro > SIZE_MAX:
+                _outside("a level's size", LOT, SIZE_MAX, shown.size_micro)
+            level = &walk.levels[walk.levels_count]
+            walk.levels_count += 1
+            level.price_ticks = shown.price_ticks
+            level.size_micro = walk.left_micro = shown.size_micro - shown.size_micro % LOT
+            level.terms = leg.fees.terms(shown.price_ticks)
             return 1
     return 0
 
@@ -225,28 +174,28 @@ cdef int _walk(Work* work) except -1:
 
     Goes on while one more share of each leg costs less than it pays and the spending bounds allow it.
     """
-    cdef i128 slack = <i128>work.package_orders_max * ROUNDING, room, fits
+    cdef i128 slack = <i128>work.limits.package_orders_max * ROUNDING, room, fits
     cdef int64_t total = 0, step, units, worst
     cdef int number
     cdef bint is_short
-    cdef Leg* leg
-    cdef Level* level
+    cdef Walk* leg
+    cdef const Taken* level
     if work.legs_count == 0:
         return 0
     for number in range(work.legs_count):
         leg = &work.legs[number]
-        if not _next_level(leg, work.levels_max):
+        if not _next_level(leg, work.limits.levels_max):
             return 0
-        leg.room = 0 if slack > work.order_usd_micro_max else (work.order_usd_micro_max - slack) * PICO
-    room = 0 if slack > work.package_usd_micro_max else (work.package_usd_micro_max - slack) * PICO
+        leg.room = max(<i128>0, work.limits.order_usd_micro_max - slack) * PICO
+    room = max(<i128>0, work.limits.package_usd_micro_max - slack) * PICO
     while True:
         units = worst = 0
         step = INT64_MAX
         for number in range(work.legs_count):
             leg = &work.legs[number]
             level = &leg.levels[leg.levels_count - 1]
-            units += level.unit_pico
-            worst += level.worst_pico
+            units += level.terms.unit_pico
+            worst += level.terms.worst_pico
             step = min(step, leg.left_micro)
         if units >= work.sets_paid * PICO:
             return 0
@@ -255,10 +204,10 @@ cdef int _walk(Work* work) except -1:
         for number in range(work.legs_count):
             leg = &work.legs[number]
             level = &leg.levels[leg.levels_count - 1]
-            if leg.room < <i128>step * level.worst_pico:
+            if leg.room < <i128>step * level.terms.worst_pico:
                 is_short = True
-                if leg.room // level.worst_pico < fits:
-                    fits = leg.room // level.worst_pico
+                if leg.room // level.terms.worst_pico < fits:
+                    fits = leg.room // level.terms.worst_pico
         if is_short:  # then less than a step fits
             fits -= fits % LOT
             if fits:
@@ -271,9 +220,9 @@ cdef int _walk(Work* work) except -1:
         room -= <i128>step * worst
         for number in range(work.legs_count):
             leg = &work.legs[number]
-            leg.room -= <i128>step * leg.levels[leg.levels_count - 1].worst_pico
+            leg.room -= <i128>step * leg.levels[leg.levels_count - 1].terms.worst_pico
             leg.left_micro -= step
-            if leg.left_micro == 0 and not _next_level(leg, work.levels_max):
+            if leg.left_micro == 0 and not _next_level(leg, work.limits.levels_max):
                 return 0
 
 
@@ -313,55 +262,47 @@ cdef tuple _orders_of(const Work* work, object order_type, bint is_fak):
     cdef list found = []
     cdef int place
     cdef const Order* order
+    cdef Leg leg
     for place in range(work.orders_count):
         order = &work.orders[place]
-        book = <object>work.legs[order.leg_no].book
+        leg = <Leg>work.legs[order.leg_no].leg
         found.append(_record(order_type, (
-            order.leg_no, book.row, book.outcome, order.level.price_ticks, order.size_micro,
+            order.leg_no, leg.row, leg.outcome, order.level.price_ticks, order.size_micro,
             FAK if is_fak else GTC)))
     return tuple(found)
 
 
-cdef int _read_bounds(object bounds, Work* work) except -1:
-    work.order_usd_micro_max = _checked(bounds.order_usd_micro_max, 0, INT64_MAX, "an order's limit")
-    work.package_usd_micro_max = _checked(bounds.package_usd_micro_max, 0, INT64_MAX, "a package's limit")
-    work.partial_loss_usd_micro_max = _checked(
-        bounds.partial_loss_usd_micro_max, 0, INT64_MAX, "a limit of loss")
-    work.package_orders_max = _checked(bounds.package_orders_max, 0, INT64_MAX, "a limit of orders")
-    work.levels_max = _checked(bounds.levels_max, 0, INT64_MAX, "a limit of levels")
-    work.edge_usd_micro_min = _checked(bounds.edge_usd_micro_min, 0, INT64_MAX, "a least edge")
-    work.edge_ppm_min = _checked(bounds.edge_ppm_min, 0, INT64_MAX, "a least edge in ppm")
+cdef int _read_bounds(object bounds, Limits* limits) except -1:
+    """Copy the bounds; they are frozen, so the newest ones are remembered."""
+    global newest_bounds, newest_limits
+    if bounds is not newest_bounds:
+        newest_limits = Limits(
+            _checked(bounds.order_usd_micro_max, 0, INT64_MAX, "an order's limit"),
+            _checked(bounds.package_usd_micro_max, 0, INT64_MAX, "a package's limit"),
+            _checked(bounds.partial_loss_usd_micro_max, 0, INT64_MAX, "a limit of loss"),
+            _checked(bounds.package_orders_max, 0, INT64_MAX, "a limit of orders"),
+            _checked(bounds.levels_max, 0, INT64_MAX, "a limit of levels"),
+            _checked(bounds.edge_usd_micro_min, 0, INT64_MAX, "a least edge"),
+            _checked(bounds.edge_ppm_min, 0, INT64_MAX, "a least edge in ppm"))
+        newest_bounds = bounds
+    limits[0] = newest_limits
     return 0
 
 
-def price_legs(legs, sets_paid, bounds, bint is_exclusive_no, order_type, package_type, refusal_type):
-    """Return the largest package that clears every bound, or why there is none.
-
-    The types are the NamedTuples Order, Package and Refusal of core.sizing.
-    """
-    cdef Work work
-    cdef tuple books = tuple(legs)
+cdef int _price_work(Work* work, int64_t* fitted, bint* is_fak) except -1:
+    """Plan the largest package that clears every bound; 0: there is none, and `work` says why."""
     cdef int number, cause = CAUSE_BELOW_EDGE
-    cdef int64_t size_micro, shrunk, fitted = 0
-    cdef bint is_fak = False
-    cdef i128 value = 0, limit
-    work.legs_count = <int>_checked(len(books), 0, LEGS_MAX, "a count of legs")
-    work.sets_paid = _checked(sets_paid, 0, LEGS_MAX, "sets paid")
-    work.is_exclusive_no, work.sizes_count = is_exclusive_no, 0
-    _read_bounds(bounds, &work)
-    for number in range(work.legs_count):
-        _read_leg(books[number], &work.legs[number])
-    limit = work.edge_usd_micro_min
-    _walk(&work)
+    cdef int64_t size_micro, shrunk
+    cdef i128 value = 0, limit = work.limits.edge_usd_micro_min
+    work.sizes_count = 0
+    _walk(work)
     for number in range(TRIES_MAX):
         if not work.sizes_count:
             break
         work.sizes_count -= 1
         size_micro = work.sizes[work.sizes_count]
-        if _fit(&work, size_micro, &fitted, &is_fak):
-            return _record(package_type, (
-                fitted, work.sets_paid * fitted, work.cost_usd_micro, work.fee_usd_micro,
-                _python_of(work.loss_usd_micro), _orders_of(&work, order_type, is_fak)))
+        if _fit(work, size_micro, fitted, is_fak):
+            return 1
         if work.cause in (CAUSE_LIMIT_ORDER, CAUSE_LIMIT_PARTIAL_LOSS):
             # Spending and loss grow at least in proportion to the size: the shrunk one fits but for rounding.
             # The value is above the limit, so what comes out is below the size.
@@ -374,4 +315,36 @@ def price_legs(legs, sets_paid, bounds, bint is_exclusive_no, order_type, packag
                 work.sizes_count += 1
         if cause == CAUSE_BELOW_EDGE:  # what came before was no more than a missing edge
             cause, value, limit = work.cause, work.value, work.limit
-    return _record(refusal_type, (CAUSES[cause], _python_of(value), _python_of(limit)))
+    return _refuse(work, cause, value, limit)
+
+
+cdef object _package_of(
+    const Work* work, int64_t fitted, bint is_fak, object package_type, object order_type,
+):
+    return _record(package_type, (
+        fitted, work.sets_paid * fitted, work.cost_usd_micro, work.fee_usd_micro,
+        _python_of(work.loss_usd_micro), _orders_of(work, order_type, is_fak)))
+
+
+def price_legs(legs, sets_paid, bounds, bint is_exclusive_no, order_type, package_type, refusal_type):
+    """Return the largest package that clears every bound, or why there is none.
+
+    The types are the NamedTuples Order, Package and Refusal of core.sizing.
+    """
+    cdef Work work
+    cdef tuple held = tuple(legs)
+    cdef int number
+    cdef int64_t fitted = 0
+    cdef bint is_fak = False
+    work.legs_count = <int>_checked(len(held), 0, LEGS_MAX, "a count of legs")
+    work.sets_paid = _checked(sets_paid, 0, LEGS_MAX, "sets paid")
+    work.is_exclusive_no = is_exclusive_no
+    _read_bounds(bounds, &work.limits)
+    for number in range(work.legs_count):
+        _begin(&work.legs[number], <Leg?>held[number])
+    if _price_work(&work, &fitted, &is_fak):
+        return _package_of(&work, fitted, is_fak, package_type, order_type)
+    return _record(refusal_type, (CAUSES[work.cause], _python_of(work.value), _python_of(work.limit)))
+
+
+include "sizing_watch.pxi"

@@ -39,7 +39,7 @@ cdef int64_t _reach_micro(const Work* work, int64_t size_micro, int64_t lot_micr
     return reach
 
 
-cdef inline bint _is_small(const Order* order, const Leg* leg) noexcept nogil:
+cdef inline bint _is_small(const Order* order, const Walk* leg) noexcept nogil:
     return order.size_micro < leg.size_micro_min or _cost_usd_micro(order) < leg.usd_micro_min
 
 
@@ -48,7 +48,7 @@ cdef inline void _join(Order* order, const Order* behind) noexcept nogil:
     order.size_micro += behind.size_micro
 
 
-cdef void _merge(Work* work, int first, const Leg* leg) noexcept nogil:
+cdef void _merge(Work* work, int first, const Walk* leg) noexcept nogil:
     """Join orders of a leg below a minimum with their neighbour, at the worse of both prices.
 
     Only share-targeted orders: they stop at their shares, so a worse limit costs nothing unless needed.
@@ -66,10 +66,10 @@ cdef void _merge(Work* work, int first, const Leg* leg) noexcept nogil:
     work.orders_count = kept + 1
 
 
-cdef bint _price(Work* work, Order* order, const Leg* leg, bint is_fak) noexcept nogil:
+cdef bint _price(Work* work, Order* order, const Walk* leg, bint is_fak) noexcept nogil:
     """Add an order's cost and fee, and set what it reserves; False: it is below a minimum."""
     cdef int64_t paid = _cost_usd_micro(order)
-    cdef i128 charged = order.size_micro * order.level.part, whole = order.level.whole
+    cdef i128 charged = order.size_micro * order.level.terms.part, whole = order.level.terms.whole
     if paid < leg.usd_micro_min:
         return _refuse(work, CAUSE_BELOW_MINIMUM, paid, leg.usd_micro_min)
     if not is_fak and order.size_micro < leg.size_micro_min:
@@ -78,7 +78,7 @@ cdef bint _price(Work* work, Order* order, const Leg* leg, bint is_fak) noexcept
     work.fee_usd_micro += <int64_t>(charged // whole) * QUANTUM
     if not is_fak:
         order.spend_usd_micro = paid + (charged + whole - 1) // whole * QUANTUM
-    elif leg.exponent:  # as core.fees.budget_fee_usd_micro_max
+    elif leg.exponent:  # as budget_fee_usd_micro_max of the model
         order.spend_usd_micro = paid + (<i128>paid * leg.rate_ppm + PPM - 1) // PPM
     else:
         charged, whole = <i128>paid * TICKS * leg.rate_ppm, <i128>PPM * leg.tick_step
@@ -90,7 +90,7 @@ cdef bint _plan(Work* work, int64_t size_micro, int64_t lot_micro, bint is_fak) 
     """Make and price the orders of every leg; False: a minimum or the count is broken."""
     cdef int number, place, first
     cdef int64_t rest, depth
-    cdef Leg* leg
+    cdef Walk* leg
     cdef Order* order
     work.orders_count = 0
     work.cost_usd_micro = work.fee_usd_micro = 0
@@ -110,25 +110,23 @@ cdef bint _plan(Work* work, int64_t size_micro, int64_t lot_micro, bint is_fak) 
         for place in range(first, work.orders_count):
             if not _price(work, &work.orders[place], leg, is_fak):
                 return False
-    if work.orders_count > work.package_orders_max:
-        return _refuse(work, CAUSE_TOO_MANY_ORDERS, work.orders_count, work.package_orders_max)
+    if work.orders_count > work.limits.package_orders_max:
+        return _refuse(work, CAUSE_TOO_MANY_ORDERS, work.orders_count, work.limits.package_orders_max)
     return True
 
 
-@cython.boundscheck(True)
-cdef int64_t _sale_usd_micro(const Leg* leg, int64_t size_micro) except -1:
+cdef int64_t _sale_usd_micro(const Walk* walk, int64_t size_micro) except -1:
     """Return what selling the size into the leg's known bids yields after fees; 0 beyond their depth."""
-    cdef object book = <object>leg.book, fees = book.fees
+    cdef Leg leg = <Leg>walk.leg
     cdef int64_t price_ticks, sold, rest = size_micro, yielded = 0
     cdef i128 gained
-    cdef Level terms
-    if book.is_cut and book.bids[0][1] < size_micro:
-        book.whole()
-    for price, depth in book.bids:
-        price_ticks, sold = _saturated(price), min(_saturated(depth), rest)
+    cdef const Terms* terms
+    cdef int place
+    for place in range(leg.bids_count):
+        price_ticks, sold = leg.bids_at[place].price_ticks, min(leg.bids_at[place].size_micro, rest)
         if not (sold > 0 and 0 < price_ticks < TICKS):
             break
-        _read_terms(fees, price, &terms)
+        terms = leg.fees.terms(price_ticks)
         # Proceeds rounded down, fee rounded up; a fee above the proceeds would make the share worthless.
         gained = <i128>price_ticks * sold // TICKS
         gained -= (sold * terms.part + terms.whole - 1) // terms.whole * QUANTUM
@@ -187,17 +185,17 @@ cdef int _clear(Work* work, int64_t size_micro) except -1:
         spends += work.orders[place].spend_usd_micro
         leg_spends += work.orders[place].spend_usd_micro
         leg_most = max(leg_most, leg_spends)
-    if leg_most > work.order_usd_micro_max:
-        return _refuse(work, CAUSE_LIMIT_ORDER, leg_most, work.order_usd_micro_max)
-    if spends > work.package_usd_micro_max:
-        return _refuse(work, CAUSE_LIMIT_ORDER, spends, work.package_usd_micro_max)
+    if leg_most > work.limits.order_usd_micro_max:
+        return _refuse(work, CAUSE_LIMIT_ORDER, leg_most, work.limits.order_usd_micro_max)
+    if spends > work.limits.package_usd_micro_max:
+        return _refuse(work, CAUSE_LIMIT_ORDER, spends, work.limits.package_usd_micro_max)
     _bound_loss(work, size_micro)
-    if work.loss_usd_micro > work.partial_loss_usd_micro_max:
+    if work.loss_usd_micro > work.limits.partial_loss_usd_micro_max:
         return _refuse(
-            work, CAUSE_LIMIT_PARTIAL_LOSS, work.loss_usd_micro, work.partial_loss_usd_micro_max)
+            work, CAUSE_LIMIT_PARTIAL_LOSS, work.loss_usd_micro, work.limits.partial_loss_usd_micro_max)
     edge = work.sets_paid * size_micro - spent
-    least = <i128>work.edge_ppm_min * spent
-    if edge < work.edge_usd_micro_min or <i128>edge * PPM < least:
+    least = <i128>work.limits.edge_ppm_min * spent
+    if edge < work.limits.edge_usd_micro_min or <i128>edge * PPM < least:
         return _refuse(
-            work, CAUSE_BELOW_EDGE, edge, max(<i128>work.edge_usd_micro_min, (least + PPM - 1) // PPM))
+            work, CAUSE_BELOW_EDGE, edge, max(<i128>work.limits.edge_usd_micro_min, (least + PPM - 1) // PPM))
     return 1

@@ -11,8 +11,11 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+from pipeline.native.legs cimport FeeTerms, Leg
 from pipeline.native.records cimport (
-    FLAG_CROSSED, FLAG_OPEN, FLAG_STALE, KIND_TOP, SLOT_BYTES, TopSlot)
+    CAUSE_BOOK_OPEN, CAUSE_BOOK_STALE, CAUSE_CROSSED_BOOK, CAUSE_DEPTH_USED, CAUSE_NONE, CAUSE_NOT_TRADABLE,
+    CAUSE_NO_SNAPSHOT, CAUSE_PROOF_OLD, CAUSE_RESOLVED, FLAG_CROSSED, FLAG_OPEN, FLAG_STALE, SLOT_BYTES,
+    TopSlot)
 
 from pipeline.errors import InvariantError
 
@@ -49,7 +52,7 @@ cdef class Sum:
         self.is_subset = is_subset
         self.total = -PICO if is_subset else PICO
         for leg_no in range(self.legs_count):
-            self.put(leg_no, (<Top?>self.tops[leg_no]).unit(self.outcomes[leg_no]))
+            self.put(leg_no, (<Top?>self.tops[leg_no]).unit_c(self.outcomes[leg_no]))
         self.best = self.total
 
     def __dealloc__(self):
@@ -67,58 +70,15 @@ cdef class Sum:
         if self.total > self.best:
             self.best = self.total
 
-    def gain(self, Py_ssize_t leg_no):
-        """Return what the leg adds: minus its cost, or what a short of it yields, if anything; pico USD."""
-        return self.gains[self.checked(leg_no)]
-
-    def gain_of(self, legs):
-        """Return what these legs add together, 1e-12 USD."""
-        cdef int64_t found = 0
-        for leg_no in legs:
-            found += self.gains[self.checked(leg_no)]
-        return found
-
-    def wanted(self):
-        """Return the legs to buy: all, or of a subset basket those that yield something."""
-        cdef Py_ssize_t leg_no
-        return [
-            leg_no for leg_no in range(self.legs_count) if not self.is_subset or self.gains[leg_no]]
-
-    def free_legs(self, int64_t now_ns, int64_t proof_age_ns_max):
-        """Return those of `wanted` whose book may be used now."""
-        cdef Py_ssize_t leg_no
-        cdef list found = []
-        for leg_no in range(self.legs_count):
-            if self.is_subset and not self.gains[leg_no]:
-                continue
-            if (<Top>self.tops[leg_no]).is_free(now_ns, proof_age_ns_max):
-                found.append(leg_no)
-        return found
-
-    def shown(self, legs):
-        """Return the levels that a buyer of these legs would take: equal bytes, equal ladders."""
-        return b"".join([
-            (<Top>self.tops[self.checked(leg_no)]).shown(self.outcomes[leg_no]) for leg_no in legs])
-
-    def newest_venue_ns(self, legs):
-        """Return the newest venue time among the books of these legs."""
-        cdef int64_t found = 0
-        for leg_no in legs:
-            found = max(found, (<Top>self.tops[self.checked(leg_no)]).raw.venue_ns)
-        return found
-
-    cdef Py_ssize_t checked(self, Py_ssize_t leg_no) except -1:
-        if not 0 <= leg_no < self.legs_count:
-            raise IndexError(f"native.sums: a leg is 0..{self.legs_count - 1}, was {leg_no}")
-        return leg_no
-
 
 @cython.final
 cdef class Link:
     """One leg of a basket, as its row sees it."""
 
     def __init__(self, Sum of not None, Py_ssize_t leg_no):
-        self.sum, self.leg_no = of, of.checked(leg_no)
+        if not 0 <= leg_no < of.legs_count:
+            raise IndexError(f"native.sums: a leg is 0..{of.legs_count - 1}, was {leg_no}")
+        self.sum, self.leg_no = of, leg_no
         self.outcome = of.outcomes[leg_no]
 
 
@@ -128,19 +88,13 @@ cdef class Top:
     def __cinit__(self, *args):
         memset(&self.raw, 0, sizeof(TopSlot))
         self.links = []
-        self.leg_books = [None, None]
+        self.legs = [None, None]
         self.flags = FLAG_STALE
 
-    def set_rules(self, fees, bint is_tradable, bint is_mirrored):
-        """Take the row's rules: `fees.units` by price (int64, 1e-12 USD), where `fees.add(price)` fills a 0.
-
-        The sums keep the old costs: whoever changes the rules makes new sums.
-        """
-        self.fees, self.units = fees, fees.units
-        if self.units.shape[0] <= TICKS:
-            raise InvariantError(f"native.sums: {TICKS + 1} unit costs expected, were {self.units.shape[0]}")
-        self.is_tradable, self.is_mirrored = is_tradable, is_mirrored
-        self.leg_books = [None, None]
+    def set_rules(self, FeeTerms fees not None, bint is_tradable, bint is_mirrored):
+        """Take the row's rules. The sums keep the old costs: whoever changes the rules makes new sums."""
+        self.fees, self.is_tradable, self.is_mirrored = fees, is_tradable, is_mirrored
+        self.legs = [None, None]
         self.price()
 
     def link(self, Sum of not None):
@@ -166,9 +120,8 @@ cdef class Top:
         cdef Link one
         self.flags = slot.flags  # whatever was said of the book since its last top is over
         if memcmp(&self.raw, slot, SLOT_BYTES) == 0:
-            return self.is_near()
+            return self.is_near_c()
         memcpy(&self.raw, slot, SLOT_BYTES)
-        self.slot_bytes = None
         self.taken_count += 1
         bid = slot.bid_ticks[0] if slot.bid_micro[0] > 0 else 0
         ask = slot.ask_ticks[0] if slot.ask_micro[0] > 0 else 0
@@ -177,15 +130,23 @@ cdef class Top:
             self.price()
             for one in self.links:
                 one.sum.put(one.leg_no, self.unit_no if one.outcome else self.unit_yes)
-        return self.is_near()
+        return self.is_near_c()
 
-    cpdef bint is_near(self) noexcept:
+    def is_near(self):
         """Tell whether a sum of this row is above zero."""
+        return self.is_near_c()
+
+    cdef bint is_near_c(self) noexcept:
         cdef Link one
         for one in self.links:
             if one.sum.total > 0:
                 return True
         return False
+
+    def near_sums(self):
+        """Return the sums of this row that are above zero."""
+        cdef Link one
+        return [one.sum for one in self.links if one.sum.total > 0]
 
     cdef int price(self) except -1:
         """Derive the costs of both tokens; NO is the mirror of the YES book where the venue mirrors."""
@@ -196,12 +157,13 @@ cdef class Top:
     cdef int64_t unit_at(self, uint32_t price_ticks) except -1:
         if not 0 < price_ticks < TICKS:
             return 0
-        if self.units[price_ticks] == 0:
-            self.fees.add(price_ticks)
-        return self.units[price_ticks]
+        return self.fees.terms(price_ticks).unit_pico
 
-    cpdef int64_t unit(self, int outcome) noexcept:
+    def unit(self, int outcome):
         """Return the cost of one share of the token with fee in 1e-12 USD; 0 = cannot be bought."""
+        return self.unit_c(outcome)
+
+    cdef int64_t unit_c(self, int outcome) noexcept:
         return self.unit_no if outcome else self.unit_yes
 
     def touch(self, int64_t venue_ns, int64_t until_ns):
@@ -210,8 +172,11 @@ cdef class Top:
             self.touched_ns = venue_ns
             self.touched_until_ns = max(until_ns, self.touched_until_ns)
 
-    cpdef bint is_free(self, int64_t now_ns, int64_t proof_age_ns_max) noexcept:
-        """Tell whether a new package may use this book now; `core.tops.Book.block` says why it may not."""
+    def is_free(self, int64_t now_ns, int64_t proof_age_ns_max):
+        """Tell whether a new package may use this book now; `block` says why it may not."""
+        return self.is_free_c(now_ns, proof_age_ns_max)
+
+    cdef bint is_free_c(self, int64_t now_ns, int64_t proof_age_ns_max) noexcept:
         return (
             not (self.flags & (FLAG_OPEN | FLAG_STALE | FLAG_CROSSED) or self.is_resolved)
             and self.raw.proof_ns > 0
@@ -221,42 +186,57 @@ cdef class Top:
             and self.taken_count > 0
         )
 
-    cdef bytes shown(self, int outcome):
-        """Return the bytes of the levels that a buyer of the token would take."""
+    def block(self, int64_t now_ns, int64_t proof_age_ns_max):
+        """Return the Cause why no new package may use this book now, 0 when it may."""
+        return self.block_c(now_ns, proof_age_ns_max)
+
+    cdef int block_c(self, int64_t now_ns, int64_t proof_age_ns_max) noexcept:
+        if self.is_free_c(now_ns, proof_age_ns_max):
+            return CAUSE_NONE
+        if self.is_resolved:
+            return CAUSE_RESOLVED
+        if not self.taken_count:
+            return CAUSE_NO_SNAPSHOT
+        if self.flags & FLAG_STALE:
+            return CAUSE_BOOK_STALE
+        if self.flags & FLAG_OPEN:
+            return CAUSE_BOOK_OPEN
+        if self.flags & FLAG_CROSSED:
+            return CAUSE_CROSSED_BOOK
+        if not self.is_tradable:
+            return CAUSE_NOT_TRADABLE
+        if not (self.raw.proof_ns > 0 and now_ns - self.raw.proof_ns <= proof_age_ns_max):
+            return CAUSE_PROOF_OLD
+        return CAUSE_DEPTH_USED
+
+    cdef void show(self, int outcome, char* target) noexcept:
+        """Copy the levels that a buyer of the token would take: equal bytes, equal ladders."""
         if outcome:
-            return (<char*>self.raw.bid_ticks)[:4 * DEPTH] + (<char*>self.raw.bid_micro)[:8 * DEPTH]
-        return (<char*>self.raw.ask_ticks)[:4 * DEPTH] + (<char*>self.raw.ask_micro)[:8 * DEPTH]
+            memcpy(target, self.raw.bid_ticks, 4 * DEPTH)
+            memcpy(target + 4 * DEPTH, self.raw.bid_micro, 8 * DEPTH)
+        else:
+            memcpy(target, self.raw.ask_ticks, 4 * DEPTH)
+            memcpy(target + 4 * DEPTH, self.raw.ask_micro, 8 * DEPTH)
 
     def leg(self, int outcome):
-        """Return the token's ladders, cut to the best level; good until the next top.
+        """Return the token's ladders and rules; good until the next top.
 
-        `make_leg(outcome)` of the subclass makes an empty one under the rules in force. A NO token is the
-        mirror of the YES book where the venue mirrors; elsewhere its book is another row, and this is empty.
+        `make_leg(outcome)` of the subclass makes an empty one under the rules in force.
         """
-        cdef uint32_t bid = self.raw.bid_ticks[0], ask = self.raw.ask_ticks[0]
-        cdef int64_t bid_size = self.raw.bid_micro[0], ask_size = self.raw.ask_micro[0]
+        return self.leg_c(outcome)
+
+    cdef Leg leg_c(self, int outcome):
+        cdef Leg found
         if not 0 <= outcome <= 1:
             raise IndexError(f"native.sums: an outcome is 0 or 1, was {outcome}")
-        leg = self.leg_books[outcome]
-        if leg is None:
-            leg = self.leg_books[outcome] = self.make_leg(outcome)
+        found = self.legs[outcome]
+        if found is None:
+            found = self.legs[outcome] = self.make_leg(outcome)
         elif self.leg_taken[outcome] == self.taken_count:
-            return leg
+            return found
         self.leg_taken[outcome] = self.taken_count
-        if outcome == 0 or self.is_mirrored:
-            if outcome:
-                leg.bids, leg.asks = [(TICKS - ask, ask_size)], [(TICKS - bid, bid_size)]
-            else:
-                leg.bids, leg.asks = [(bid, bid_size)], [(ask, ask_size)]
-            leg.is_cut, leg.top = True, self
-        return leg
-
-    @property
-    def slot(self):
-        """The newest TOP, the same object until the next one; b"" before the first."""
-        if self.slot_bytes is None:
-            self.slot_bytes = (<char*>&self.raw)[:SLOT_BYTES] if self.taken_count else b""
-        return self.slot_bytes
+        found.show(&self.raw, self.is_mirrored)
+        return found
 
     @property
     def now_ns(self):
@@ -278,7 +258,7 @@ cdef class Tops:
     """Rows -> `Top`; a relay takes every TOP here and shows only those near a profit."""
 
     def __init__(self):
-        self.rows = []
+        self.rows, self.near = [], None
 
     def watch(self, tops):
         """Take these tops by row; all other rows pass unseen."""
@@ -292,4 +272,7 @@ cdef class Tops:
         if slot.instrument >= <uint32_t>len(self.rows):
             return False
         top = self.rows[slot.instrument]
-        return top is not None and (<Top>top).take_slot(slot)
+        if top is None or not (<Top>top).take_slot(slot):
+            return False
+        self.near = top
+        return True

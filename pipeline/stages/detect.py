@@ -7,7 +7,7 @@ bring a basket near a profit become Python objects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.core.detector import Detector
 from pipeline.native.flow import Sink
@@ -45,7 +45,7 @@ class DetectStage:
         self._told_ns = 0
         self._ideas_count = 0
         self.signals = {"profit near": 0}
-        self.tell = no_one_to_tell
+        self.tell: Callable[[], object] = no_one_to_tell
 
     def poll(self, budget: int) -> int:
         """Pass on up to `budget` slots, running the strategies on what they watch.
@@ -62,7 +62,11 @@ class DetectStage:
                 # Whoever signs needs as long to wake as we need for the idea.
                 self.signals["profit near"] += 1
                 self.tell()
-            self._decide(record)
+                near = self._tops.near
+                if near is not None:
+                    self._publish(self.detector.on_near(near, record), record, 0)
+            else:
+                self._decide(record)
         if done:
             self._put_counts()
         return done
@@ -76,18 +80,21 @@ class DetectStage:
                 self._counts.put(f"detect_{name}", count)
 
     def _decide(self, record: bytes) -> None:
-        on_record = self.detector.on_record
         for at in range(0, len(record), SLOT_BYTES):
-            for run in on_record(record, at):
-                for hint in self._hints:  # first: the signer begins while we go on
-                    hint.push(run)  # without room it signs when it is asked
-                self._relay.append(run)
-                seq = int.from_bytes(record[at : at + 8], "little")
-                self._stamps.mark(seq, seq + 1, self._clock())
-                self._count_idea(1)
-                self._ideas_count += 1
-        if record[KIND_OFFSET] != _TOP and self.detector.rows_version != self._rows_version:
+            self._publish(self.detector.on_record(record, at), record, at)
+        if self.detector.rows_version != self._rows_version:
             self._watch_rows()
+
+    def _publish(self, ideas: Sequence[bytes], record: bytes, at: int) -> None:
+        """Put the ideas that the record at `at` caused behind it."""
+        for run in ideas:
+            for hint in self._hints:  # first: the signer begins while we go on
+                hint.push(run)  # without room it signs when it is asked
+            self._relay.append(run)
+            seq = int.from_bytes(record[at : at + 8], "little")
+            self._stamps.mark(seq, seq + 1, self._clock())
+            self._count_idea(1)
+            self._ideas_count += 1
 
     def _watch_rows(self) -> None:
         """When a basket was built or dropped, tell the relay which rows matter now."""

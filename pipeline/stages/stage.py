@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.native.counters import Counter
 from pipeline.native.flow import Sink
@@ -31,12 +31,24 @@ class Stage(Protocol):
         """Release views and files; called once, also after a failed start."""
 
 
-def no_one_to_tell() -> None:
-    """The `tell` of a stage whose lane has set none.
+class Signalling(Stage, Protocol):
+    """A stage that wakes others by counts of its own, not by its channels alone."""
 
-    A stage with `signals` may call its `tell` inside `poll`, for work in another lane that should begin
-    before the poll ends; the lane puts its wakes there.
+    signals: dict[str, int]
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A stage that calls its `tell` inside `poll`, for work in another lane that should begin before it ends.
+
+    Its lane puts its wakes there.
     """
+
+    tell: Callable[[], object]
+
+
+def no_one_to_tell() -> None:
+    """The `tell` of a stage whose lane has set none."""
 
 
 def push_owed(sink: Sink, owed: deque[bytes]) -> bool:

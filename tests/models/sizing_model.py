@@ -9,11 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.core.fees import PICO_PER_USD, Terms, budget_fee_usd_micro_max, worst_buy_usd_micro
+from pipeline.core.fees import PICO_PER_USD, Terms
 from pipeline.core.legbook import SHARE_LOT_MICRO, Ladder, LegBook
 from pipeline.core.sizing import Bounds, Order, Package, Refusal
 from pipeline.records import Cause, OrderType
 from pipeline.units import FEE_QUANTUM_USD_MICRO, MICRO, PPM, TICKS_PER_USD, cost_micro
+from tests.models.fees_model import budget_fee_usd_micro_max, worst_buy_usd_micro
 
 _CENTS = TICKS_PER_USD  # hundredths of a share * ticks = 1e-6 USD; a cent is 10,000 of them
 _TRIES_MAX = 12  # sizes tried for one package, largest first
@@ -297,11 +298,7 @@ def next_level(leg: LegBook, place: int, levels_max: int) -> tuple[int, int, int
     asks, step = leg.asks, leg.tick_step
     while place < levels_max:
         if place >= len(asks):
-            if not leg.is_cut:
-                break
-            leg.whole()
-            asks = leg.asks
-            continue
+            break
         price, size = asks[place]
         place += 1
         if not (0 < price < TICKS_PER_USD and price % step == 0 and size > 0):
@@ -315,8 +312,6 @@ def sale_usd_micro(leg: LegBook, size_micro: int) -> int:
     """Return what selling the size into the leg's known bids yields after fees; 0 beyond their depth."""
     yielded, rest = 0, size_micro
     fees = leg.fees
-    if leg.is_cut and leg.bids[0][1] < size_micro:
-        leg.whole()
     for price, depth in leg.bids:
         sold = depth if depth < rest else rest
         if not (sold > 0 and 0 < price < TICKS_PER_USD):

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.sizing import Bounds, LegBook, Refusal, price_package
+from pipeline.core.legbook import LegBook
+from pipeline.core.sizing import Bounds, Refusal, price_package
 from pipeline.records import Flag, Kind, Rule, unpack
 from pipeline.units import MICRO
 from tests.models.core_rig import FULL, Rig, balance, config, event, instrument, top

@@ -19,6 +19,7 @@ from tests.shared import scaled, seeds
 
 I64, U64 = 1 << 63, 1 << 64
 ORDER = Order(0, 1, 0, 5_000, 1_000_000, 3)
+CAUSE = bytes(SLOT_BYTES)
 EDGES = (0, 1, 9_999, 10_000, (1 << 32) - 1, 10**12, I64 - 1)
 
 
@@ -97,7 +98,9 @@ def test_any_idea_renders_the_same_and_reads_back(seed: int) -> None:
         idea = Idea(*words, number(rng, 0, 255), number(rng, 0, 255), number(rng, -I64, I64 - 1), package)
         stamps = (
             *(number(rng, 0, U64 - 1) for _ in range(2)), *(number(rng, -I64, I64 - 1) for _ in range(2)))
-        run = packages.idea_run(idea, *stamps)
+        idea_no, seq, now_ns, recv_ns = stamps
+        cause = bytes(SLOT_BYTES) + pack(Kind.TICK, seq=seq, now_ns=now_ns, recv_ns=recv_ns)
+        run = packages.idea_run(idea, idea_no, cause, SLOT_BYTES)
         assert run == packages_model.idea_run(idea, *stamps), f"seed {seed}"
         fields, causing, venue_ns = packages.read_idea(run, 0, len(run) // SLOT_BYTES)
         assert (stamps[1:], max(0, idea.venue_ns)) == (causing, venue_ns), f"seed {seed}"
@@ -119,9 +122,12 @@ def test_what_does_not_fit_is_an_error() -> None:
     assert len(packages.package_run(*good)) == 2 * SLOT_BYTES
     for count in (0, RUN_SLOTS_MAX + 1):
         with pytest.raises(ValueError, match=r"native\.packages"):
-            packages.idea_run(Idea(1, 1, 1, 1, 1, Package(1, 1, 1, 1, 1, (ORDER,) * count)), 1, 1, 1, 1)
+            packages.idea_run(Idea(1, 1, 1, 1, 1, Package(1, 1, 1, 1, 1, (ORDER,) * count)), 1, CAUSE)
+    for offset in (-1, 1, SLOT_BYTES):
+        with pytest.raises(ValueError, match="no slot"):
+            packages.idea_run(Idea(1, 1, 1, 1, 1, Package(1, 1, 1, 1, 1, (ORDER,))), 1, CAUSE, offset)
     with pytest.raises(OverflowError):
-        packages.idea_run(Idea(1 << 32, 1, 1, 1, 1, Package(1, 1, 1, 1, 1, (ORDER,))), 1, 1, 1, 1)
+        packages.idea_run(Idea(1 << 32, 1, 1, 1, 1, Package(1, 1, 1, 1, 1, (ORDER,))), 1, CAUSE)
     for place, wrong, error in (
         (1, I64, OverflowError),
         (2, (*fields[:11], ()), ValueError),

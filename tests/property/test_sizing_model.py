@@ -1,15 +1,17 @@
-"""`price_package` against its slow model: equal packages and refusals, and equal levels asked for."""
+"""`price_package` against its slow model: equal packages and refusals."""
 
 from __future__ import annotations
 
 import random
-from copy import copy
+from typing import Any
 
 import pytest
 
+from pipeline.core.fees import FeeTable
 from pipeline.core.legbook import LegBook
 from pipeline.core.sizing import Bounds, Order, Package, Refusal, price_package
 from pipeline.errors import InvariantError
+from pipeline.native.legs import FeeTerms, Leg
 from pipeline.native.sizing import SIZE_MICRO_MAX
 from pipeline.records import Cause
 from tests.models import sizing_model
@@ -49,20 +51,11 @@ def ladder(rng: random.Random, price: int, step: int, levels: int) -> Levels:
     return found
 
 
-def deepened(asks: Levels, bids: Levels, calls: list[int], row: int) -> dict[str, object]:
-    """Return what makes a leg show its best level until somebody asks for the rest; `calls` hears of it."""
-    def deepen(leg: LegBook) -> None:
-        calls.append(row)
-        leg.asks, leg.bids = asks, bids
-
-    return {"asks": asks[:1], "bids": bids[:1], "is_cut": True, "deepen": deepen}
-
-
-def legs_of(rng: random.Random, count: int, fair: int, levels: int) -> list[tuple[list[LegBook], list[int]]]:
-    """Return the same legs twice, each time with the list that hears when a leg is asked for its rest."""
+def legs_of(rng: random.Random, count: int, fair: int, levels: int) -> list[LegBook]:
+    """Return legs around a fair price, all under one rule book or each under its own."""
     step, rate = rng.choice(STEPS), rng.choice([0, 0, 40_000, 70_000, rng.randint(0, 10**6)])
     exponent, is_mixed = rng.choice([1, 1, 1, 2, 0]), rng.random() < 0.3
-    found: list[tuple[list[LegBook], list[int]]] = [([], []), ([], [])]
+    found = []
     for row in range(1, count + 1):
         if is_mixed:
             step, rate = rng.choice(STEPS), rng.choice([0, 40_000, 70_000, 10**6])
@@ -72,15 +65,10 @@ def legs_of(rng: random.Random, count: int, fair: int, levels: int) -> list[tupl
         bids = ladder(rng, price - step, -step, rng.randint(0, levels)) or [(0, 0)]
         if rng.random() < 0.02:
             bids[0] = (bids[0][0], 1 << 70)
-        common = {
-            "row": row, "outcome": rng.randint(0, 1), "asks": asks, "bids": bids, "fee_rate_ppm": rate,
-            "fee_exponent": exponent, "tick_step": step,
-            "size_micro_min": rng.choice([0, 1, 1_000_000, 5_000_000, rng.randint(0, 10**9)]),
-            "usd_micro_min": rng.choice([0, 1, 1_000_000, 1_000_000, rng.randint(0, 10**8)]),
-        }
-        is_cut = bool(asks) and rng.random() < 0.6
-        for legs, calls in found:
-            legs.append(LegBook(**{**common, **(deepened(asks, bids, calls, row) if is_cut else {})}))
+        found.append(LegBook(
+            row, rng.randint(0, 1), asks, bids, rate, exponent, step,
+            rng.choice([0, 1, 1_000_000, 5_000_000, rng.randint(0, 10**9)]),
+            rng.choice([0, 1, 1_000_000, 1_000_000, rng.randint(0, 10**8)])))
     return found
 
 
@@ -102,20 +90,18 @@ def bounds_of(rng: random.Random) -> Bounds:
 
 @pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_packages_equal_the_slow_model(seed: int) -> None:
-    """Any legs within the ranges: the same package or refusal, and the same ladders unpacked on the way."""
+    """Any legs within the ranges: the same package or refusal."""
     rng = random.Random(seed)
     for case in range(CASES):
         count, is_no = rng.randint(1, rng.choice([3, 6, 12])), rng.random() < 0.4
         sets_paid = max(1, count - 1) if is_no else 1
         fair = max(20, min(9_900, 10_000 * sets_paid // count))
-        (native, native_calls), (slow, slow_calls) = legs_of(rng, count, fair, rng.choice([1, 3, 8, 14]))
-        bounds = bounds_of(rng)
-        wanted = sizing_model.price_package(slow, sets_paid, bounds, is_exclusive_no=is_no)
-        found = price_package(native, sets_paid, bounds, is_exclusive_no=is_no)
+        legs, bounds = legs_of(rng, count, fair, rng.choice([1, 3, 8, 14])), bounds_of(rng)
+        wanted = sizing_model.price_package(legs, sets_paid, bounds, is_exclusive_no=is_no)
+        found = price_package(legs, sets_paid, bounds, is_exclusive_no=is_no)
 
-        where = f"seed {seed}, case {case}: {slow} {bounds}"
+        where = f"seed {seed}, case {case}: {[(leg.asks, leg.bids) for leg in legs]} {bounds}"
         assert (type(wanted), wanted) == (type(found), found), where
-        assert slow_calls == native_calls, where
         if isinstance(found, Package):
             assert all(type(order) is Order for order in found.orders)
             assert {int} == {type(value) for order in found.orders for value in order} | {
@@ -130,7 +116,7 @@ def test_the_largest_products_are_exact(rate_ppm: int, exponent: int, count: int
     """Sixteen levels of the largest size at prices with the largest fractions, under the widest bounds."""
     deepest = [(price, SIZE_MICRO_MAX) for price in range(4_993, 5_009)]
     cheapest = [(price, SIZE_MICRO_MAX) for price in range(1, 17)]
-    bids = [(price, SIZE_MICRO_MAX) for price in range(5_001, 4_001, -1)]
+    bids = [(price, SIZE_MICRO_MAX) for price in range(5_001, 4_985, -1)]
     for asks in (deepest, cheapest):
         for edge_ppm_min in (1, I64_MAX):
             for sets_paid in (1, count):
@@ -142,7 +128,9 @@ def test_the_largest_products_are_exact(rate_ppm: int, exponent: int, count: int
                     assert wanted == price_package(legs, sets_paid, bounds, is_exclusive_no=is_no)
 
 
-PLAIN = LegBook(1, 0, [(4_000, 10 * ONE)], [(3_900, 10 * ONE)], 0, 1, 100, ONE, ONE)
+PLAIN: dict[str, Any] = {
+    "row": 1, "outcome": 0, "asks": [(4_000, 10 * ONE)], "bids": [(3_900, 10 * ONE)], "fee_rate_ppm": 0,
+    "fee_exponent": 1, "tick_step": 100, "size_micro_min": ONE, "usd_micro_min": ONE}
 WIDE = Bounds(10**12, 10**12, 10**12, 15, 8, 1, 1)
 
 
@@ -154,10 +142,8 @@ WIDE = Bounds(10**12, 10**12, 10**12, 15, 8, 1, 1)
 ])
 def test_legs_outside_the_ranges_raise(name: str, value: object) -> None:
     """What could leave a type is refused by name, never computed."""
-    leg = copy(PLAIN)
-    setattr(leg, name, value)
-    with pytest.raises(InvariantError, match=r"native\.sizing: expected"):
-        price_package([leg], 1, Bounds(10**12, 10**12, 10**12, 15, 100, 1, 1))
+    with pytest.raises(InvariantError, match=r"native\.(sizing|legs): expected"):
+        price_package([LegBook(**{**PLAIN, name: value})], 1, Bounds(10**12, 10**12, 10**12, 15, 100, 1, 1))
 
 
 @pytest.mark.parametrize("name", Bounds.__slots__)
@@ -166,25 +152,36 @@ def test_bounds_outside_the_ranges_raise(name: str, value: int) -> None:
     """A bound is a number of 63 bits; so are the legs at most 16, and the sets paid."""
     bounds = Bounds(**{**{each: getattr(WIDE, each) for each in Bounds.__slots__}, name: value})
     with pytest.raises(InvariantError, match=r"native\.sizing: expected"):
-        price_package([PLAIN], 1, bounds)
+        price_package([LegBook(**PLAIN)], 1, bounds)
     with pytest.raises(InvariantError, match="a count of legs"):
-        price_package([PLAIN] * 17, 1, WIDE)
+        price_package([LegBook(**PLAIN)] * 17, 1, WIDE)
     for sets_paid in (-1, 17):
         with pytest.raises(InvariantError, match="sets paid"):
-            price_package([PLAIN], sets_paid, WIDE)
+            price_package([LegBook(**PLAIN)], sets_paid, WIDE)
 
 
 @pytest.mark.parametrize("part, whole", [(-1, 1), (1, 0), (1, -1), (1 << 70, 1), (1, 1 << 80), (1, 1 << 200)])
 def test_fee_terms_outside_the_ranges_raise(part: int, whole: int) -> None:
-    """A fee fraction larger than any schedule has is refused, for asks as for bids."""
-    leg = copy(PLAIN)
-    table = type(leg.fees)(0, 1)
-    table.at[3_900] = (1, 1, part, whole)
-    leg.fees = table
+    """A fee fraction larger than any schedule has never gets into a table; nor do costs and prices."""
+    table = FeeTable(0, 1)
     with pytest.raises(InvariantError, match="fee term"):
-        price_package([leg], 1, WIDE)
-    table.at[4_000], table.at[3_900] = table.at[3_900], None
-    with pytest.raises(InvariantError, match="fee term"):
+        table.put(3_900, 1, 1, part, whole)
+    for price, unit, worst in ((-1, 1, 1), (10_001, 1, 1), (1, -1, 1), (1, 2, 1), (1, 1, 2 * 10**12 + 1)):
+        with pytest.raises(InvariantError, match=r"native\.legs: expected a"):
+            table.put(price, unit, worst, 1, 1)
+
+
+class Empty(FeeTerms):
+    """A table whose `add` puts nothing."""
+
+    def add(self, price_ticks: int) -> None:
+        """Forget the price."""
+
+
+def test_a_table_without_terms_raises() -> None:
+    """A price whose terms nobody can compute is an error, not a share for nothing."""
+    leg = Leg(1, 0, PLAIN["asks"], [], Empty(), 0, 1, 100, ONE, ONE)
+    with pytest.raises(InvariantError, match="put no unit cost"):
         price_package([leg], 1, WIDE)
 
 

@@ -18,7 +18,8 @@ from pipeline.core.fills import FillIndex
 from pipeline.core.orders import Orders
 from pipeline.core.reservations import Reservations
 from pipeline.core.state import TraderState
-from pipeline.core.strategies.basket import Watch
+from pipeline.core.strategies.basket import BasketStrategy, Watch
+from pipeline.core.strategies.interface import Idea
 from pipeline.records import OrderState
 from tests.shared import scaled
 from tests.world.judge import FRAMES_MIN, ORDERS_MIN, judge
@@ -65,7 +66,14 @@ def _double_fills(patch: pytest.MonkeyPatch) -> None:
 
 def _trusts_open(patch: pytest.MonkeyPatch) -> None:
     """The strategy prices baskets from books that are not proven."""
-    patch.setattr(Watch, "free_legs", lambda self, now_ns, proof_age_ns_max: self.wanted())
+    consider = BasketStrategy._consider
+
+    def trusting(self: BasketStrategy, watch: Watch, now_ns: int) -> Idea | None:
+        for book in watch.books:
+            book.flags = 0
+        return consider(self, watch, now_ns)
+
+    patch.setattr(BasketStrategy, "_consider", trusting)
 
 
 def _forgets_unknown(patch: pytest.MonkeyPatch) -> None:

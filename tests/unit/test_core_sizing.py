@@ -8,9 +8,9 @@ from fractions import Fraction
 
 import pytest
 
+from pipeline.core.legbook import LegBook
 from pipeline.core.sizing import (
     Bounds,
-    LegBook,
     Order,
     Package,
     Refusal,

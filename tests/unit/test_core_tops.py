@@ -1,4 +1,4 @@
-"""core.tops and core.legbook: ladders that are unpacked only when somebody walks them."""
+"""core.tops and core.legbook: the ladders that sizing walks are those of the newest top."""
 
 from __future__ import annotations
 
@@ -45,40 +45,40 @@ def by_hand(rules: Instrument, outcome: int, bids: Levels, asks: Levels) -> LegB
 
 
 @pytest.mark.parametrize("seed", seeds(300))
-def test_a_cut_ladder_sizes_like_the_whole_one(seed: int) -> None:
-    """Packages and sales from a TOP, level by level on demand, equal those from whole ladders."""
+def test_ladders_are_those_of_the_top(seed: int) -> None:
+    """Packages and sales from a TOP equal those from ladders made by hand, for YES and for its mirror."""
     rng = random.Random(seed)
     rules, outcome = market(), rng.randint(0, 1)
-    books, legs, whole = [], [], []
+    legs, whole = [], []
     for _ in range(2):
         bids, asks = draw(rng, 20, 60, is_bid=True), draw(rng, 30, 70, is_bid=False)
         book = Book(rules)
         book.take(top(1, bids, asks), 0)
-        books.append(book)
         legs.append(book.leg(outcome))
         whole.append(by_hand(rules, outcome, bids, asks))
     wanted = price_package(whole, 1, WIDE)
 
     assert wanted == price_package(legs, 1, WIDE), f"seed {seed}"
-    for cut, full in zip([book.leg(outcome) for book in books], whole, strict=True):
+    for shown, full in zip(legs, whole, strict=True):
         size = rng.randint(1, 200) * MICRO
-        assert sale_usd_micro(full, size) == sale_usd_micro(cut, size), f"seed {seed}"
+        assert sale_usd_micro(full, size) == sale_usd_micro(shown, size), f"seed {seed}"
 
 
 def test_a_ladder_is_of_the_newest_top_and_the_newest_rules() -> None:
-    """A new top, and a changed instrument, change what `leg` returns; the same top does not."""
+    """A new top, and a changed instrument, change what `leg` returns; levels without a size end it."""
     book = Book(market())
     book.take(top(1, [(4_000, 5)], [(4_100, 7), (4_200, 9)]), 0)
     first = book.leg(0)
     assert first is book.leg(0)
-    assert [(4_100, 7 * MICRO)] == list(first.asks)
-    first.whole()
     assert [(4_100, 7 * MICRO), (4_200, 9 * MICRO)] == [level for level in first.asks if level[1]]
+    assert (6_000, 5 * MICRO) == book.leg(1).asks[0]
     book.take(top(1, [(3_900, 5)], [(4_300, 3)]), 0)
     assert (4_300, 3 * MICRO) == book.leg(0).asks[0]
     assert (6_100, 5 * MICRO) == book.leg(1).asks[0]
     book.follow(replace(book.instrument, tick_step=10))
     assert 10 == book.leg(0).tick_step
+    with pytest.raises(IndexError, match="an outcome is 0 or 1"):
+        book.leg(2)
 
 
 def test_no_has_a_ladder_only_where_the_venue_mirrors() -> None:
@@ -86,5 +86,4 @@ def test_no_has_a_ladder_only_where_the_venue_mirrors() -> None:
     book = Book(market(rules=FULL & ~Rule.MIRRORED))
     book.take(top(1, [(4_000, 5)], [(4_100, 7)]), 0)
     leg = book.leg(1)
-    leg.whole()
     assert ([], []) == (leg.asks, leg.bids)

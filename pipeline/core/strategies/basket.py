@@ -16,20 +16,17 @@ from pipeline.core.instruments import Instrument, Instruments
 from pipeline.core.legbook import SHARE_LOT_MICRO
 from pipeline.core.limits import BATCH_ORDERS_MAX, NO_LIMITS, Limits
 from pipeline.core.proof import proven_payout
-from pipeline.core.sizing import Package, Refusal, price_package
+from pipeline.core.sizing import Order, Package
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
-from pipeline.native.sums import LEGS_MAX, Sum
+from pipeline.native.sizing import LIMITS, NEVER_NS, Sized
+from pipeline.native.sums import LEGS_MAX, Top
 from pipeline.native.sums import PICO_PER_USD as NATIVE_PICO_PER_USD
 from pipeline.records import Cause, OrderState, Outcome, Rule
-from pipeline.units import MICRO, NS_PER_S
+from pipeline.units import MICRO
 
 assert PICO_PER_USD == NATIVE_PICO_PER_USD
-_NEVER_NS = 1 << 62
-_SUBSETS_MAX = 4  # subsets of a sell-all basket that are priced, best outcomes first
-_PROOFS_MAX = 64  # subsets of one basket whose proof is remembered
-REPEAT_NS_MAX = NS_PER_S  # an unchanged opportunity is told again at least this often: verdicts change unseen
-_NONE, _TAKEN, _DEPTH_USED = Cause.NONE, Cause.TAKEN, Cause.DEPTH_USED  # looked up once
+assert LIMITS == (BATCH_ORDERS_MAX, NEVER_NS)
 _ENDED = (  # an order that is over: its group may be, too
     int(OrderState.MATCHED), int(OrderState.CANCELED), int(OrderState.EXPIRED), int(OrderState.REJECTED),
     int(OrderState.UNSENT), int(OrderState.DRY))
@@ -111,26 +108,22 @@ BUILDERS: dict[str, Callable[[Instruments, Instrument], list[Basket]]] = {
 }
 
 
-class Watch(Sum):
+class Watch(Sized):
     """One basket under observation: the running sum of its best prices and its last answer."""
 
-    __slots__ = (
-        "basket", "books", "cause", "ideas", "limit", "pause_ns", "proofs", "retry_ns", "seen", "told_ns",
-        "value")
+    __slots__ = ("basket", "books", "ideas", "instruments")
 
-    def __new__(cls, basket: Basket, books: Sequence[Book]) -> Self:
+    def __new__(cls, basket: Basket, books: Sequence[Book], instruments: Instruments) -> Self:
         return super().__new__(cls, books, [outcome for _, outcome in basket.legs], basket.is_subset)
 
-    def __init__(self, basket: Basket, books: Sequence[Book]) -> None:
-        self.basket, self.books = basket, tuple(books)
-        self.seen = b""
-        self.retry_ns = 0  # when the same levels may be told again
-        self.told_ns = self.pause_ns = 0  # the last idea, and how long after it its levels are not repeated
-        #: Legs -> what one lot of each pays. A changed instrument makes a new watch, so each proof is of the
-        #: structure in force.
-        self.proofs: dict[tuple[int, ...], int | None] = {}
-        self.cause, self.value, self.limit = Cause.NONE, 0, 0
+    def __init__(self, basket: Basket, books: Sequence[Book], instruments: Instruments) -> None:
+        self.basket, self.books, self.instruments = basket, tuple(books), instruments
         self.ideas = 0
+
+    def prove(self, legs: Sequence[int]) -> int | None:
+        """Return what one lot of each of these legs pays in the worst world, None when that is not proven."""
+        return proven_payout(
+            self.instruments, [(*self.basket.legs[leg_no], SHARE_LOT_MICRO) for leg_no in legs])
 
 
 class BasketStrategy:
@@ -142,7 +135,7 @@ class BasketStrategy:
         self.books: dict[int, Book] = {}  # of the rows in a basket
         self._watches: dict[int, Watch] = {}
         self._waiting: dict[int, tuple[Watch, int]] = {}  # profitable, to be looked at again at a time
-        self._wake_ns = _NEVER_NS
+        self._wake_ns = NEVER_NS
         self._limits, self._bounds = NO_LIMITS, NO_LIMITS.bounds
         self._is_ready = False
         self.version = 0  # grows whenever the rows in a basket change
@@ -166,7 +159,7 @@ class BasketStrategy:
         """Take new limits and look at everything again."""
         self._limits, self._bounds, self._is_ready = limits, limits.bounds, not limits.missing
         for watch in self._watches.values():
-            watch.seen = b""
+            watch.forget()
             if watch.total > 0:
                 self._wait(watch, 0)
 
@@ -204,20 +197,19 @@ class BasketStrategy:
             if row not in self.books:
                 self.books[row] = Book(self._instruments.rows[row])
             books.append(self.books[row])
-        watch = self._watches[basket.number] = Watch(basket, books)
+        watch = self._watches[basket.number] = Watch(basket, books, self._instruments)
         self.version += 1
         for book in dict.fromkeys(books):
             book.link(watch)
 
-    def on_top(self, book: Book, now_ns: int) -> Sequence[Idea]:
-        """Size and return those of the book's baskets that are profitable now."""
-        ideas: list[Idea] | None = None
-        for link in book.links:
-            if link.sum.total > 0:
-                idea = self._consider(link.sum, now_ns)  # type: ignore[arg-type]  # our links are of watches
-                if idea is not None:
-                    ideas = [*ideas, idea] if ideas else [idea]
-        return ideas or ()
+    def on_top(self, top: Top, now_ns: int) -> Sequence[Idea]:
+        """Size and return those of the row's baskets that are profitable now."""
+        ideas: list[Idea] = []
+        for watch in top.near_sums():
+            idea = self._consider(watch, now_ns)  # type: ignore[arg-type]  # our sums are watches
+            if idea is not None:
+                ideas.append(idea)
+        return ideas
 
     def on_report(self, row: int, state: int, now_ns: int) -> Sequence[Idea]:
         """An order is over: what its baskets told and trade refused as busy is due again, on a tick."""
@@ -231,7 +223,7 @@ class BasketStrategy:
         cooldown_ns = self._limits.cooldown_ns
         for link in book.links:
             watch: Watch = link.sum  # type: ignore[assignment]
-            if 0 < watch.retry_ns < _NEVER_NS:
+            if 0 < watch.retry_ns < NEVER_NS:
                 watch.pause_ns = cooldown_ns
                 watch.retry_ns = min(watch.retry_ns, max(now_ns, watch.told_ns + cooldown_ns))
                 self._wait(watch, watch.retry_ns)
@@ -240,7 +232,7 @@ class BasketStrategy:
         """Look again at baskets that stay profitable after a cooldown."""
         if now_ns < self._wake_ns:
             return ()
-        waiting, self._waiting, self._wake_ns = self._waiting, {}, _NEVER_NS
+        waiting, self._waiting, self._wake_ns = self._waiting, {}, NEVER_NS
         ideas = []
         for watch, until_ns in waiting.values():
             if watch.total <= 0:
@@ -256,87 +248,20 @@ class BasketStrategy:
     def _consider(self, watch: Watch, now_ns: int) -> Idea | None:
         """Size a profitable basket; None with a counted cause when it may not or does not pay."""
         if not self._is_ready:
-            return self._refuse(watch, Cause.MISSING_VALUE, 0, 0)
-        cause, age_ns_max, rest = _NONE, self._limits.proof_age_ns_max, watch.total
-        chosen, wanted = watch.free_legs(now_ns, age_ns_max), watch.wanted()
-        if chosen != wanted:
-            cause = self._blocked(watch, now_ns, wanted)
-            rest = watch.gain_of(chosen) - PICO_PER_USD if watch.is_subset else 0
-        if rest <= 0:
-            return self._refuse(watch, cause, 0, 0)
-        seen, pause_ns = watch.shown(chosen), self._limits.cooldown_ns
-        if seen == watch.seen:
-            if now_ns < watch.retry_ns:
-                if watch.retry_ns < _NEVER_NS:
-                    self._wait(watch, watch.retry_ns)
-                return None
-            # Told, and still there: tell it again after twice the time, unless an order ends before.
-            pause_ns = max(pause_ns, min(2 * watch.pause_ns, REPEAT_NS_MAX))
-        watch.seen, watch.retry_ns = seen, _NEVER_NS
-        found = self._sized(watch, chosen)
-        if isinstance(found, Refusal):
-            return self._refuse(watch, found.cause, found.value, found.limit)
-        legs, package = found
-        watch.told_ns, watch.pause_ns, watch.retry_ns = now_ns, pause_ns, now_ns + pause_ns
-        self._wait(watch, watch.retry_ns)
-        watch.ideas += 1
-        watch.cause = _TAKEN
-        basket, venue_ns = watch.basket, watch.newest_venue_ns(legs)
-        return Idea(basket.number, basket.event, int(basket.strategy), len(legs), venue_ns, package)
-
-    def _blocked(self, watch: Watch, now_ns: int, legs: Sequence[int]) -> Cause:
-        """Return the first cause why a book of these legs may not be used; look again when a fill is old."""
-        cause, until_ns = _NONE, _NEVER_NS
-        for leg_no in legs:
-            book = watch.books[leg_no]
-            blocked = book.block(now_ns, self._limits.proof_age_ns_max)
-            cause = cause or blocked
-            if blocked is _DEPTH_USED:
-                until_ns = min(until_ns, book.touched_until_ns)
-        if until_ns < _NEVER_NS:
-            self._wait(watch, until_ns)
-        return cause
-
-    def _sized(self, watch: Watch, chosen: list[int]) -> tuple[Sequence[int], Package] | Refusal:
-        """Return the legs and the priced package; a subset basket sheds its weakest legs until one fits."""
-        if not watch.basket.is_subset:
-            return self._priced(watch, chosen, 1)
-        gain, refusal = watch.gain, Refusal(Cause.NOT_PROVEN, 0, 0)
-        ranked: list[int] = []
-        for number in range(_SUBSETS_MAX):
-            if number == 0 and len(chosen) <= BATCH_ORDERS_MAX:
-                legs = chosen  # all of them, already in order
-            else:
-                ranked = ranked or sorted(
-                    chosen, key=lambda leg_no: (-gain(leg_no), leg_no))[:BATCH_ORDERS_MAX]
-                legs = sorted(ranked[:len(ranked) - number])
-            if not (len(legs) > 1 and watch.gain_of(legs) > PICO_PER_USD):
-                break
-            found = self._priced(watch, legs, len(legs) - 1)
-            if not isinstance(found, Refusal) or found.cause == Cause.NOT_PROVEN:
-                return found
-            refusal = found if number == 0 else refusal
-        return refusal
-
-    def _priced(
-        self, watch: Watch, legs: list[int], sets_paid: int,
-    ) -> tuple[Sequence[int], Package] | Refusal:
-        """Return the legs with their package once its payout is proven."""
-        basket, books = watch.basket, watch.books
-        ladders = [books[leg_no].leg(basket.legs[leg_no][1]) for leg_no in legs]
-        priced = price_package(ladders, sets_paid, self._bounds, is_exclusive_no=basket.is_subset)
-        if isinstance(priced, Refusal):
-            return priced
-        key = tuple(legs)
-        if key not in watch.proofs:
-            if len(watch.proofs) >= _PROOFS_MAX:
-                watch.proofs.clear()
-            watch.proofs[key] = proven_payout(
-                self._instruments, [(*basket.legs[leg_no], SHARE_LOT_MICRO) for leg_no in legs])
-        lots, odd = divmod(priced.size_micro, SHARE_LOT_MICRO)  # payouts of even sizes are proportional
-        if odd or lots * (watch.proofs[key] or 0) != priced.payout_usd_micro:
-            return Refusal(Cause.NOT_PROVEN, 0, priced.payout_usd_micro)
-        return legs, priced
+            self._count(Cause.MISSING_VALUE)
+            return None
+        limits, basket = self._limits, watch.basket
+        package = watch.look(
+            now_ns, limits.proof_age_ns_max, limits.cooldown_ns, self._bounds, Package, Order)
+        if watch.wake_ns < NEVER_NS:
+            self._wait(watch, watch.wake_ns)
+        if package is not None:
+            watch.ideas += 1
+            return Idea(
+                basket.number, basket.event, basket.strategy, watch.legs_priced, watch.venue_ns, package)
+        if watch.is_refused:
+            self._count(watch.cause)
+        return None
 
     def _wait(self, watch: Watch, until_ns: int) -> None:
         number = watch.basket.number
@@ -346,9 +271,6 @@ class BasketStrategy:
         self._waiting[number] = watch, until_ns
         self._wake_ns = min(self._wake_ns, until_ns)
 
-    def _refuse(self, watch: Watch, cause: Cause, value: int, limit: int) -> Idea | None:
-        """Count why a profitable sum became no idea; the answer is always None."""
-        cause = cause or Cause.BELOW_EDGE
-        watch.cause, watch.value, watch.limit = cause, value, limit
+    def _count(self, cause: Cause) -> None:
+        """Count why a profitable sum became no idea."""
         self.counts[cause] = self.counts.get(cause, 0) + 1
-        return None

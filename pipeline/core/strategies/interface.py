@@ -12,6 +12,7 @@ from pipeline.core.instruments import Instrument
 from pipeline.core.limits import Limits
 from pipeline.core.sizing import Package
 from pipeline.core.tops import Book
+from pipeline.native.sums import Top
 
 
 class Idea(NamedTuple):
@@ -37,8 +38,8 @@ class Strategy(Protocol):
     def book(self, row: int) -> Book | None:
         """Return the book of a watched row, None for all others."""
 
-    def on_top(self, book: Book, now_ns: int) -> Sequence[Idea]:
-        """Answer a new top of a watched book that has a sum above zero."""
+    def on_top(self, top: Top, now_ns: int) -> Sequence[Idea]:
+        """Answer a new top of a watched row that has a sum above zero."""
 
     def on_report(self, row: int, state: int, now_ns: int) -> Sequence[Idea]:
         """Answer a report of one of our orders in the row."""
