@@ -11,21 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.core.fees import budget_fee_usd_micro_max, fee_table
 from pipeline.core.fills import FillIndex, Quarantine
 from pipeline.core.instruments import Instrument, Instruments
-from pipeline.core.legbook import SHARE_LOT_MICRO
+from pipeline.core.legbook import SHARE_LOT_MICRO, LegBook, rules_of
 from pipeline.core.limits import BATCH_ORDERS_MAX, Limits
 from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.proof import proven_payout
 from pipeline.core.sizing import BUDGET_LOT_USD_MICRO
-from pipeline.records import Cause, HaltLevel, OrderType, Side
+from pipeline.native.gate import SCALES, price_orders
+from pipeline.records import Cause, HaltLevel
 from pipeline.units import FEE_QUANTUM_USD_MICRO, NS_PER_S, PPM, TICKS_PER_USD
 
 DAY_NS = 86_400 * NS_PER_S
 _PROOFS_MAX = 4_096  # token sets whose proof is remembered
-_BUY, _FAK, _GTC, _H0 = int(Side.BUY), int(OrderType.FAK), int(OrderType.GTC), int(HaltLevel.H0)
+_H0 = int(HaltLevel.H0)
+assert (TICKS_PER_USD, SHARE_LOT_MICRO, BUDGET_LOT_USD_MICRO, PPM, FEE_QUANTUM_USD_MICRO) == SCALES
 _TAKEN = Cause.TAKEN
 
 
@@ -126,6 +127,8 @@ class RiskGate:
         self.paid: list[int] = []  # cost of each order of the proposal checked last, fee apart
         self.worst: list[int] = []  # and the collateral to reserve for it
         self._orders_max = 0
+        self._rules: dict[int, LegBook] = {}  # of the rows that were asked for, as native numbers
+        self._rules_version = 0  # of the instruments that they are of
         self._proofs: dict[tuple[tuple[int, int], ...], Proof] = {}  # by the tokens of the legs
         self._proofs_version = 0  # of the instruments that the proofs are of
 
@@ -191,54 +194,21 @@ class RiskGate:
     def _priced(self, proposal: Proposal, rows: Mapping[int, Instrument]) -> Verdict | None:
         """Would the venue take each order: side, type, grid, lot, minimum; do the legs hold equal shares?
 
-        One pass over the orders sums what the proof and the limits need, then asks them.
+        Then ask proof and limits with what the orders cost and reserve.
         """
-        all_paid, all_worst = self.paid, self.worst = [], []
-        cost, fee, leg_count, wrong_leg = 0, 0, proposal.leg_count, None
-        shares, per_leg, per_row = [0] * leg_count, [0] * leg_count, dict.fromkeys(rows, 0)
-        tokens: dict[int, tuple[int, int]] = {}
-        for leg_no, row, outcome, side, order_type, price_ticks, size_micro in proposal.orders:
-            instrument = rows[row]
-            is_fak = order_type == _FAK
-            if not (side == _BUY and (is_fak or order_type == _GTC)):
-                return Verdict(Cause.NOT_PROVEN, side, order_type)
-            if not (0 < price_ticks < TICKS_PER_USD and price_ticks % instrument.tick_step == 0):
-                return Verdict(Cause.OFF_GRID, price_ticks, instrument.tick_step)
-            if not (size_micro > 0 and size_micro % SHARE_LOT_MICRO == 0):
-                return Verdict(Cause.OFF_GRID, size_micro, SHARE_LOT_MICRO)
-            paid = -(-price_ticks * size_micro // TICKS_PER_USD)
-            if is_fak and paid % BUDGET_LOT_USD_MICRO:
-                return Verdict(Cause.OFF_GRID, paid, BUDGET_LOT_USD_MICRO)
-            if not (paid >= instrument.usd_micro_min):
-                return Verdict(Cause.BELOW_MINIMUM, paid, instrument.usd_micro_min)
-            if not (is_fak or size_micro >= instrument.size_micro_min):
-                return Verdict(Cause.BELOW_MINIMUM, size_micro, instrument.size_micro_min)
-            rate, exponent = instrument.fee_rate_ppm, instrument.fee_exponent
-            fees = fee_table(rate, exponent)
-            _, _, part, whole = fees.at[price_ticks] or fees.add(price_ticks)
-            charged = size_micro * part
-            cost += paid
-            fee += charged // whole * FEE_QUANTUM_USD_MICRO
-            all_paid.append(paid)
-            worst = (
-                paid - (-charged // whole) * FEE_QUANTUM_USD_MICRO if not is_fak
-                else paid - -paid * rate // PPM if exponent
-                else paid + budget_fee_usd_micro_max(paid, instrument.tick_step, rate, exponent))
-            all_worst.append(worst)
-            per_row[row] += worst
-            token = (row, outcome)
-            if 0 <= leg_no < leg_count and tokens.setdefault(leg_no, token) == token:
-                shares[leg_no] += size_micro
-                per_leg[leg_no] += worst
-            elif wrong_leg is None:
-                wrong_leg = leg_no
-        if wrong_leg is not None:  # told behind what is illegal
-            return Verdict(Cause.NOT_PROVEN, wrong_leg, leg_count)
-        size = proposal.size_micro
-        if not (shares.count(size) >= leg_count):
-            return Verdict(Cause.NOT_PROVEN, min(shares), size)
-        proof = self._proof(tuple(tokens.values()))
-        return self._proven(proposal, proof[0], cost, fee, max(per_leg)) or self._within(
+        rules = self._rules
+        if self._rules_version != self._instruments.version:
+            self._rules_version = self._instruments.version
+            rules.clear()
+        for row, instrument in rows.items():
+            if row not in rules:
+                rules[row] = rules_of(instrument)
+        found = price_orders(proposal.orders, rules, proposal.leg_count, proposal.size_micro)
+        if found[0]:
+            return Verdict(Cause(found[0]), found[1], found[2])
+        _, self.paid, self.worst, cost, fee, per_row, tokens, leg_worst = found
+        proof = self._proof(tokens)
+        return self._proven(proposal, proof[0], cost, fee, leg_worst) or self._within(
             proposal, rows, per_row, proof[1])
 
     def _proven(

@@ -18,7 +18,7 @@ from pipeline.core import decisions
 from pipeline.core.decisions import Causing
 from pipeline.core.limits import ORDER_NO_MAX, salt_of
 from pipeline.core.packing import run_of
-from pipeline.core.risk import TAKEN, Fields, Proposal, Verdict
+from pipeline.core.risk import TAKEN, Fields, Proposal, Verdict, Wanted
 from pipeline.core.state import Slot, TraderState
 from pipeline.native.packages import package_run, read_idea
 from pipeline.records import (
@@ -52,6 +52,8 @@ _PARTS_OFFSET = 43  # `parts`; `part` is the byte before it
 _H4, _GTC, _NEW_RISK = int(HaltLevel.H4), int(OrderType.GTC), int(IntentClass.NEW_RISK)
 _CAUSING = struct.Struct("<Qqq")  # seq, now_ns, recv_ns: the head of every record
 _IDEA = int(Kind.IDEA)
+#: A package's group, its first order number, its orders, and what each costs and reserves.
+Taken = tuple[tuple[int, int, int, int, int, int], int, Sequence[Wanted], Sequence[int], Sequence[int]]
 _IDEA_NO = slice(HEADER_BYTES, HEADER_BYTES + 8)
 
 
@@ -59,7 +61,8 @@ class Trader:
     """A pure fold: the same records in give the same decision runs out."""
 
     def __init__(self, account: int = 0) -> None:
-        self.facts = TraderState(account)
+        self._facts = TraderState(account)
+        self._taken: Taken | None = None  # the newest package, decided and not folded yet
         self.counts: dict[Cause, int] = {}  # refusals by cause
         self.taken_count = 0
         self._parts: list[bytes] = []  # slots of an idea that is not whole yet
@@ -72,6 +75,18 @@ class Trader:
                 Kind.HALT, Kind.CONFIG, Kind.LANE_UP, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.RESOLVED,
                 Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED)}
         self._routes |= {int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale}
+
+    @property
+    def facts(self) -> TraderState:
+        """Return everything that trade knows, its newest package included.
+
+        That one is folded when somebody asks, so that its orders leave first: nothing is decided in between.
+        """
+        taken = self._taken
+        if taken is not None:
+            self._taken = None
+            self._fold_package(*taken)
+        return self._facts
 
     def on_record(self, slot: Slot, offset: int = 0) -> Sequence[bytes]:
         """Take the record at `offset`; return what it makes us do: nothing, or one run of 1..64 slots.
@@ -236,7 +251,7 @@ class Trader:
         return part + 1 >= parts
 
     def _take(self, causing: tuple[int, int, int], fields: Fields, venue_ns: int) -> bytes:
-        """Write the package and its intents; each is a fact at once, through the door of recovery."""
+        """Write the package and its intents; they are facts for whoever asks next."""
         facts, now_ns = self.facts, causing[1]
         gate, group_no, order_no = facts.gate, facts.group_no + 1, facts.order_no + 1
         limits, all_paid, all_worst = gate.limits, gate.paid, gate.worst
@@ -247,13 +262,22 @@ class Trader:
         run = package_run(
             causing, venue_ns, fields, all_paid, all_worst, group_no, order_no, salt,
             now_ns + limits.intent_ttl_ns)
-        facts.open_group(group_no, basket, event, leg_count, size_micro, now_ns)
+        self._taken = (
+            (group_no, basket, event, leg_count, size_micro, now_ns), order_no, orders, all_paid, all_worst)
+        return run
+
+    def _fold_package(
+        self, group: tuple[int, int, int, int, int, int], first_no: int, orders: Sequence[Wanted],
+        all_paid: Sequence[int], all_worst: Sequence[int],
+    ) -> None:
+        """Make the package and its intents facts, through the door of recovery."""
+        facts, group_no, now_ns = self._facts, group[0], group[-1]
+        facts.open_group(*group)
         for place, order in enumerate(orders):
             leg_no, row, outcome, side, order_type, price_ticks, size_micro = order
             facts.intend(
-                order_no + place, group_no, row, outcome, side, order_type, price_ticks, size_micro,
+                first_no + place, group_no, row, outcome, side, order_type, price_ticks, size_micro,
                 all_worst[place], _NEW_RISK, leg_no, 1 if order_type == _GTC else 0, now_ns, all_paid[place])
-        return run
 
     def _refuse(self, causing: Causing, proposal: Proposal, verdict: Verdict) -> list[bytes]:
         """Write the verdict, at most once a second for one (basket, cause); repeats are counted."""

@@ -53,7 +53,8 @@ BOTTOM = {"records", "units", "errors"}
 #: Stricter than the levels.
 ONLY = {"core": BOTTOM, "venues": BOTTOM | {"core", "native"}, "sim": BOTTOM}
 #: Native modules that are arithmetic and nothing else (no clock, file or shared memory): core may call them.
-NATIVE_OF_CORE = ("pipeline.native.packages", "pipeline.native.sizing", "pipeline.native.sums")
+NATIVE_OF_CORE = tuple(
+    f"pipeline.native.{name}" for name in ("gate", "legs", "packages", "sizing", "sums"))
 SIM_USERS = {"run", "cli", "sim"}
 SIM_LIBRARIES = {
     "aiohttp",
