@@ -8,24 +8,11 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import EnvironmentProblem
-from pipeline.records import Cause, HaltLevel, IntentClass
-from pipeline.units import NS_PER_S
-
-_DAY_NS = 86_400 * NS_PER_S
-_MINUTE_NS = 60 * NS_PER_S
-# magic, day, usd of the day, minute, orders of the minute, highest order number
-_STATE = struct.Struct("<8sqqqqQ")
-_MAGIC = b"pmbrake1"
-_PACK_STATE = _STATE.pack_into
-# Looked up once: a member of an enum costs more than the comparison that it is wanted for.
-_NONE, _DEADLINE, _HALT_LEVEL, _CEILING = Cause.NONE, Cause.DEADLINE, Cause.HALT_LEVEL, Cause.CEILING
-_H1, _H2, _H3 = int(HaltLevel.H1), int(HaltLevel.H2), int(HaltLevel.H3)
-_NEW_RISK, _HEDGE, _CANCEL = int(IntentClass.NEW_RISK), int(IntentClass.HEDGE), int(IntentClass.CANCEL)
+from pipeline.native.brake import MAGIC, BrakeCore
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,67 +24,27 @@ class Ceilings:
     minute_orders_max: int
 
 
-class Brake:
+class Brake(BrakeCore):
     """One lane's refusals; `order_no` of the highest order that may have left survives a crash.
 
     path: the lane's file; None for a brake that a rehearsal wears out and nobody has to remember.
     """
 
-    __slots__ = ("_day", "_day_usd", "_day_usd_max", "_map", "_minute", "_minute_orders",
-                 "_minute_orders_max", "_order_usd_max", "order_no")
+    __slots__ = ("_map",)
 
     def __init__(self, path: Path | None, ceilings: Ceilings) -> None:
-        self._order_usd_max = ceilings.order_usd_micro_max
-        self._day_usd_max = ceilings.day_usd_micro_max
-        self._minute_orders_max = ceilings.minute_orders_max
         self._map, is_new = _mapped(path) if path is not None else (mmap.mmap(-1, mmap.PAGESIZE), True)
-        if is_new:
-            self._day = self._day_usd = self._minute = self._minute_orders = self.order_no = 0
-            self._store()
-        else:
-            magic, *state = _STATE.unpack_from(self._map)
-            if magic != _MAGIC:
-                raise EnvironmentProblem(
-                    f"stages.brake: {path} is no brake file of this project (starts with {magic!r}); "
-                    "move it away")
-            self._day, self._day_usd, self._minute, self._minute_orders, self.order_no = state
-
-    def refuse(
-        self, now_ns: int, deadline_ns: int, intent_class: int, usd_micro: int, level: int,
-    ) -> Cause:
-        """Return why this order must not go on, or Cause.NONE; counts it when it may. level: HaltLevel."""
-        if not now_ns <= deadline_ns:
-            return _DEADLINE
-        if not is_allowed(level, intent_class):
-            return _HALT_LEVEL
-        day, minute = now_ns // _DAY_NS, now_ns // _MINUTE_NS
-        if day != self._day:
-            self._day, self._day_usd = day, 0
-        if minute != self._minute:
-            self._minute, self._minute_orders = minute, 0
-        day_usd, minute_orders = self._day_usd + usd_micro, self._minute_orders + 1
-        within = (
-            0 <= usd_micro <= self._order_usd_max
-            and day_usd <= self._day_usd_max
-            and minute_orders <= self._minute_orders_max
-        )
-        if not within:
-            return _CEILING
-        self._day_usd, self._minute_orders = day_usd, minute_orders
-        return _NONE
-
-    def commit(self, order_no: int) -> None:
-        """Store that this order may have left; call before its first byte."""
-        self.order_no = max(self.order_no, order_no)
-        self._store()
-
-    def _store(self) -> None:
-        _PACK_STATE(
-            self._map, 0, _MAGIC, self._day, self._day_usd, self._minute, self._minute_orders, self.order_no)
+        if not is_new and (found := self._map[: len(MAGIC)]) != MAGIC:
+            raise EnvironmentProblem(
+                f"stages.brake: {path} is no brake file of this project (starts with {found!r}); "
+                "move it away")
+        super().__init__(
+            self._map, ceilings.order_usd_micro_max, ceilings.day_usd_micro_max, ceilings.minute_orders_max,
+            is_new)
 
     def close(self) -> None:
-        """Store the state and release the file."""
-        self._store()
+        """Release the file; what was counted stands in it."""
+        self.release()
         self._map.close()
 
 
@@ -115,14 +62,3 @@ def _mapped(path: Path) -> tuple[mmap.mmap, bool]:
         ) from error
     finally:
         os.close(descriptor)
-
-
-def is_allowed(level: int, intent_class: int) -> bool:
-    """Tell whether the halt ladder lets this class of order through (faults.md, halt ladder)."""
-    if level >= _H3:
-        return intent_class == _CANCEL
-    if level == _H2:
-        return intent_class in (_HEDGE, _CANCEL)
-    if level == _H1:
-        return intent_class != _NEW_RISK
-    return True

@@ -59,7 +59,7 @@ class Foresight:
                         time_ms))
 
     def step(self) -> bool:
-        """Sign one order ahead; False when none is wanted."""
+        """Sign one order ahead; False when none is wanted. One, because what is decided waits for it."""
         if not self._wanted:
             return False
         self._sign_ahead(self._wanted.popleft())

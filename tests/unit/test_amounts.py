@@ -14,7 +14,6 @@ from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.amounts import (
     Amounts,
     counter_amount,
-    exact_amounts,
     fee_adjusted_usd_micro,
     limit_amounts,
     market_amounts,
@@ -23,6 +22,7 @@ from pipeline.venues.polymarket.amounts import (
     taker_fee_usd_micro,
 )
 from pipeline.venues.polymarket.identity import Refusal
+from tests.models.signing_model import exact_amounts
 from tests.shared import scaled
 
 STEPS = sorted(wire.ROUNDING)

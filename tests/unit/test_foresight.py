@@ -10,9 +10,9 @@ import pytest
 from eth_account import Account
 
 from pipeline.core.limits import ORDER_NO_MAX, SALT_EPOCH_MAX, salt_of
+from pipeline.native.signing import AHEAD_MAX
 from pipeline.records import CODECS, IDEA_LEGS, Cause, HaltLevel, Kind, OrderType, Side
 from pipeline.stages.foresight import WANTED_MAX, Foreseen, Foresight
-from pipeline.stages.signer import AHEAD_MAX
 from pipeline.units import MICRO, NS_PER_MS
 from pipeline.venues.polymarket import identity
 from tests.models.signer_rig import EPOCH, KEY, PLENTY, T0_NS, Leg, SignerRig, account_of, idea, intents
@@ -162,7 +162,7 @@ def test_a_halt_stops_signing_ahead(rig: SignerRig, level: HaltLevel) -> None:
     rig.halt(level)
     rig.hint(idea(20, LEGS))
 
-    assert {} == rig.signing._ahead
+    assert [] == rig.signing.ahead_salts
     rig.halt(HaltLevel.H0)
     assert len(LEGS) == len(rig.decide(intents(2, 20, LEGS)))
     assert (0, 1 + len(LEGS)) == (rig.count("signed_ahead"), rig.count("signed"))
@@ -172,7 +172,7 @@ def test_a_halt_stops_signing_ahead(rig: SignerRig, level: HaltLevel) -> None:
 def test_a_halt_after_signing_ahead_keeps_the_order(rig: SignerRig, level: HaltLevel) -> None:
     """A halt between hint and intent refuses the order although its signature is there."""
     rig.hint(idea(20, LEGS))
-    assert len(LEGS) == len(rig.signing._ahead)
+    assert len(LEGS) == len(rig.signing.ahead_salts)
     rig.halt(level)
     records = [SIGNED.unpack(slot) for slot in rig.decide(intents(2, 20, LEGS))]
 
@@ -186,9 +186,8 @@ def test_ahead_is_bounded_and_forgets_the_oldest(rig: SignerRig, plain: SignerRi
         rig.signing.sign_ahead((
             int(OrderType.FAK), 0, 5_000, 2 * MICRO, 1, 0, salt_of(EPOCH, 2 + order_no), T0_NS // NS_PER_MS))
 
-    assert AHEAD_MAX == len(rig.signing._ahead)
-    salts = [asked[0] for asked in rig.signing._ahead]
-    assert [salt_of(EPOCH, 12 + place) for place in range(AHEAD_MAX)] == salts
+    assert AHEAD_MAX == len(rig.signing.ahead_salts)
+    assert [salt_of(EPOCH, 12 + place) for place in range(AHEAD_MAX)] == rig.signing.ahead_salts
     oldest, newest = intents(2, 20, LEGS[:1]), intents(11 + AHEAD_MAX, 21, LEGS[:1])
     assert plain.decide(oldest + newest) == rig.decide(oldest + newest)
     assert 1 == rig.count("signed_ahead")
@@ -198,7 +197,7 @@ def test_what_cannot_be_said_is_not_signed_ahead(rig: SignerRig) -> None:
     """A leg off the grid, of no size or of an unknown row leaves no signature and no error."""
     rig.hint(idea(20, [Leg(1, 5_050, MICRO), Leg(1, 5_000, 1), Leg(1, 5_000, 0), Leg(77, 5_000, MICRO)]))
 
-    assert {} == rig.signing._ahead
+    assert [] == rig.signing.ahead_salts
 
 
 def test_a_new_tick_step_holds_before_and_after_its_page(rig: SignerRig, plain: SignerRig) -> None:

@@ -25,8 +25,6 @@ _CENT: Final = 10_000  # 0.01 share or USD in 1e-6 units
 _AMOUNT_MAX: Final = 2**63 - 1
 _TENS: Final = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 _IMMEDIATE: Final = (OrderType.FOK, OrderType.FAK)
-_IMMEDIATE_NUMBERS: Final = tuple(map(int, _IMMEDIATE))  # members of an enum cost more to look up and compare
-_BUY: Final = int(Side.BUY)
 #: Tick step -> smallest step of a FOK or FAK order's shares (BUY) or proceeds (SELL).
 _FINE: Final = {step: _TENS[6 - min(wire.STRICT_TAKER_DECIMALS, decimals[2])]
                 for step, decimals in wire.ROUNDING.items()}
@@ -138,26 +136,9 @@ def order_amounts(order_type: int, side: int, price_ticks: int, size_micro: int,
     return _checked(Amounts(usd, size_micro) if side == Side.BUY else Amounts(size_micro, usd))
 
 
-def exact_amounts(order_type: int, side: int, price_ticks: int, size_micro: int,
-                  tick_step: int) -> tuple[int, int] | None:
-    """Return (maker, taker) as `order_amounts` says them, None where it refuses; for the order path.
-
-    Decides by the two amounts themselves, without a size step, a cache or words for a refusal.
-    """
-    fine = _FINE.get(tick_step)
-    if (fine is None or not tick_step <= price_ticks <= TICKS_PER_USD - tick_step or price_ticks % tick_step
-            or not 0 < size_micro <= _AMOUNT_MAX):
-        return None
-    product = price_ticks * size_micro  # USD in 1e-10
-    is_buy = side == _BUY
-    if order_type in _IMMEDIATE_NUMBERS:
-        share_unit, usd_unit = (fine, _CENT) if is_buy else (_CENT, fine)
-        if size_micro % share_unit or product % (usd_unit * TICKS_PER_USD):
-            return None
-    elif size_micro % _CENT:
-        return None
-    usd = product // TICKS_PER_USD
-    return (usd, size_micro) if is_buy else (size_micro, usd)
+def fine_step_micro(tick_step: int) -> int:
+    """Return the smallest step of a FOK or FAK order's shares (BUY) or proceeds (SELL); 0: no such grid."""
+    return _FINE.get(tick_step, 0)
 
 
 def counter_amount(maker_amount: int, taker_amount: int, filled_maker_micro: int) -> int:

@@ -103,9 +103,13 @@ def render_signature(signature_type: int, signature: bytes, domain: bytes, struc
 
     signature: r, s, v. domain: separator of the exchange. struct_hash: of the order, not of the wrapper.
     """
-    if signature_type != SignatureType.DEPOSIT_WALLET:
-        return signature
-    return signature + domain + struct_hash + _SIGNATURE_TAIL
+    tail = signature_tail(signature_type)
+    return signature + domain + struct_hash + tail if tail else signature
+
+
+def signature_tail(signature_type: int) -> bytes:
+    """Return what follows the struct hash of a deposit wallet's signature, b"" for a plain key's."""
+    return _SIGNATURE_TAIL if signature_type == SignatureType.DEPOSIT_WALLET else b""
 
 
 class Signed(NamedTuple):
@@ -148,6 +152,13 @@ class OrderRequest:
     timestamp_ms: int
     metadata: bytes
     builder: bytes
+
+
+def token_cause(token: bytes, v2: bool) -> Cause:
+    """Return why a market's token cannot be signed for, NONE when it can; `v2` must agree with its form."""
+    if len(token) != 32 or token == ZERO32:
+        return Cause.MISSING_VALUE
+    return Cause.NONE if is_v2_token(token) == v2 else Cause.NOT_TRADABLE
 
 
 class OrderSigner:
@@ -196,14 +207,23 @@ class OrderSigner:
         if not (0 <= salt <= wire.SALT_MAX and 0 < timestamp_ms <= _AMOUNT_MAX):
             return Refusal(Cause.MISSING_VALUE,
                            f"salt expected in 0..2**53-1 and a time, were {salt}, {timestamp_ms}")
-        if side not in (0, 1) or len(token) != 32 or token == ZERO32:
-            return Refusal(Cause.MISSING_VALUE,
-                           f"side 0 or 1 and a token id expected, were {side}, {token.hex()}")
-        if is_v2_token(token) != v2:
-            return Refusal(Cause.NOT_TRADABLE, f"token id is {'v1' if v2 else 'v2'} but the market says "
-                                               f"{'v2' if v2 else 'v1'}")
+        if side not in (0, 1):
+            return Refusal(Cause.MISSING_VALUE, f"side 0 or 1 expected, was {side}")
+        cause = token_cause(token, v2)
+        if cause != Cause.NONE:
+            return Refusal(
+                cause, f"a token id of a {'v2' if v2 else 'v1'} market expected, was {token.hex()}")
         return self._sealer.seal(
             salt, token, maker_amount, taker_amount, side, timestamp_ms, self._by_flags[neg_risk, v2])
+
+    @property
+    def sealer(self) -> OrderSealer:
+        """What signs, for native callers that make its checks themselves."""
+        return self._sealer
+
+    def domain(self, neg_risk: bool, v2: bool) -> bytes:
+        """Return the domain separator of the exchange that such a market trades on."""
+        return self._by_flags[neg_risk, v2]
 
     def check(self, request: OrderRequest) -> Refusal | None:
         """Return why the request is not an order of this account on a known exchange; None when it is."""
