@@ -16,10 +16,10 @@ import coincurve
 from eth_account import Account
 
 from bench import harness
-from pipeline.records import CODECS, SLOT_BYTES, Kind, OrderType, Rule
+from pipeline.records import CODECS, Kind, OrderType, Rule
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import L2Auth, Secret
-from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer, orders_body
+from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
 from pipeline.venues.polymarket.identity import Refusal, checksum, exchange_domains, exchange_of, identify
 from pipeline.venues.polymarket.sign import OrderSigner, Signed, order_hasher
 
@@ -90,10 +90,9 @@ class Rig:
 
     def body(self, slots: bytes) -> bytes:
         """Return the body of POST /orders."""
-        found = orders_body([
-            self.orders.render_order(slots, at) for at in range(0, len(slots), SLOT_BYTES)])
-        if isinstance(found, Refusal):
-            raise SystemExit(f"bench sign: a body expected, was {found.text}")
+        found = self.orders.render(slots)
+        if not isinstance(found, bytes):
+            raise SystemExit(f"bench sign: a body expected, was cause {found}")
         return found
 
     def package(self, index: int) -> bytes:
@@ -144,7 +143,7 @@ def run(is_smoke: bool) -> dict[str, Any]:
             "package_of_3_ns": _time(count // 4, rig.package),
             "hmac_ns": _time(
                 count, lambda index: rig.auth.signature("POST", wire.PATH_ORDERS, body, TIME_S + index)),
-            "body_1_ns": _time(count, lambda index: rig.orders.render_order(one)),
+            "body_1_ns": _time(count, lambda index: rig.orders.render(one)),
             "body_3_ns": _time(count, lambda index: rig.body(three)),
             "request_3_ns": _time(
                 count, lambda index: rig.requests.render("POST", wire.PATH_ORDERS, TIME_S + index, body)),

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -35,7 +36,7 @@ from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.shm.status import LaneState, StatusPage, StatusView
 from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell, make_wait, make_waker
 from pipeline.stages.gateway import GatewayStage
-from pipeline.stages.stage import Stage
+from pipeline.stages.stage import Signalling, Stage, Telling
 from pipeline.units import NS_PER_MS
 
 CPU_LATENCY_DEVICE = Path("/dev/cpu_dma_latency")
@@ -108,15 +109,12 @@ class Lane:
         for built in self.built:
             stage = built.stage
             found = []
-            for other, told in wiring.lanes_to_wake(stage.name, lanes, self.lane.name).items():
-                things = [one for one in told if other in beside or not wiring.is_early(one)]
-                if not things:
-                    continue
+            for other, things in wiring.lanes_to_wake(stage.name, lanes, self.lane.name, beside).items():
                 if other not in self._wakers:
                     page = self.channels.memory.buffer(f"status.{other}")
                     self._wakers[other] = make_waker(page, self.spec.doorbells.get(other, -1))
                 found.append(Wake(self._wakers[other], [self._count_of(stage, thing) for thing in things]))
-            if hasattr(stage, "tell"):
+            if isinstance(stage, Telling):
                 stage.tell = partial(_look_all, found)
             wakes.append(found)
         return wakes
@@ -125,7 +123,7 @@ class Lane:
         end = self.channels.written.get(thing)
         if end is not None:
             return lambda: end.position
-        signals: dict[str, int] = getattr(stage, "signals")  # noqa: B009 - only stages with signals tell any
+        signals = cast(Signalling, stage).signals  # whatever is no channel is a signal of the stage's
         return lambda: signals[thing]
 
     def turn(self) -> int:
@@ -288,8 +286,8 @@ class LoopLane:
         handle.cancel()
 
     def _ring(self) -> None:
+        self.turn()  # at once: what we were woken for is on the order path; whoever rang did so once
         self._doorbell.answer()
-        self.turn()  # at once: what we were woken for is on the order path
         self._awake_until_ns = self._lane.clock() + AWAKE_NS
         self._woken.set()
 
@@ -298,16 +296,19 @@ class LoopLane:
         self._woken.set()
 
     def turn(self) -> int:
-        """Poll stages, timers and drivers once; sockets call this behind the last frame of each read."""
-        now_ns = self._lane.clock()
-        if now_ns - self._timed_ns >= TIMER_NS:
-            self._timed_ns = now_ns
-            self._on_timers(now_ns)
+        """Poll stages, drivers and timers once; sockets call this behind the last frame of each read.
+
+        Timers come last: after a sleep they are always due, and what woke us cannot wait for them.
+        """
         done = self._lane.turn()
         for driver in self._sockets:
             done += driver.pump()
         for orders in self._orders:
             done += orders.pump()
+        now_ns = self._lane.clock()
+        if now_ns - self._timed_ns >= TIMER_NS:
+            self._timed_ns = now_ns
+            self._on_timers(now_ns)
         if done:
             self._woken.set()
         return done

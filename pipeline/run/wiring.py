@@ -6,7 +6,7 @@ what talks to what reads this file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 STREAM = "stream"
@@ -111,13 +111,19 @@ def is_early(thing: str) -> bool:
     return thing == PROFIT_NEAR or thing.startswith("hints.")
 
 
-def lanes_to_wake(stage: str, lanes: dict[str, tuple[str, ...]], own: str) -> dict[str, list[str]]:
-    """Return the lanes other than `own` that may sleep on what `stage` tells, each with those things."""
+def lanes_to_wake(
+    stage: str, lanes: dict[str, tuple[str, ...]], own: str, beside: Container[str],
+) -> dict[str, list[str]]:
+    """Return the lanes other than `own` that may sleep on what `stage` tells, each with those things.
+
+    beside: the lanes on other CPUs than ours; the others are not woken early.
+    """
     everything = [one for stages in lanes.values() for one in stages]
     told = set(tells(stage, everything))
     found = {}
     for lane, stages in lanes.items():
-        wanted = {name for one in stages for name in woken_by(one, everything)}
-        if lane != own and told & wanted:
-            found[lane] = sorted(told & wanted)
+        wanted = told & {name for one in stages for name in woken_by(one, everything)}
+        things = sorted(name for name in wanted if lane in beside or not is_early(name))
+        if lane != own and things:
+            found[lane] = things
     return found

@@ -95,7 +95,8 @@ class Doorbell:
     """The sleeping end of an event-loop lane: its loop watches `fd`, wakers ring it.
 
     Before the loop would wait: `if doorbell.arm(has_input): wait, else: poll at once`. When `fd` is readable:
-    `doorbell.answer()`, then poll. The lane's own timer of at most 20 ms calls `timed_out()` first.
+    poll and `doorbell.answer()`, in any order: whoever rings does so once. The lane's own timer of at most
+    20 ms calls `timed_out()` first.
     """
 
     def __init__(self, status: StatusPage, fd: int) -> None:

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from pipeline.native.flow import Sink, Source
 from pipeline.native.relay import Filter
+from pipeline.native.submit import SignedBatch, glance, sent_of
 from pipeline.net.edge import Outbox, Submit
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of, struct_of
+from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of
 from pipeline.shm.halt import HaltPage
 from pipeline.stages import rehearsal
 from pipeline.stages.brake import Brake
@@ -28,9 +29,7 @@ from pipeline.venues.polymarket.encode import (
     RequestRenderer,
     cancel_body,
     heartbeat_body,
-    orders_body,
 )
-from pipeline.venues.polymarket.identity import Refusal
 
 _REPORT = CODECS[Kind.REPORT]
 ORDERS_KEPT_MAX = 65_536
@@ -48,34 +47,6 @@ class GatewaySettings:
     batch_max: int = wire.BATCH_ORDERS_MAX
     heartbeat_ns: int = 3 * NS_PER_S
     beat_age_ns_max: int = NS_PER_S
-
-
-class Signed(NamedTuple):
-    """What sending needs of a SIGNED record; fields as in the record."""
-
-    recv_ns: int
-    source_seq: int
-    instrument: int
-    order_no: int
-    group_no: int
-    deadline_ns: int
-    maker_amount: int
-    order_hash: bytes
-    side: int
-    intent_class: int
-    account: int
-    batch_index: int
-    batch_count: int
-    cause: int
-
-    @property
-    def sent(self) -> Sent:
-        """What must be known about the order once its record is gone."""
-        return Sent(self.order_no, self.group_no, self.order_hash, self.side, self.instrument, self.account)
-
-
-_UNPACK = struct_of(Kind.SIGNED, Signed._fields).unpack_from
-_NONE, _BUY = Cause.NONE, int(Side.BUY)  # looked up once
 
 
 class InFlight(NamedTuple):
@@ -106,7 +77,7 @@ class GatewayMachine:
         self._sink = sink
         self._counts = counts
         self._count_sent = counts.counter("orders_sent").add
-        self._batch: list[tuple[Signed, bytes | Refusal]] = []  # orders of one package, each with its body
+        self._batch = SignedBatch()  # orders of one package
         self._owed: deque[bytes] = deque()  # reports that wait for room: reports are never dropped
         self._leaving: list[tuple[int, Sent]] = []  # on the wire and not yet reported as SENT
         self._sent: dict[int, Sent] = {}  # by order number, for cancels
@@ -125,16 +96,17 @@ class GatewayMachine:
         """Whether every report that one more turn may cause fits the ring now."""
         return self.flush() and self._sink.has_room(REPORT_SLOTS)
 
-    def on_signed(self, now_ns: int, slot: bytes) -> None:
-        """Collect a package's orders, rendered while the next one is signed; its last one sends the batch."""
-        order = Signed._make(_UNPACK(slot))
-        if self._batch and self._batch[0][0].group_no != order.group_no:
+    def on_signed(self, now_ns: int, slots: bytes, at: int = 0) -> None:
+        """Collect a package's orders; its last one sends the batch."""
+        group_no, cause, is_last = glance(slots, at)
+        batch = self._batch
+        if batch.count and batch.head[0] != group_no:
             self._send_batch(now_ns)
-        if order.cause:
-            self._report(order.sent, now_ns, OrderState.UNSENT, Origin.SIGNER, Cause(order.cause))
+        if cause:
+            self._report(sent_of(slots, at, Sent), now_ns, OrderState.UNSENT, Origin.SIGNER, Cause(cause))
         else:
-            self._batch.append((order, self._orders.render_order(slot)))
-        if order.batch_index + 1 >= order.batch_count or len(self._batch) >= self._settings.batch_max:
+            batch.add(slots, at)
+        if is_last or batch.count >= self._settings.batch_max:
             self._send_batch(now_ns)
 
     def on_cancel(self, now_ns: int, cancel: Any) -> None:
@@ -219,6 +191,7 @@ class GatewayMachine:
 
     def flush(self) -> bool:
         """Publish owed reports; True when none is left. An order's SENT stands before its answer."""
+        self._requests.prepare()
         leaving, self._leaving = self._leaving, []
         for now_ns, one in leaving:
             self._remember(one)
@@ -228,18 +201,16 @@ class GatewayMachine:
     # ------------------------------------------------------------------ sending
 
     def _send_batch(self, now_ns: int) -> None:
-        batch, self._batch = self._batch, []
-        sent: list[Sent] = []
-        bodies: list[bytes | Refusal] = []
-        for order, body in batch:
-            cause = self._refusal(now_ns, order)
-            if cause is _NONE:
-                sent.append(order.sent)
-                bodies.append(body)
-            else:
-                self._end_unsent((order.sent,), now_ns, cause)
-        if not sent:
-            return
+        batch = self._batch
+        refused = batch.ask(self._brake, now_ns, self._halt_level(), self._overtaking, Sent)
+        for one, cause in refused:
+            self._end_unsent((one,), now_ns, Cause(cause) if cause else Cause.OVERTAKEN)
+        if batch.count:
+            self._send(now_ns, batch)
+            batch.clear()
+
+    def _send(self, now_ns: int, batch: SignedBatch) -> None:
+        sent = batch.sent(Sent)
         if self._settings.is_dry:
             for one in sent:
                 self._report(one, now_ns, OrderState.DRY, Origin.GATEWAY, Cause.DRY_RUN)
@@ -247,27 +218,17 @@ class GatewayMachine:
         if not self._take_tokens(now_ns, len(sent)):
             self._end_unsent(sent, now_ns, Cause.RATE_LIMIT)
             return
-        whole = bodies[0] if len(bodies) == 1 else orders_body(bodies)
-        if isinstance(whole, Refusal):
-            self._end_unsent(sent, now_ns, whole.cause)
+        body = self._orders.render(batch.slots)
+        if not isinstance(body, bytes):
+            self._end_unsent(sent, now_ns, Cause(body))
             return
         path = wire.PATH_ORDER if len(sent) == 1 else wire.PATH_ORDERS
-        data = self._requests.render("POST", path, now_ns // NS_PER_S, whole)
+        data = self._requests.render("POST", path, now_ns // NS_PER_S, body)
         # The stored number is what makes a crash safe, so it comes first; the reports may follow the write.
-        self._brake.commit(max([one.order_no for one in sent]))
+        self._brake.commit(batch.order_no_max)
         self._leaving += [(now_ns, one) for one in sent]
-        first = batch[0][0]
-        self._submit(data, InFlight(tuple(sent), (), first.group_no, first.source_seq, first.recv_ns))
+        self._submit(data, InFlight(sent, (), *batch.head))
         self._count_sent(len(sent))
-
-    def _refusal(self, now_ns: int, order: Signed) -> Cause:
-        """Return why the order may not go, NONE when it may."""
-        usd_micro = order.maker_amount if order.side == _BUY else 0  # what the order can cost
-        cause = self._brake.refuse(
-            now_ns, order.deadline_ns, order.intent_class, usd_micro, self._halt_level())
-        if self._overtaking and self._overtaking.pop(order.order_no, None) is not None:
-            return Cause.OVERTAKEN
-        return cause
 
     def _end_unsent(self, sent: Sequence[Sent], now_ns: int, cause: Cause) -> None:
         for report in answers.not_sent(tuple(sent), cause, now_ns):
@@ -340,7 +301,7 @@ class GatewayStage:
         if self.machine.has_room():
             orders = self._signed.read(16)
             for at in range(0, len(orders), SLOT_BYTES):
-                self.machine.on_signed(self._clock(), orders[at : at + SLOT_BYTES])
+                self.machine.on_signed(self._clock(), orders, at)
             if orders:
                 self.carry()
             decided = self._decisions.read(16)

@@ -13,37 +13,30 @@ from collections.abc import Sequence
 from typing import Final
 
 from pipeline.errors import ConfigError, InvariantError
-from pipeline.records import CODECS, Cause, Kind, OrderType, Rule, struct_of
+from pipeline.native.submit import OrderBodies
+from pipeline.records import CODECS, Kind, Rule
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import L2Auth
 from pipeline.venues.polymarket.identity import (
     AccountIdentity,
-    Refusal,
     checksum,
     exchange_domains,
     exchange_of,
 )
-from pipeline.venues.polymarket.sign import render_signature
+from pipeline.venues.polymarket.sign import signature_tail
 
 _OWNER = re.compile(r"[0-9a-zA-Z-]{1,64}")
 _HOST = re.compile(r"[0-9A-Za-z.\-\[\]:]{1,255}")
 _PATH = re.compile(r"/[!-~]{0,2047}")
 _HEADER_BLOCK = re.compile(rb"(?:[!-9;-~]+: [ -~]*\r\n)*")
 _METHODS: Final = ("GET", "POST", "DELETE")
-_SIDES: Final = (b"BUY", b"SELL")
-_TYPES: Final = (b"GTC", b"GTD", b"FOK", b"FAK")  # by OrderType
-
-assert [kind.name.encode() for kind in OrderType] == list(_TYPES)
-
-_FIELDS = (
-    "instrument", "timestamp_ms", "salt", "maker_amount", "taker_amount", "expiration_s", "struct_hash",
-    "signature", "outcome", "side", "order_type", "post_only")
-_UNPACK = struct_of(Kind.SIGNED, _FIELDS).unpack_from
 _INSTRUMENT = CODECS[Kind.INSTRUMENT]
 
 
-class OrderRenderer:
-    """Renders the orders of one account; knows the tokens and exchange of each instrument row."""
+class OrderRenderer(OrderBodies):
+    """Renders the orders of one account (`native/submit`); learns tokens and exchange of each row."""
+
+    __slots__ = ("_domains", "account")
 
     def __init__(self, account: AccountIdentity, api_key: str, *, defer_exec: bool = False) -> None:
         """api_key: the owner field of each body; it must be the key of the L2 headers."""
@@ -51,53 +44,26 @@ class OrderRenderer:
             raise ConfigError("polymarket.encode: api_key expected as letters, digits and dashes, was not")
         self.account = account
         self._domains = exchange_domains(account.chain_id)
-        self._tokens: dict[int, tuple[bytes, bytes]] = {}  # row -> token ids as text, YES then NO
-        self._row_domain: dict[int, bytes] = {}
-        self._signature_type = int(account.signature_type)
-        head = (
+        order = (
             f'{{"deferExec":{"true" if defer_exec else "false"},'
             f'"order":{{"builder":"0x{account.builder.hex()}",'
-            f'"expiration":"%d","maker":"{checksum(account.maker)}","makerAmount":"%d",'
-            f'"metadata":"0x{account.metadata.hex()}","salt":%d,"side":"%b","signature":"0x%b",'
-            f'"signatureType":{self._signature_type},"signer":"{checksum(account.signer)}",'
-            '"takerAmount":"%d","timestamp":"%d","tokenId":"%b"},'
-            f'"orderType":"%b","owner":"{api_key}"'
+            f'"expiration":"%","maker":"{checksum(account.maker)}","makerAmount":"%",'
+            f'"metadata":"0x{account.metadata.hex()}","salt":%,"side":"%","signature":"0x%",'
+            f'"signatureType":{int(account.signature_type)},"signer":"{checksum(account.signer)}",'
+            '"takerAmount":"%","timestamp":"%","tokenId":"%"},'
+            f'"orderType":"%","owner":"{api_key}"'
         ).encode()
-        self._template = head + b"}"
-        self._template_post_only = head + b',"postOnly":true}'
+        *pieces, last = order.split(b"%")
+        super().__init__(
+            [*pieces, last + b"}", last + b',"postOnly":true}'], signature_tail(int(account.signature_type)))
 
     def on_instrument(self, slot: bytes | memoryview, offset: int = 0) -> None:
         """Learn tokens and exchange of a row from its INSTRUMENT record; a later record replaces them."""
         row = _INSTRUMENT.unpack(slot, offset)
         exchange = exchange_of(bool(row.rules & Rule.NEG_RISK), bool(row.rules & Rule.V2))
-        self._tokens[row.instrument] = (str(int.from_bytes(row.token_yes, "big")).encode(),
-                                        str(int.from_bytes(row.token_no, "big")).encode())
-        self._row_domain[row.instrument] = self._domains[exchange]
-
-    def render_order(self, slot: bytes | memoryview, offset: int = 0) -> bytes | Refusal:
-        """Return the body of `POST /order` for one SIGNED slot; a refusal when its row is not known."""
-        (row, timestamp_ms, salt, maker_amount, taker_amount, expiration_s, struct_hash, signature, outcome,
-         side, order_type, post_only) = _UNPACK(slot, offset)
-        tokens = self._tokens.get(row)
-        if tokens is None:
-            return Refusal(Cause.NO_INSTRUMENT, f"no instrument record for row {row}")
-        whole = render_signature(self._signature_type, signature, self._row_domain[row], struct_hash)
-        return (self._template_post_only if post_only else self._template) % (
-            expiration_s, maker_amount, salt, _SIDES[side], whole.hex().encode(), taker_amount, timestamp_ms,
-            tokens[outcome], _TYPES[order_type])
-
-
-def orders_body(bodies: Sequence[bytes | Refusal]) -> bytes | Refusal:
-    """Return the body of `POST /orders` for 1..15 rendered orders, in their order; all or a refusal."""
-    count = len(bodies)
-    if not 1 <= count <= wire.BATCH_ORDERS_MAX:
-        return Refusal(Cause.TOO_MANY_ORDERS, f"1..{wire.BATCH_ORDERS_MAX} orders a batch, were {count}")
-    rendered: list[bytes] = []
-    for body in bodies:
-        if isinstance(body, Refusal):
-            return body
-        rendered.append(body)
-    return b"[" + b",".join(rendered) + b"]"
+        yes, no = (
+            str(int.from_bytes(token, "big")).encode() for token in (row.token_yes, row.token_no))
+        self.set_row(row.instrument, yes, no, self._domains[exchange])
 
 
 def cancel_body(order_hash: bytes) -> bytes:
@@ -165,15 +131,21 @@ class RequestRenderer:
         self._host = host
         self._auth = auth
         render_request("GET", "/", host, auth.headers("GET", "/", b"", 0))  # refuses a bad host or header now
-        self._heads = {(method, path): _head(method, path, host) for method, path in (
-            ("POST", wire.PATH_ORDER), ("POST", wire.PATH_ORDERS), ("DELETE", wire.PATH_ORDER),
-            ("DELETE", wire.PATH_ORDERS), ("DELETE", wire.PATH_CANCEL_ALL),
-            ("DELETE", wire.PATH_CANCEL_MARKET), ("POST", wire.PATH_HEARTBEAT))}
+        #: Head of each request on the order path, and what its HMAC covers of it.
+        self._heads = {
+            (method, path): (_head(method, path, host), f"{method}{path}".encode()) for method, path in (
+                ("POST", wire.PATH_ORDER), ("POST", wire.PATH_ORDERS), ("DELETE", wire.PATH_ORDER),
+                ("DELETE", wire.PATH_ORDERS), ("DELETE", wire.PATH_CANCEL_MARKET),
+                ("POST", wire.PATH_HEARTBEAT))}
+
+    def prepare(self) -> None:
+        """Get ready for the next request, while nothing waits for it."""
+        self._auth.prepare()
 
     def render(self, method: str, path: str, timestamp_s: int, body: bytes = b"") -> bytes:
         """Return the request with its L2 headers over exactly these bytes."""
-        headers = self._auth.headers(method, path, body, timestamp_s)
-        head = self._heads.get((method, path))
-        if head is None:
-            return render_request(method, path, self._host, headers, body)
-        return head + headers + _length(method, body) + body
+        known = self._heads.get((method, path))
+        if known is not None and body:
+            return self._auth.request(*known, body, timestamp_s)
+        return render_request(
+            method, path, self._host, self._auth.headers(method, path, body, timestamp_s), body)
