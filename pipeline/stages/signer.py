@@ -131,7 +131,7 @@ class SignerStage:
         return len(rows) // SLOT_BYTES
 
     def _sign(self) -> int:
-        """Sign what there is room for; return how many. Counting comes behind the last: orders leave first."""
+        """Sign what there is room for; return how many. Counting comes behind the last order."""
         signing, sink, waiting = self._signing, self._sink, self._waiting
         begun, ahead_count, refused_count = self._next, 0, 0
         while self._next < len(waiting) and sink.has_room(1):
