@@ -3,7 +3,8 @@
 Pure: ladders in, a priced package or a refusal out. Walks all ladders together by their marginal sum
 (strategy.md 6.1), rounds down to a common lot, prices every order with exact fees and checks the edge again.
 
-The arithmetic is native/sizing.pyx; its slow model is tests/models/sizing_model.py.
+The arithmetic is native/sizing.pyx; its slow model is tests/models/sizing_model.py. A watched basket asks it
+from its tops (`Sized.look`), `price_package` from legs made by hand.
 
 Orders: one FAK per price level where its collateral amount is exact (2 decimals of USD, so the budget buys
 the shares and no others), else share-targeted GTC orders whose rest is cancelled (venue sheet 10.5).
