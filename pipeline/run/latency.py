@@ -33,6 +33,7 @@ class PackageLatency:
         self._slices = [page.histogram(name) for name in SLICES]
         self._whole = page.histogram("tick_to_order")
         self._by_legs = {legs: page.histogram(f"tick_to_order_{legs}") for legs in (1, 2, 3)}
+        self._few = page.histogram("tick_to_order_2-3")
         self._many = page.histogram("tick_to_order_many")
         self._unstamped = page.counter("packages_unstamped")
 
@@ -54,3 +55,5 @@ class PackageLatency:
             histogram.observe(ended_ns - begun_ns)
         self._whole.observe(now_ns - recv_ns)
         self._by_legs.get(len(request.orders), self._many).observe(now_ns - recv_ns)
+        if 2 <= len(request.orders) <= 3:
+            self._few.observe(now_ns - recv_ns)
