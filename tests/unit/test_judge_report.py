@@ -21,7 +21,8 @@ def test_latency_figures_have_every_stage():
 def test_leg_counts_stand_under_tick_to_order():
     """Tick to order is told by leg count too, without those that never happened."""
     found = latency_figures({
-        "tick_to_order": latency(240), "tick_to_order_2": latency(200, 7), "tick_to_order_2-3": latency(210, 9)})
+        "tick_to_order": latency(240), "tick_to_order_2": latency(200, 7),
+        "tick_to_order_2-3": latency(210, 9)})
 
     assert ["2", "2-3"] == list(found["tick_to_order"]["by_legs"])
     assert 9 == found["tick_to_order"]["by_legs"]["2-3"]["count"]
