@@ -128,9 +128,8 @@ class RiskGate:
         self.worst: list[int] = []  # and the collateral to reserve for it
         self._orders_max = 0
         self._rules: dict[int, LegBook] = {}  # of the rows that were asked for, as native numbers
-        self._rules_version = 0  # of the instruments that they are of
         self._proofs: dict[tuple[tuple[int, int], ...], Proof] = {}  # by the tokens of the legs
-        self._proofs_version = 0  # of the instruments that the proofs are of
+        self._derived_version = 0  # of the instruments that rules and proofs are of
 
     def limit(self, limits: Limits) -> None:
         """Take new limits; while one is missing everything is refused."""
@@ -197,9 +196,10 @@ class RiskGate:
         Then ask proof and limits with what the orders cost and reserve.
         """
         rules = self._rules
-        if self._rules_version != self._instruments.version:
-            self._rules_version = self._instruments.version
+        if self._derived_version != self._instruments.version:
+            self._derived_version = self._instruments.version
             rules.clear()
+            self._proofs.clear()
         for row, instrument in rows.items():
             if row not in rules:
                 rules[row] = rules_of(instrument)
@@ -233,8 +233,7 @@ class RiskGate:
     def _proof(self, tokens: tuple[tuple[int, int], ...]) -> Proof:
         """Return what is proven of the tokens: once for each set of them and version of the instruments."""
         known = self._instruments
-        if self._proofs_version != known.version or len(self._proofs) >= _PROOFS_MAX:
-            self._proofs_version = known.version
+        if len(self._proofs) >= _PROOFS_MAX:
             self._proofs.clear()
         proof = self._proofs.get(tokens)
         if proof is None:

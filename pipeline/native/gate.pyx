@@ -10,7 +10,7 @@ all orders far below 2**127.
 
 from libc.stdint cimport int64_t
 
-from pipeline.native.legs cimport Leg, Terms, i128, saturated
+from pipeline.native.legs cimport Leg, Terms, i128, python_of, saturated
 from pipeline.native.records cimport (
     CAUSE_BELOW_MINIMUM, CAUSE_LIMIT_ORDER, CAUSE_NONE, CAUSE_NOT_PROVEN, CAUSE_OFF_GRID)
 
@@ -108,7 +108,7 @@ def price_orders(tuple orders not None, dict rules not None, int leg_count, size
         cost += paid
         fee += <i128>(size * terms.part // terms.whole) * QUANTUM
         all_paid.append(paid)
-        reserved = _python_of(worst)
+        reserved = python_of(worst)
         all_worst.append(reserved)
         per_row[row] = per_row.get(row, 0) + reserved
         if 0 <= leg_no < leg_count:
@@ -130,12 +130,7 @@ def price_orders(tuple orders not None, dict rules not None, int leg_count, size
         least = min(least, sums[number].shares)
         leg_worst = max(leg_worst, sums[number].worst)
     if equal < leg_count:
-        return CAUSE_NOT_PROVEN, _python_of(least), size_micro
+        return CAUSE_NOT_PROVEN, python_of(least), size_micro
     return (
-        CAUSE_NONE, all_paid, all_worst, _python_of(cost), _python_of(fee), per_row, tuple(tokens),
-        _python_of(leg_worst))
-
-
-cdef object _python_of(i128 value):
-    """Return a sum, which is not negative."""
-    return (<object><int64_t>(value >> 62) << 62) + <int64_t>(value & ((<i128>1 << 62) - 1))
+        CAUSE_NONE, all_paid, all_worst, python_of(cost), python_of(fee), per_row, tuple(tokens),
+        python_of(leg_worst))

@@ -28,6 +28,10 @@ cdef struct Level:
 
 # The number, or the end of int64_t that is nearest: for what is only compared then.
 cdef int64_t saturated(object value) except? -1
+# The number of low..high, low >= 0; InvariantError, told by the module `where`, for any other.
+cdef int64_t checked(object value, int64_t low, int64_t high, str where, str name) except -1
+cdef int outside(str where, str name, object low, object high, object value) except -1
+cdef object python_of(i128 value)
 
 
 cdef class FeeTerms:

@@ -28,16 +28,15 @@ cdef object WHOLE_MAX = 10**23  # 10**6 * 10 * (10**8)**2
 SCALES = (TICKS, PPM, EXPONENT_MAX)  # what core.fees holds against its own
 
 
-cdef int _outside(str name, object low, object high, object value) except -1:
-    raise InvariantError(f"native.legs: expected {name} of {low}..{high}, was {value}")
+cdef int outside(str where, str name, object low, object high, object value) except -1:
+    raise InvariantError(f"native.{where}: expected {name} of {low}..{high}, was {value}")
 
 
-cdef int64_t _checked(object value, int64_t low, int64_t high, str name) except -1:
-    """Return a number of low..high, low >= 0."""
+cdef int64_t checked(object value, int64_t low, int64_t high, str where, str name) except -1:
     cdef int overflow = 0
     cdef int64_t found = PyLong_AsLongLongAndOverflow(value, &overflow)
     if overflow or not low <= found <= high:
-        _outside(name, low, high, value)
+        outside(where, name, low, high, value)
     return found
 
 
@@ -52,9 +51,15 @@ cdef int64_t saturated(object value) except? -1:
 cdef int _read_wide(object value, object low, object high, i128* target) except -1:
     """Copy a number of low..high; both may be above 2**63."""
     if not low <= value <= high:
-        _outside("a fee term", low, high, value)
+        outside("legs", "a fee term", low, high, value)
     target[0] = <i128><int64_t>(value >> 62) << 62 | <int64_t>(value & MASK)
     return 0
+
+
+cdef object python_of(i128 value):
+    if INT64_MIN <= value <= INT64_MAX:
+        return <int64_t>value
+    return (<object><int64_t>(value >> 62) << 62) + <int64_t>(value & MASK)  # shifts round down, as Python's
 
 
 cdef class FeeTerms:
@@ -74,9 +79,9 @@ cdef class FeeTerms:
     def put(self, price_ticks, unit_pico, worst_pico, part, whole):
         """Keep the terms of a price; InvariantError for what no schedule has."""
         cdef Terms found
-        cdef int64_t place = _checked(price_ticks, 0, TICKS, "a price")
-        found.unit_pico = _checked(unit_pico, 0, PICO_MAX, "a unit cost")
-        found.worst_pico = _checked(worst_pico, found.unit_pico, PICO_MAX, "a worst unit cost")
+        cdef int64_t place = checked(price_ticks, 0, TICKS, "legs", "a price")
+        found.unit_pico = checked(unit_pico, 0, PICO_MAX, "legs", "a unit cost")
+        found.worst_pico = checked(worst_pico, found.unit_pico, PICO_MAX, "legs", "a worst unit cost")
         _read_wide(part, 0, PART_MAX, &found.part)
         _read_wide(whole, 1, WHOLE_MAX, &found.whole)
         self.at_price[place] = found
@@ -98,14 +103,14 @@ cdef class Leg:
 
     def __init__(self, row, outcome, asks, bids, FeeTerms fees not None, fee_rate_ppm, fee_exponent,
                  tick_step, size_micro_min, usd_micro_min):
-        self.row = _checked(row, 0, INT64_MAX, "a row")
-        self.outcome = _checked(outcome, 0, 1, "an outcome")
+        self.row = checked(row, 0, INT64_MAX, "legs", "a row")
+        self.outcome = checked(outcome, 0, 1, "legs", "an outcome")
         self.fees = fees
-        self.fee_rate_ppm = _checked(fee_rate_ppm, 0, PPM, "a fee rate")
-        self.fee_exponent = _checked(fee_exponent, 0, EXPONENT_MAX, "a fee exponent")
-        self.tick_step = _checked(tick_step, 1, INT64_MAX, "a tick step")
-        self.size_micro_min = _checked(size_micro_min, 0, INT64_MAX, "a least size")
-        self.usd_micro_min = _checked(usd_micro_min, 0, INT64_MAX, "a least cost")
+        self.fee_rate_ppm = checked(fee_rate_ppm, 0, PPM, "legs", "a fee rate")
+        self.fee_exponent = checked(fee_exponent, 0, EXPONENT_MAX, "legs", "a fee exponent")
+        self.tick_step = checked(tick_step, 1, INT64_MAX, "legs", "a tick step")
+        self.size_micro_min = checked(size_micro_min, 0, INT64_MAX, "legs", "a least size")
+        self.usd_micro_min = checked(usd_micro_min, 0, INT64_MAX, "legs", "a least cost")
         self.asks_count = _fill(self.asks_at, asks)
         self.bids_count = _fill(self.bids_at, bids)
 
@@ -141,7 +146,7 @@ cdef class Leg:
 
 cdef int _fill(Level* side, object levels) except -1:
     cdef int place
-    _checked(len(levels), 0, LEVELS_MAX, "a count of levels")
+    checked(len(levels), 0, LEVELS_MAX, "legs", "a count of levels")
     for place, (price, size) in enumerate(levels):
         side[place].price_ticks, side[place].size_micro = saturated(price), saturated(size)
     return len(levels)

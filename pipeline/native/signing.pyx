@@ -8,7 +8,7 @@ is below 2**14 and a size below 2**63, so a cost in 1e-10 USD fits 128 bits.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from pipeline.native.brake cimport BrakeCore, is_allowed
@@ -204,7 +204,7 @@ cdef class IntentSigner:
         """
         order_type, side, price_ticks, size_micro, row, outcome, salt, timestamp_ms = foreseen
         cdef _Row known = self.rows.get(row)
-        cdef Ahead* ahead = self.room()
+        cdef Ahead* ahead
         cdef int64_t maker, taker
         cdef OrderFields order
         if known is None or not is_allowed(self.words.level(), NEW_RISK):
@@ -215,6 +215,7 @@ cdef class IntentSigner:
             return
         if self.find(&order, known.market.domain) != NULL:
             return
+        ahead = self.room()
         ahead.number = 0
         if self.sealer.seal_c(&order, known.market.domain, ahead.sealed):
             ahead.order = order

@@ -25,15 +25,13 @@ divided and no divisor is negative, and no divisor is 0 (worst costs, lots, step
 its limit), so C divides as Python does; rounding up adds the divisor less 1.
 """
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.long cimport PyLong_AsLongLongAndOverflow
-from cpython.object cimport PyObject, PyTypeObject
-from cpython.type cimport PyType_IsSubtype
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint16_t
+from cpython.object cimport PyObject
+from libc.stdint cimport INT64_MAX, int64_t, uint16_t
 from libc.stdlib cimport calloc, free
 
-from pipeline.native.legs cimport LEVELS_MAX, Leg, Level, Terms, i128
+from pipeline.native.legs cimport LEVELS_MAX, Leg, Level, Terms, checked, i128, outside, python_of
+from pipeline.native.namedtuple cimport record
 from pipeline.native.records cimport (
     CAUSE_BELOW_EDGE, CAUSE_BELOW_MINIMUM, CAUSE_DEPTH_USED, CAUSE_LIMIT_ORDER, CAUSE_LIMIT_PARTIAL_LOSS,
     CAUSE_NONE, CAUSE_NOT_PROVEN, CAUSE_TAKEN, CAUSE_TOO_MANY_ORDERS,
@@ -57,7 +55,6 @@ SCALES = (TICKS, LOT, PPM, QUANTUM)  # what core.sizing holds against its own
 SIZE_MICRO_MAX = 1 << 53
 cdef int64_t SIZE_MAX = SIZE_MICRO_MAX
 cdef int64_t PICO = 10**12  # of 1 USD; also the 1e-18 USD of 1 USD micro
-cdef int64_t MASK = (1 << 62) - 1
 cdef dict CAUSES = {int(cause): cause for cause in Cause}
 cdef object GTC = int(OrderType.GTC), FAK = int(OrderType.FAK)
 
@@ -116,25 +113,6 @@ cdef object newest_bounds = None
 cdef Limits newest_limits  # the same as native numbers
 
 
-cdef int _outside(str name, object low, object high, object value) except -1:
-    raise InvariantError(f"native.sizing: expected {name} of {low}..{high}, was {value}")
-
-
-cdef int64_t _checked(object value, int64_t low, int64_t high, str name) except -1:
-    """Return a number of low..high, low >= 0."""
-    cdef int overflow = 0
-    cdef int64_t found = PyLong_AsLongLongAndOverflow(value, &overflow)
-    if overflow or not low <= found <= high:
-        _outside(name, low, high, value)
-    return found
-
-
-cdef object _python_of(i128 value):
-    if INT64_MIN <= value <= INT64_MAX:
-        return <int64_t>value
-    return (<object><int64_t>(value >> 62) << 62) + <int64_t>(value & MASK)  # shifts round down, as Python's
-
-
 cdef void _begin(Walk* walk, Leg leg) noexcept:
     walk.leg = <PyObject*>leg
     walk.place = walk.levels_count = 0
@@ -159,7 +137,7 @@ cdef int _next_level(Walk* walk, int64_t levels_max) except -1:
             return 0
         if shown.size_micro >= LOT:
             if shown.size_micro > SIZE_MAX:
-                _outside("a level's size", LOT, SIZE_MAX, shown.size_micro)
+                outside("sizing", "a level's size", LOT, SIZE_MAX, shown.size_micro)
             level = &walk.levels[walk.levels_count]
             walk.levels_count += 1
             level.price_ticks = shown.price_ticks
@@ -250,14 +228,6 @@ cdef int _fit(Work* work, int64_t size_micro, int64_t* fitted, bint* is_fak) exc
     return _refuse(work, cause, value, limit)
 
 
-cdef inline object _record(object kind, tuple values):
-    """Return a NamedTuple without the Python function that makes one."""
-    cdef tuple arguments = (values,)
-    if not PyType_IsSubtype(<type?>kind, tuple):
-        raise TypeError(f"native.sizing: expected a NamedTuple's class, was {kind}")
-    return (<PyTypeObject*>tuple).tp_new(<type>kind, <PyObject*>arguments, NULL)
-
-
 cdef tuple _orders_of(const Work* work, object order_type, bint is_fak):
     cdef list found = []
     cdef int place
@@ -266,7 +236,7 @@ cdef tuple _orders_of(const Work* work, object order_type, bint is_fak):
     for place in range(work.orders_count):
         order = &work.orders[place]
         leg = <Leg>work.legs[order.leg_no].leg
-        found.append(_record(order_type, (
+        found.append(record(order_type, (
             order.leg_no, leg.row, leg.outcome, order.level.price_ticks, order.size_micro,
             FAK if is_fak else GTC)))
     return tuple(found)
@@ -277,13 +247,13 @@ cdef int _read_bounds(object bounds, Limits* limits) except -1:
     global newest_bounds, newest_limits
     if bounds is not newest_bounds:
         newest_limits = Limits(
-            _checked(bounds.order_usd_micro_max, 0, INT64_MAX, "an order's limit"),
-            _checked(bounds.package_usd_micro_max, 0, INT64_MAX, "a package's limit"),
-            _checked(bounds.partial_loss_usd_micro_max, 0, INT64_MAX, "a limit of loss"),
-            _checked(bounds.package_orders_max, 0, INT64_MAX, "a limit of orders"),
-            _checked(bounds.levels_max, 0, INT64_MAX, "a limit of levels"),
-            _checked(bounds.edge_usd_micro_min, 0, INT64_MAX, "a least edge"),
-            _checked(bounds.edge_ppm_min, 0, INT64_MAX, "a least edge in ppm"))
+            checked(bounds.order_usd_micro_max, 0, INT64_MAX, "sizing", "an order's limit"),
+            checked(bounds.package_usd_micro_max, 0, INT64_MAX, "sizing", "a package's limit"),
+            checked(bounds.partial_loss_usd_micro_max, 0, INT64_MAX, "sizing", "a limit of loss"),
+            checked(bounds.package_orders_max, 0, INT64_MAX, "sizing", "a limit of orders"),
+            checked(bounds.levels_max, 0, INT64_MAX, "sizing", "a limit of levels"),
+            checked(bounds.edge_usd_micro_min, 0, INT64_MAX, "sizing", "a least edge"),
+            checked(bounds.edge_ppm_min, 0, INT64_MAX, "sizing", "a least edge in ppm"))
         newest_bounds = bounds
     limits[0] = newest_limits
     return 0
@@ -321,9 +291,9 @@ cdef int _price_work(Work* work, int64_t* fitted, bint* is_fak) except -1:
 cdef object _package_of(
     const Work* work, int64_t fitted, bint is_fak, object package_type, object order_type,
 ):
-    return _record(package_type, (
+    return record(package_type, (
         fitted, work.sets_paid * fitted, work.cost_usd_micro, work.fee_usd_micro,
-        _python_of(work.loss_usd_micro), _orders_of(work, order_type, is_fak)))
+        python_of(work.loss_usd_micro), _orders_of(work, order_type, is_fak)))
 
 
 def price_legs(legs, sets_paid, bounds, bint is_exclusive_no, order_type, package_type, refusal_type):
@@ -336,15 +306,15 @@ def price_legs(legs, sets_paid, bounds, bint is_exclusive_no, order_type, packag
     cdef int number
     cdef int64_t fitted = 0
     cdef bint is_fak = False
-    work.legs_count = <int>_checked(len(held), 0, LEGS_MAX, "a count of legs")
-    work.sets_paid = _checked(sets_paid, 0, LEGS_MAX, "sets paid")
+    work.legs_count = <int>checked(len(held), 0, LEGS_MAX, "sizing", "a count of legs")
+    work.sets_paid = checked(sets_paid, 0, LEGS_MAX, "sizing", "sets paid")
     work.is_exclusive_no = is_exclusive_no
     _read_bounds(bounds, &work.limits)
     for number in range(work.legs_count):
         _begin(&work.legs[number], <Leg?>held[number])
     if _price_work(&work, &fitted, &is_fak):
         return _package_of(&work, fitted, is_fak, package_type, order_type)
-    return _record(refusal_type, (CAUSES[work.cause], _python_of(work.value), _python_of(work.limit)))
+    return record(refusal_type, (CAUSES[work.cause], python_of(work.value), python_of(work.limit)))
 
 
 include "sizing_watch.pxi"

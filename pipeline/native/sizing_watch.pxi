@@ -52,20 +52,24 @@ cdef class Sized(Sum):
 
         Leaves `wake_ns`, and `is_refused` with cause, value and limit. Reads time from its argument only.
         """
-        cdef int count = 0, wanted = 0, leg_no
+        cdef int count = 0, cause = CAUSE_NONE, found, leg_no
         cdef int64_t rest = self.total, pause_ns = cooldown_ns
-        cdef int cause = CAUSE_NONE
         cdef bytes shown
+        cdef Top top
         self.wake_ns, self.is_refused = NEVER, False
         for leg_no in range(self.legs_count):
             if self.is_subset and not self.gains[leg_no]:
                 continue
-            wanted += 1
-            if (<Top>self.tops[leg_no]).is_free_c(now_ns, proof_age_ns_max):
+            top = <Top>self.tops[leg_no]
+            found = top.block_c(now_ns, proof_age_ns_max)
+            if found == CAUSE_NONE:
                 self.chosen[count] = leg_no
                 count += 1
-        if count != wanted:
-            cause = self.blocked(now_ns, proof_age_ns_max)
+            elif cause == CAUSE_NONE:
+                cause = found  # the first is told
+            if found == CAUSE_DEPTH_USED:
+                self.wake_ns = min(self.wake_ns, top.touched_until_ns)  # look again when the fill is old
+        if cause != CAUSE_NONE:
             rest = self.gain_of(self.chosen, count) - PICO if self.is_subset else 0
         if rest <= 0:
             return self.refuse(cause, 0, 0)
@@ -90,21 +94,6 @@ cdef class Sized(Sum):
         self.cause = CAUSES[cause if cause != CAUSE_NONE else CAUSE_BELOW_EDGE]
         self.value, self.limit = value, limit
         return None
-
-    cdef int blocked(self, int64_t now_ns, int64_t proof_age_ns_max) noexcept:
-        """Return the first cause why a wanted book may not be used; look again when a fill is old."""
-        cdef int cause = CAUSE_NONE, found, leg_no
-        cdef Top top
-        for leg_no in range(self.legs_count):
-            if self.is_subset and not self.gains[leg_no]:
-                continue
-            top = <Top>self.tops[leg_no]
-            found = top.block_c(now_ns, proof_age_ns_max)
-            if cause == CAUSE_NONE:
-                cause = found
-            if found == CAUSE_DEPTH_USED:
-                self.wake_ns = min(self.wake_ns, top.touched_until_ns)
-        return cause
 
     cdef int64_t gain_of(self, const uint16_t* legs, int count) noexcept:
         cdef int64_t found = 0
@@ -176,7 +165,7 @@ cdef class Sized(Sum):
         cdef Top top
         cdef object payout, proven
         if count > LEGS_MAX:
-            _outside("a count of legs", 0, LEGS_MAX, count)
+            outside("sizing", "a count of legs", 0, LEGS_MAX, count)
         work.legs_count, work.sets_paid, work.is_exclusive_no = count, sets_paid, self.is_subset
         _read_bounds(bounds, &work.limits)
         for place in range(count):
@@ -184,7 +173,7 @@ cdef class Sized(Sum):
             _begin(&work.legs[place], top.leg_c(self.outcomes[legs[place]]))  # the top keeps the leg
             venue_ns = max(venue_ns, top.raw.venue_ns)
         if not _price_work(&work, &fitted, &is_fak):
-            return self.refuse(work.cause, _python_of(work.value), _python_of(work.limit))
+            return self.refuse(work.cause, python_of(work.value), python_of(work.limit))
         # Payouts of even sizes are proportional, and every size is a whole number of lots.
         proven, payout = self.proof(legs, count), sets_paid * fitted
         if proven is None or fitted // LOT * proven != payout:

@@ -8,11 +8,11 @@ enum word.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from pipeline.native.brake cimport BrakeCore
+from pipeline.native.namedtuple cimport record
 from pipeline.native.records cimport (
     CAUSE_MISSING_VALUE, CAUSE_NO_INSTRUMENT, CAUSE_TOO_MANY_ORDERS, SLOT_BYTES, SignedSlot)
 
@@ -43,14 +43,8 @@ cdef const SignedSlot* _slot(bytes slots, Py_ssize_t offset) except NULL:
     return <const SignedSlot*>(PyBytes_AS_STRING(slots) + offset)
 
 
-cdef object _record(object kind, tuple values):
-    """Return a NamedTuple without the Python function that makes one."""
-    cdef tuple arguments = (values,)
-    return (<PyTypeObject*>tuple).tp_new(<type>kind, <PyObject*>arguments, NULL)
-
-
 cdef object _sent(object sent_type, const SignedSlot* slot):
-    return _record(sent_type, (
+    return record(sent_type, (
         slot.order_no, slot.group_no, (<const char*>slot.order_hash)[:32], slot.side, slot.instrument,
         slot.account))
 

@@ -42,7 +42,6 @@ cdef class Top:
     cdef int64_t unit_c(self, int outcome) noexcept
     cdef bint is_near_c(self) noexcept
     # `_c`: what Python calls by the name without it, spared the look for an override
-    cdef bint is_free_c(self, int64_t now_ns, int64_t proof_age_ns_max) noexcept
     cdef int block_c(self, int64_t now_ns, int64_t proof_age_ns_max) noexcept
 
 

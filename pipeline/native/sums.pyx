@@ -174,25 +174,13 @@ cdef class Top:
 
     def is_free(self, int64_t now_ns, int64_t proof_age_ns_max):
         """Tell whether a new package may use this book now; `block` says why it may not."""
-        return self.is_free_c(now_ns, proof_age_ns_max)
-
-    cdef bint is_free_c(self, int64_t now_ns, int64_t proof_age_ns_max) noexcept:
-        return (
-            not (self.flags & (FLAG_OPEN | FLAG_STALE | FLAG_CROSSED) or self.is_resolved)
-            and self.raw.proof_ns > 0
-            and now_ns - self.raw.proof_ns <= proof_age_ns_max
-            and (self.raw.venue_ns >= self.touched_ns or now_ns >= self.touched_until_ns)
-            and self.is_tradable
-            and self.taken_count > 0
-        )
+        return self.block_c(now_ns, proof_age_ns_max) == CAUSE_NONE
 
     def block(self, int64_t now_ns, int64_t proof_age_ns_max):
         """Return the Cause why no new package may use this book now, 0 when it may."""
         return self.block_c(now_ns, proof_age_ns_max)
 
     cdef int block_c(self, int64_t now_ns, int64_t proof_age_ns_max) noexcept:
-        if self.is_free_c(now_ns, proof_age_ns_max):
-            return CAUSE_NONE
         if self.is_resolved:
             return CAUSE_RESOLVED
         if not self.taken_count:
@@ -207,7 +195,9 @@ cdef class Top:
             return CAUSE_NOT_TRADABLE
         if not (self.raw.proof_ns > 0 and now_ns - self.raw.proof_ns <= proof_age_ns_max):
             return CAUSE_PROOF_OLD
-        return CAUSE_DEPTH_USED
+        if self.raw.venue_ns < self.touched_ns and now_ns < self.touched_until_ns:
+            return CAUSE_DEPTH_USED
+        return CAUSE_NONE
 
     cdef void show(self, int outcome, char* target) noexcept:
         """Copy the levels that a buyer of the token would take: equal bytes, equal ladders."""
