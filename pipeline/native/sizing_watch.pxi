@@ -10,7 +10,8 @@ cdef enum:
 cdef int64_t NEVER = 1 << 62
 cdef int64_t REPEAT_MAX = 1_000_000_000
 NEVER_NS = NEVER
-REPEAT_NS_MAX = REPEAT_MAX  # an unchanged opportunity is told again at least this often: verdicts change unseen
+#: An unchanged opportunity is told again at least this often: verdicts change unseen.
+REPEAT_NS_MAX = REPEAT_MAX
 LIMITS = (BATCH_ORDERS_MAX, NEVER)  # what core.strategies.basket holds against its own
 
 
@@ -47,7 +48,9 @@ cdef class Sized(Sum):
         """Let the same levels be told again: limits have changed."""
         self.seen = b""
 
-    def look(self, int64_t now_ns, int64_t proof_age_ns_max, int64_t cooldown_ns, bounds, package_type, order_type):
+    def look(
+        self, int64_t now_ns, int64_t proof_age_ns_max, int64_t cooldown_ns, bounds, package_type, order_type,
+    ):
         """Return the package to buy now, None when there is none or it was told already.
 
         Leaves `wake_ns`, and `is_refused` with cause, value and limit. Reads time from its argument only.
@@ -155,8 +158,10 @@ cdef class Sized(Sum):
             legs[place] = self.chosen[found]
         return max(size, 0)
 
-    cdef object priced(self, const uint16_t* legs, int count, int sets_paid, object bounds, object package_type,
-                       object order_type):
+    cdef object priced(
+        self, const uint16_t* legs, int count, int sets_paid, object bounds, object package_type,
+        object order_type,
+    ):
         """Return the package of these legs once its payout is proven."""
         cdef Work work
         cdef int64_t fitted = 0, venue_ns = 0
