@@ -28,7 +28,7 @@ TOP_DEPTH = 8  # levels a side carried by value in `Top`
 SNAPSHOT_LEVELS = 14  # levels in one slot of a snapshot run
 DELTA_CHANGES = 8  # level changes in one slot of a delta run
 IDEA_LEGS = 6  # legs in one slot of an idea run
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 
 class Kind(enum.IntEnum):
@@ -42,6 +42,7 @@ class Kind(enum.IntEnum):
     LANE_UP = 4
     RESUME = 5
     CLOCK_STEP = 6
+    CLEAR = 7
     # market data and reference data
     INSTRUMENT = 16
     SNAPSHOT = 17
@@ -215,6 +216,11 @@ class Cause(enum.IntEnum):
     BAD_ANSWER = 79
     RESOLVED = 80
     OPERATOR = 81
+    # why the supervisor or a disk halts
+    LANE_STALLED = 82
+    LEASE_LOST = 83
+    DISK_FULL = 84
+    CRASH_LOOP = 85
 
 
 class TradeStatus(enum.IntEnum):
@@ -268,14 +274,23 @@ CONFIG = [
     ("reserved", "<u8", 4),
 ]
 
-#: Supervisor: a lane (re)started; what an old epoch left unanswered is UNKNOWN or UNSENT.
+#: Supervisor: the lane of a stage (re)started; what an old epoch left unanswered is UNKNOWN or UNSENT.
 LANE_UP = [
     ("lane", "<u4"), ("epoch", "<u4"), ("sent_order_no", "<u8"),  # highest intent whose bytes may have left
-    ("lane_name", "S32"), ("reserved", "<u8", 20),
+    ("stage_name", "S32"), ("reserved", "<u8", 20),
 ]
 
-#: Start or recovery: nothing was decided between the two positions.
-RESUME = [("last_seq", "<u8"), ("live_seq", "<u8"), ("decisions_seq", "<u8"), ("reserved", "<u8", 23)]
+#: Start or recovery: nothing was decided between the two positions. `decisions_seq` is where the decision log
+#: ended then; `book` and `detect` begin empty at `live_seq`.
+RESUME = [
+    ("last_seq", "<u8"), ("live_seq", "<u8"), ("decisions_seq", "<u8"),
+    ("epoch", "<u8"),  # of the core, one more at each start
+    ("from_venue", "<u8"),  # 1: what the venue lists of earlier runs is taken over (--recover-from-venue)
+    ("reserved", "<u8", 21),
+]
+
+#: Supervisor: the operator lifts halts (`pm resume`); whoever holds one of its own lets it go.
+CLEAR = [("resume_no", "<u8"), ("reason", "S64"), ("reserved", "<u8", 17)]
 
 #: The wall clock was corrected by `step_ns`.
 CLOCK_STEP = [("step_ns", "<i8"), ("reserved", "<u8", 25)]
@@ -447,8 +462,12 @@ RECONCILE = [
     ("cause", "<u2"), ("account", "<u2"), ("reserved0", "<u4"), ("reserved", "<u8", 19),
 ]
 
-#: trade is alive and healthy; the venue heartbeat depends on it.
-BEAT = [("beat_no", "<u8"), ("open_orders", "<u8"), ("reserved", "<u8", 24)]
+#: trade is alive and healthy; the venue heartbeat depends on it. Orders up to the fence were ended or doubted
+#: when a gateway of that epoch came up: it refuses them.
+BEAT = [
+    ("beat_no", "<u8"), ("open_orders", "<u8"), ("fence_order_no", "<u8"), ("fence_epoch", "<u8"),
+    ("reserved", "<u8", 22),
+]
 
 #: signer -> gateway: everything of an order that is not constant.
 SIGNED = [
@@ -466,7 +485,7 @@ RAW_FRAME = [("byte_count", "<u4"), ("channel", "<u2"), ("reserved", "<u2"), ("b
 
 _PAYLOADS: dict[str, Any] = {
     "tick": TICK, "halt": HALT, "config": CONFIG, "lane_up": LANE_UP, "resume": RESUME,
-    "clock_step": CLOCK_STEP, "instrument": INSTRUMENT, "snapshot": SNAPSHOT, "delta": DELTA,
+    "clock_step": CLOCK_STEP, "clear": CLEAR, "instrument": INSTRUMENT, "snapshot": SNAPSHOT, "delta": DELTA,
     "trade_print": TRADE_PRINT, "tick_step": TICK_STEP, "bbo": BBO, "gap": GAP,
     "resolved": RESOLVED, "report": REPORT, "fill": FILL, "balance": BALANCE,
     "reconciled": RECONCILED, "top": TOP, "stale": STALE, "idea": IDEA, "package": PACKAGE,

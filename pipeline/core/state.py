@@ -111,7 +111,7 @@ class TraderState:
 
     def _on_lane_up(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.LANE_UP].unpack(slot, offset)
-        if b"gateway" in record.lane_name:
+        if b"gateway" in record.stage_name:
             self.orders.on_gateway_restart(record.sent_order_no, record.now_ns)
 
     def _on_resume(self, slot: Slot, offset: int) -> None:

@@ -18,6 +18,7 @@ cdef enum:
     KIND_LANE_UP = 4
     KIND_RESUME = 5
     KIND_CLOCK_STEP = 6
+    KIND_CLEAR = 7
     KIND_INSTRUMENT = 16
     KIND_SNAPSHOT = 17
     KIND_DELTA = 18
@@ -122,6 +123,10 @@ cdef enum:
     CAUSE_BAD_ANSWER = 79
     CAUSE_RESOLVED = 80
     CAUSE_OPERATOR = 81
+    CAUSE_LANE_STALLED = 82
+    CAUSE_LEASE_LOST = 83
+    CAUSE_DISK_FULL = 84
+    CAUSE_CRASH_LOOP = 85
 
 cdef packed struct Slot:
     uint64_t seq
@@ -221,7 +226,7 @@ cdef packed struct LaneUpSlot:
     uint32_t lane
     uint32_t epoch
     uint64_t sent_order_no
-    uint8_t lane_name[32]
+    uint8_t stage_name[32]
     uint64_t reserved[20]
 
 cdef packed struct ResumeSlot:
@@ -239,7 +244,9 @@ cdef packed struct ResumeSlot:
     uint64_t last_seq
     uint64_t live_seq
     uint64_t decisions_seq
-    uint64_t reserved[23]
+    uint64_t epoch
+    uint64_t from_venue
+    uint64_t reserved[21]
 
 cdef packed struct ClockStepSlot:
     uint64_t seq
@@ -255,6 +262,22 @@ cdef packed struct ClockStepSlot:
     uint32_t check
     int64_t step_ns
     uint64_t reserved[25]
+
+cdef packed struct ClearSlot:
+    uint64_t seq
+    int64_t now_ns
+    int64_t recv_ns
+    uint64_t source_seq
+    uint16_t kind
+    uint16_t flags
+    uint32_t instrument
+    uint16_t source
+    uint8_t part
+    uint8_t parts
+    uint32_t check
+    uint64_t resume_no
+    uint8_t reason[64]
+    uint64_t reserved[17]
 
 cdef packed struct InstrumentSlot:
     uint64_t seq
@@ -770,7 +793,9 @@ cdef packed struct BeatSlot:
     uint32_t check
     uint64_t beat_no
     uint64_t open_orders
-    uint64_t reserved[24]
+    uint64_t fence_order_no
+    uint64_t fence_epoch
+    uint64_t reserved[22]
 
 cdef packed struct SignedSlot:
     uint64_t seq

@@ -174,7 +174,7 @@ def _on_resolved(logs: Logs, record: Any) -> None:
 
 
 def _on_lane_up(logs: Logs, record: Any) -> None:
-    if b"gateway" in record.lane_name:
+    if b"gateway" in record.stage_name:
         logs.gateway_starts.append(record)
 
 

@@ -314,7 +314,7 @@ class Supervisor:
         self._push(Kind.CONFIG, **config_record(self.config, self.spec.salt_epoch))
         for number, lane in enumerate(self.lanes):
             name = lane.name.encode()[:32]
-            self._push(Kind.LANE_UP, lane=number, epoch=self.spec.generation, lane_name=name)
+            self._push(Kind.LANE_UP, lane=number, epoch=self.spec.generation, stage_name=name)
 
     def _push(self, kind: Kind, **fields: object) -> None:
         if self._control is None:

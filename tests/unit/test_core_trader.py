@@ -238,9 +238,9 @@ def test_halt_levels_are_obeyed_at_once() -> None:
 def test_a_restarted_gateway_settles_what_it_left() -> None:
     """LaneUp of a gateway: unanswered up to its last sent number UNKNOWN, above UNSENT; other lanes: none."""
     rig, _ = bought()
-    rig.feed(pack(Kind.LANE_UP, lane_name=b"feed.polymarket", sent_order_no=3))
+    rig.feed(pack(Kind.LANE_UP, stage_name=b"feed.polymarket", sent_order_no=3))
     assert [S.INTENDED] * 3 == [order.state for order in rig.trader.facts.orders.open_orders]
-    decided = rig.feed(pack(Kind.LANE_UP, lane_name=b"gateway.main", sent_order_no=2))
+    decided = rig.feed(pack(Kind.LANE_UP, stage_name=b"gateway.main", sent_order_no=2))
     states = [rig.trader.facts.orders.by_no[number].state for number in (1, 2, 3)]
     assert [S.UNKNOWN, S.UNKNOWN, S.UNSENT] == states
     assert [(Kind.CANCEL, 1), (Kind.CANCEL, 2)] == [(record.kind, record.order_no) for record in decided]

@@ -180,7 +180,7 @@ class World:
         self.control = self.channels.ring_writer(wiring.CONTROL)
         records = [
             (Kind.CONFIG, config_record(self.config, 1)),
-            (Kind.LANE_UP, {"lane": 0, "epoch": 1, "lane_name": b"world"}),
+            (Kind.LANE_UP, {"lane": 0, "epoch": 1, "stage_name": b"world"}),
         ]
         for number, (kind, fields) in enumerate(records, 1):
             assert self.control.push(
