@@ -86,6 +86,7 @@ class Flag(enum.IntFlag):
     MORE = 8  # SNAPSHOT: another run of the same snapshot follows
     FALLBACK = 16  # market records: decoded by the slow decoder
     CROSSED = 32  # TOP: best bid >= best ask
+    TICKED = 128  # INSTRUMENT: its tick step came from the stream: metadata does not change it
     PLANTED = 64  # INSTRUMENT: the local exchange labels this market as generated
 
 

@@ -26,6 +26,7 @@ from pipeline.config.risk import Risk
 from pipeline.config.section import Section, setting
 from pipeline.config.shm import Shm
 from pipeline.config.strategies import Strategies
+from pipeline.config.supervision import Supervision
 from pipeline.config.universe import Universe
 from pipeline.config.venues import Venues
 from pipeline.errors import ConfigError
@@ -37,7 +38,7 @@ SET = "--set"  # origin of an override
 DEFAULT = "default"  # origin of a key that nobody gave
 HASH_BYTES = 16  # as in the `Config` record
 # Where and how fast stages run never changes a decision, so a replay may use other lanes under one hash.
-HASH_LEAVES_OUT = {"topology", "lane"}
+HASH_LEAVES_OUT = {"topology", "lane", "metrics", "supervision"}
 
 
 class Config(Section):
@@ -63,6 +64,7 @@ class Config(Section):
     risk: Risk = setting("", "Limits.", Risk())
     execution: Execution = setting("", "Submission of orders.", Execution())
     metrics: Metrics = setting("", "Counters.", Metrics())
+    supervision: Supervision = setting("", "Lanes that stall, die or are alone.", Supervision())
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.core.order import Order
+from pipeline.core.order import NO_HASH
 from pipeline.core.packing import Packer
 from pipeline.core.risk import Proposal, Verdict
 from pipeline.records import Kind
@@ -31,17 +31,21 @@ _VERDICT = Packer(
     "count")
 _SUBSCRIBE = Packer(Kind.SUBSCRIBE, *_HEAD, "request_no")
 _RESYNC = Packer(Kind.RESYNC, *_HEAD, "request_no", "cause")
-_RECONCILE = Packer(Kind.RECONCILE, *_HEAD, "request_no", "cause")
-_BEAT = Packer(Kind.BEAT, *_HEAD, "beat_no", "open_orders")
+_RECONCILE = Packer(Kind.RECONCILE, *_HEAD, "request_no", "order_no", "order_hash", "cause")
+_BEAT = Packer(Kind.BEAT, *_HEAD, "beat_no", "open_orders", "fence_order_no", "fence_epoch")
 
 _I64_MAX = (1 << 63) - 1
 
 
-def cancel_slot(causing: Causing, order: Order, cancel_no: int, cause: int) -> bytes:
-    """Return the CANCEL slot of an order; its hash is zero while nobody told it."""
+def cancel_slot(
+    causing: Causing, row: int, order_no: int, group_no: int, order_hash: bytes, cancel_no: int, cause: int,
+) -> bytes:
+    """Return the CANCEL slot of an order; its hash is zero while nobody told it.
+
+    order_no 0: an order of a run whose logs are not here, known by its hash alone.
+    """
     return _CANCEL(
-        causing.now_ns, causing.recv_ns, causing.seq, order.row, order.order_no, order.group_no, cancel_no,
-        order.order_hash, cause)
+        causing.now_ns, causing.recv_ns, causing.seq, row, order_no, group_no, cancel_no, order_hash, cause)
 
 
 def verdict_slot(causing: Causing, proposal: Proposal, verdict: Verdict, count: int) -> bytes:
@@ -62,11 +66,17 @@ def resync_slot(causing: Causing, row: int, request_no: int, cause: int) -> byte
     return _RESYNC(causing.now_ns, causing.recv_ns, causing.seq, row, request_no, cause)
 
 
-def reconcile_slot(causing: Causing, request_no: int, cause: int) -> bytes:
-    """Return the RECONCILE slot."""
-    return _RECONCILE(causing.now_ns, causing.recv_ns, causing.seq, 0, request_no, cause)
+def reconcile_slot(
+    causing: Causing, request_no: int, cause: int, order_no: int = 0, order_hash: bytes = NO_HASH,
+) -> bytes:
+    """Return the RECONCILE slot: about everything, and about one order where it is named."""
+    return _RECONCILE(
+        causing.now_ns, causing.recv_ns, causing.seq, 0, request_no, order_no, order_hash, cause)
 
 
-def beat_slot(causing: Causing, beat_no: int, open_orders: int) -> bytes:
-    """Return the BEAT slot: trade is alive and healthy."""
-    return _BEAT(causing.now_ns, causing.recv_ns, causing.seq, 0, beat_no, open_orders)
+def beat_slot(
+    causing: Causing, beat_no: int, open_orders: int, fence_order_no: int, fence_epoch: int,
+) -> bytes:
+    """Return the BEAT slot: trade is alive and healthy, and what it fenced when a gateway came up."""
+    return _BEAT(
+        causing.now_ns, causing.recv_ns, causing.seq, 0, beat_no, open_orders, fence_order_no, fence_epoch)

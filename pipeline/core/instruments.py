@@ -140,6 +140,8 @@ class Instruments:
                 found = replace(found, tick_step=known.tick_step)
             if found == known:
                 return None
+        elif record.flags & Flag.TICKED:
+            self._streamed[row] = None
         self._put(found)
         return found
 

@@ -16,7 +16,7 @@ from pipeline.core.order import Group, Order
 from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.risk import RiskGate
-from pipeline.records import CODECS, KIND_OFFSET, SLOT_BYTES, Cause, HaltLevel, Kind, Side
+from pipeline.records import CODECS, KIND_OFFSET, SLOT_BYTES, Cause, HaltLevel, Kind, OrderState, Side
 from pipeline.units import NS_PER_MS, NS_PER_S, cost_micro
 
 Slot = bytes | bytearray | memoryview
@@ -42,8 +42,12 @@ class TraderState:
         self.stream_halt = int(HaltLevel.H0)
         self.own_halt = int(HaltLevel.H0)  # the stage writes it to trade's word of the halt page
         self.order_no = self.group_no = self.cancel_no = self.request_no = self.beat_no = 0
+        self.fence_order_no = self.fence_epoch = 0  # orders up to this were judged when that gateway came up
+        self.resume_no = 0  # the newest CLEAR
         self.beat_ns = self.timer_ns = self.reconcile_ns = self.resume_ns = 0
         self.corrected_count = 0  # fills told from the view of the sister token, or with the side inverted
+        self.is_adopting = False  # trades of orders that nobody here knows are ours: a start from the venue
+        self.strangers_wanted: dict[bytes, int] = {}  # order hash -> row: open, of an unknown run, to be cancelled
         self.subscribe_wanted: dict[int, None] = {}
         self.requests: dict[int, int] = {}  # reconcile request -> stream time it was asked at
         self.verdict_ns: dict[tuple[int, int], int] = {}
@@ -51,6 +55,7 @@ class TraderState:
         self._folds: dict[int, Any] = {
             int(Kind.TICK): self._on_tick, int(Kind.HALT): self._on_halt, int(Kind.CONFIG): self._on_config,
             int(Kind.LANE_UP): self._on_lane_up, int(Kind.RESUME): self._on_resume,
+            int(Kind.CLEAR): self._on_clear,
             int(Kind.INSTRUMENT): self._on_instrument, int(Kind.TICK_STEP): self._on_tick_step,
             int(Kind.RESOLVED): self._on_resolved, int(Kind.REPORT): self._on_report,
             int(Kind.FILL): self._on_fill, int(Kind.BALANCE): self._on_balance,
@@ -111,12 +116,23 @@ class TraderState:
 
     def _on_lane_up(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.LANE_UP].unpack(slot, offset)
-        if b"gateway" in record.stage_name:
+        if record.stage_name.startswith(b"gateway"):
             self.orders.on_gateway_restart(record.sent_order_no, record.now_ns)
+            self.fence_order_no = self.order_no
+            self.fence_epoch = max(self.fence_epoch, record.epoch)
 
     def _on_resume(self, slot: Slot, offset: int) -> None:
-        self.resume_ns = CODECS[Kind.RESUME].unpack(slot, offset).now_ns
+        record = CODECS[Kind.RESUME].unpack(slot, offset)
+        self.resume_ns = record.now_ns
         self.gate.is_reconciled = False
+        self.requests.clear()  # whoever was asked may have died; what is due is asked again
+        self.is_adopting = bool(record.from_venue)
+
+    def _on_clear(self, slot: Slot, offset: int) -> None:
+        """The operator lifts halts: ours goes; what caused it causes it again."""
+        self.resume_no = CODECS[Kind.CLEAR].unpack(slot, offset).resume_no
+        self.own_halt = int(HaltLevel.H0)
+        self._halted(int(Cause.NONE))
 
     def _on_instrument(self, slot: Slot, offset: int) -> None:
         record_row = int.from_bytes(slot[offset + 36:offset + 40], "little")
@@ -139,6 +155,8 @@ class TraderState:
     def _on_report(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.REPORT].unpack(slot, offset)
         order, is_learned = self.orders.on_report(record)
+        if order is None and self.is_adopting and record.state == OrderState.LIVE:
+            self.strangers_wanted[bytes(record.order_hash)] = record.instrument
         if order is not None and is_learned:
             for held in self.quarantine.release(order.order_hash):
                 self._book(order, CODECS[Kind.FILL].unpack(held))
@@ -150,6 +168,8 @@ class TraderState:
         order = self.orders.find(record.order_no, record.order_hash)
         if order is not None:
             self._book(order, record)
+        elif self.is_adopting:
+            self._adopt(record)
         elif not self.quarantine.keep(
             record.order_hash, record.instrument, bytes(slot[offset:offset + SLOT_BYTES])
         ):
@@ -175,6 +195,15 @@ class TraderState:
             self.gate.spend(sign * (usd_micro + record.fee_usd_micro), record.now_ns)
         self.orders.on_fill(order, sign, record.size_micro, usd_micro, record.fee_usd_micro, record.now_ns)
 
+    def _adopt(self, record: Any) -> None:
+        """Book a trade of a run whose logs are not ours: side and token as the venue tells them."""
+        key = bytes(record.trade_id) + bytes(record.order_hash)
+        sign = self.fills.apply(key, record.status, 0)
+        if sign in (Change.BOOK, Change.REVERSE):
+            self.positions.trade(
+                record.instrument, record.outcome, record.side, record.size_micro, record.usd_micro,
+                record.fee_usd_micro, sign)
+
     def _on_balance(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.BALANCE].unpack(slot, offset)
         if record.account == self.account:
@@ -189,6 +218,7 @@ class TraderState:
         self.orders.on_reconciled(asked_ns, record.now_ns)
         if asked_ns >= self.resume_ns:
             self.gate.is_reconciled = True
+            self.is_adopting = False
 
     # -- decisions ------------------------------------------------------------------------------------
 
@@ -229,7 +259,10 @@ class TraderState:
 
     def _cancel(self, record: Any) -> None:
         self.cancel_no = max(self.cancel_no, record.cancel_no)
-        self.orders.asked_cancel(record.order_no, record.now_ns)
+        if record.order_no:
+            self.orders.asked_cancel(record.order_no, record.now_ns)
+        else:
+            self.strangers_wanted.pop(bytes(record.order_hash), None)
 
     def _verdict(self, record: Any) -> None:
         key = (record.basket, record.cause)
@@ -260,7 +293,7 @@ class TraderState:
 
     _SCALARS = (
         "account", "stream_halt", "own_halt", "order_no", "group_no", "cancel_no", "request_no", "beat_no",
-        "beat_ns", "timer_ns", "reconcile_ns", "resume_ns", "corrected_count")
+        "fence_order_no", "fence_epoch", "resume_no", "is_adopting", "beat_ns", "timer_ns", "reconcile_ns", "resume_ns", "corrected_count")
     _GATE = ("is_reconciled", "day", "day_spent_usd_micro")
     _COLLATERAL = ("is_known", "offset_usd_micro", "allowance_usd_micro")
 
@@ -277,6 +310,7 @@ class TraderState:
             "subscribe_wanted": list(self.subscribe_wanted), "requests": list(self.requests.items()),
             "verdict_ns": [[*key, told] for key, told in self.verdict_ns.items()],
             "resync_ns": list(self.resync_ns.items()),
+            "strangers": [[key.hex(), row] for key, row in self.strangers_wanted.items()],
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -297,4 +331,5 @@ class TraderState:
         self.requests = dict(state["requests"])
         self.verdict_ns = {(basket, cause): told for basket, cause, told in state["verdict_ns"]}
         self.resync_ns = dict(state["resync_ns"])
+        self.strangers_wanted = {bytes.fromhex(key): row for key, row in state["strangers"]}
         self.gate.halt_level = self.halt_level

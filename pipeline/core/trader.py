@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.core import decisions
 from pipeline.core.decisions import Causing
 from pipeline.core.limits import ORDER_NO_MAX, salt_of
+from pipeline.core.order import NO_HASH
 from pipeline.core.packing import run_of
 from pipeline.core.risk import TAKEN, Fields, Proposal, Verdict, Wanted
 from pipeline.core.state import Slot, TraderState
@@ -31,6 +32,7 @@ from pipeline.records import (
     HaltLevel,
     IntentClass,
     Kind,
+    OrderState,
     OrderType,
 )
 from pipeline.units import NS_PER_MS, NS_PER_S
@@ -41,7 +43,7 @@ RECONCILE_EVERY_NS = NS_PER_S
 VERDICT_EVERY_NS = NS_PER_S  # of one (basket, cause)
 RESYNC_WAIT_NS = 5 * NS_PER_S  # "no snapshot in 5 s: resubscribe" (MD04), and between two of one row
 RESYNC_LOOK_NS = 100 * NS_PER_MS
-_CANCELS_MAX, _SUBSCRIBES_MAX, _RESYNCS_MAX, _VERDICTS_MAX = 24, 16, 8, 8  # of one run; the rest comes next
+_CANCELS_MAX, _SUBSCRIBES_MAX, _RESYNCS_MAX, _VERDICTS_MAX, _SINGLES_MAX = 20, 14, 8, 8, 10  # of one run; the rest comes next
 
 #: A book that lost its stream heals by its own snapshot; one that contradicts itself must be asked for.
 _HEALS_ITSELF = (Cause.NO_SNAPSHOT, Cause.DISCONNECT, Cause.FREEZE)
@@ -50,6 +52,7 @@ _NOTHING: Sequence[bytes] = ()
 _TICK = int(Kind.TICK)
 _PARTS_OFFSET = 43  # `parts`; `part` is the byte before it
 _H4, _GTC, _NEW_RISK = int(HaltLevel.H4), int(OrderType.GTC), int(IntentClass.NEW_RISK)
+_UNKNOWN = int(OrderState.UNKNOWN)
 _CAUSING = struct.Struct("<Qqq")  # seq, now_ns, recv_ns: the head of every record
 _IDEA = int(Kind.IDEA)
 #: A package's group, its first order number, its orders, and what each costs and reserves.
@@ -72,9 +75,11 @@ class Trader:
         passed: Callable[[Slot, int, Causing], list[bytes]] = self._on_input
         self._routes: dict[int, Callable[[Slot, int, Causing], list[bytes]]] = {
             int(kind): passed for kind in (
-                Kind.HALT, Kind.CONFIG, Kind.LANE_UP, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.RESOLVED,
+                Kind.HALT, Kind.CONFIG, Kind.CLEAR, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.RESOLVED,
                 Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED)}
-        self._routes |= {int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale}
+        self._routes |= {
+            int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale,
+            int(Kind.LANE_UP): self._on_lane_up}
 
     @property
     def facts(self) -> TraderState:
@@ -133,7 +138,8 @@ class Trader:
     def _with_asked(self, slots: list[bytes], slot: Slot, offset: int) -> Sequence[bytes]:
         """Return the run of what the record made us do, and of what else is due."""
         facts = self.facts
-        if (facts.orders.cancel_wanted or facts.subscribe_wanted) and facts.halt_level < _H4:
+        is_asked = facts.orders.cancel_wanted or facts.subscribe_wanted or facts.strangers_wanted
+        if is_asked and facts.halt_level < _H4:
             causing = Causing(*_CAUSING.unpack_from(slot, offset))
             slots += self._asked(causing, OUTPUT_SLOTS_MAX - len(slots))
         return (run_of(slots),) if slots else _NOTHING
@@ -153,6 +159,28 @@ class Trader:
         self._forget()
         self.facts.fold(slot, offset)
         return []
+
+    def _on_lane_up(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
+        """Judge what a dead gateway left, and tell its successor at once: it sends nothing before that."""
+        slots = self._on_input(slot, offset, causing)
+        self._beat(causing, slots)
+        return slots
+
+    def _beat(self, causing: Causing, slots: list[bytes]) -> None:
+        facts = self.facts
+        self._decide(decisions.beat_slot(
+            causing, facts.beat_no + 1, facts.orders.open_count, facts.fence_order_no, facts.fence_epoch), slots)
+
+    def _ask_about_doubts(self, causing: Causing, slots: list[bytes]) -> None:
+        """Ask for everything, and by name for what nobody answered for: most of it is over at the venue."""
+        facts = self.facts
+        doubtful = facts.orders.doubtful
+        cause = doubtful[0].cause if doubtful else Cause.NONE
+        self._decide(decisions.reconcile_slot(causing, facts.request_no + 1, cause), slots)
+        named = [order for order in doubtful if order.state == _UNKNOWN and order.order_hash != NO_HASH]
+        for order in named[:_SINGLES_MAX]:
+            self._decide(decisions.reconcile_slot(
+                causing, facts.request_no + 1, order.cause, order.order_no, order.order_hash), slots)
 
     def _forget(self) -> None:
         """A restart: what hangs on books and ideas starts empty, as book and detect do."""
@@ -187,11 +215,10 @@ class Trader:
         facts, slots, now_ns = self.facts, list[bytes](), causing.now_ns
         facts.fold(slot, offset)
         if now_ns - facts.beat_ns >= BEAT_EVERY_NS:
-            self._decide(decisions.beat_slot(causing, facts.beat_no + 1, facts.orders.open_count), slots)
-        doubtful = facts.orders.doubtful
-        if (doubtful or not facts.gate.is_reconciled) and now_ns - facts.reconcile_ns >= RECONCILE_EVERY_NS:
-            cause = doubtful[0].cause if doubtful else Cause.NONE
-            self._decide(decisions.reconcile_slot(causing, facts.request_no + 1, cause), slots)
+            self._beat(causing, slots)
+        is_due = now_ns - facts.reconcile_ns >= RECONCILE_EVERY_NS
+        if is_due and (facts.orders.has_doubts or not facts.gate.is_reconciled):
+            self._ask_about_doubts(causing, slots)
         if self._untold:
             self._tell(causing, slots)
         if self._stale and now_ns >= self._resync_look_ns:
@@ -208,7 +235,14 @@ class Trader:
         facts, slots = self.facts, list[bytes]()
         for order_no, cause in list(facts.orders.cancel_wanted.items())[:min(_CANCELS_MAX, room)]:
             order = facts.orders.by_no[order_no]
-            self._decide(decisions.cancel_slot(causing, order, facts.cancel_no + 1, cause), slots)
+            self._decide(
+                decisions.cancel_slot(
+                    causing, order.row, order.order_no, order.group_no, order.order_hash, facts.cancel_no + 1,
+                    cause), slots)
+        for order_hash, row in list(facts.strangers_wanted.items())[:max(0, min(_CANCELS_MAX, room) - len(slots))]:
+            self._decide(
+                decisions.cancel_slot(
+                    causing, row, 0, 0, order_hash, facts.cancel_no + 1, int(Cause.UNKNOWN_ORDER_OPEN)), slots)
         for row in list(facts.subscribe_wanted)[:min(_SUBSCRIBES_MAX, room - len(slots))]:
             self._decide(decisions.subscribe_slot(causing, row, facts.request_no + 1), slots)
         return slots

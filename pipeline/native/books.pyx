@@ -36,7 +36,7 @@ from pipeline.native.records cimport (
     CAUSE_ARENA_FULL, CAUSE_BBO_MISMATCH, CAUSE_CROSSED_BOOK, CAUSE_DISCONNECT, CAUSE_HASH_MISMATCH,
     CAUSE_MIRROR_MISMATCH, CAUSE_NO_SNAPSHOT, CAUSE_NONE, CAUSE_OFF_GRID, CAUSE_RESOLVED,
     CAUSE_TICK_UNPROVEN, DELTA_CHANGES, FLAG_CROSSED, FLAG_MORE, FLAG_OPEN, FLAG_REPEAT, FLAG_STALE,
-    KIND_BBO, KIND_CONFIG, KIND_DELTA, KIND_GAP, KIND_INSTRUMENT, KIND_RESOLVED, KIND_SNAPSHOT, KIND_STALE,
+    FLAG_TICKED, KIND_BBO, KIND_CONFIG, KIND_DELTA, KIND_GAP, KIND_INSTRUMENT, KIND_RESOLVED, KIND_SNAPSHOT, KIND_STALE,
     KIND_TICK, KIND_TICK_STEP, KIND_TOP, KIND_TRADE_PRINT, NOT_ANNOUNCED, RULE_HASHED, RULE_MIRRORED,
     RULE_WATCH, SLOT_BYTES, SNAPSHOT_LEVELS, TOP_DEPTH, BboSlot, ConfigSlot, DeltaSlot, GapSlot,
     InstrumentSlot, Slot, SnapshotSlot, StaleSlot, TickStepSlot, TopSlot, TradePrintSlot,
@@ -182,6 +182,7 @@ cdef void on_instrument(Books books, const InstrumentSlot* slot, Sink sink) noex
     identity_rules(&row.identity, slot.rules, slot.size_micro_min)
     if not row.has_stream_tick:
         row.tick_step = slot.tick_step
+        row.has_stream_tick = slot.flags & FLAG_TICKED != 0
     row.is_dirty = row.is_open
     if (slot.tick_step and not take_tick(books, number, row, slot.tick_step)) or (
             slot.tick_step_finest and not take_tick(books, number, row, slot.tick_step_finest)):

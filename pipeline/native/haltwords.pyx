@@ -3,12 +3,14 @@
 
 A word holds its level in each of its eight bytes, so no flipped bit or byte can turn one level into another:
 a word that is not of that form counts as H3.
+A lane may also watch the supervisor's lease: when nobody renews it, the level is H3 at least.
 """
 
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from pipeline.native.atomics cimport load_acquire, store_release
+from pipeline.native.atomics cimport load_acquire, load_relaxed, store_release
 
 from pipeline.errors import InvariantError
 
@@ -50,6 +52,8 @@ cdef class HaltWords:
             level = _decode(_word_acquire(self.first + owner * self.stride))
             if level > highest:
                 highest = level
+        if highest < HALT_LEVEL_UNREADABLE and self.is_lease_lost():
+            return HALT_LEVEL_UNREADABLE
         return highest
 
     cpdef uint32_t level_of(self, uint32_t owner) noexcept nogil:
@@ -57,6 +61,24 @@ cdef class HaltWords:
         if owner >= self.owner_count:
             return HALT_LEVEL_UNREADABLE
         return _decode(_word_acquire(self.first + owner * self.stride))
+
+    cpdef bint is_lease_lost(self) noexcept nogil:
+        """Tell whether the watched lease is older than it may be; False while none is watched."""
+        cdef timespec now
+        if self.lease == NULL:
+            return False
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        return (<int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
+                - <int64_t>load_relaxed(self.lease)) > self.lease_ns_max
+
+    def watch_lease(self, buffer, int64_t age_ns_max):
+        """Take H3 as in force while the monotonic time (ns) in the first word of `buffer` is older than this."""
+        cdef const unsigned char[::1] view = buffer
+        if view.shape[0] < 8 or <uintptr_t>(&view[0]) & 7 or age_ns_max <= 0:
+            raise InvariantError(f"native.haltwords: a lease word and a positive age expected, the buffer has "
+                                 f"{view.shape[0]} bytes, the age was {age_ns_max}")
+        self.lease_keeper = memoryview(buffer)
+        self.lease, self.lease_ns_max = <const uint64_t*>&view[0], age_ns_max
 
     def put(self, uint32_t level):
         """Store our level; the reason beside it must be written before."""
@@ -69,4 +91,7 @@ cdef class HaltWords:
         """Let the buffer go; afterwards the level is H3."""
         self.owner_count = 0
         self.own = NULL
+        self.lease = NULL
         self.keeper.release()
+        if self.lease_keeper is not None:
+            self.lease_keeper.release()

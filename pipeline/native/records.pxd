@@ -53,6 +53,7 @@ cdef enum:
     FLAG_MORE = 8
     FLAG_FALLBACK = 16
     FLAG_CROSSED = 32
+    FLAG_TICKED = 128
     FLAG_PLANTED = 64
 
 cdef enum:

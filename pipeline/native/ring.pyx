@@ -197,6 +197,11 @@ cdef class Writer(Sink):
         return self.tail
 
     @property
+    def unread_count(self):
+        """Slots that the reader has not given back yet."""
+        return self.tail - head_acquire(self.head_word)
+
+    @property
     def epoch(self):
         """Epoch of the producing end, as this object knows it."""
         return self.epoch_own

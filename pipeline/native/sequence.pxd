@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from pipeline.native.flow cimport Sink, Source
 from pipeline.native.log cimport LogWriter
-from pipeline.native.records cimport InstrumentSlot, Slot
+from pipeline.native.records cimport InstrumentSlot, Slot, TickStepSlot
 
 cdef enum:
     SOURCES_MAX = 1024
@@ -31,6 +31,8 @@ cdef class Sequencer:
     cdef uint64_t records, duplicates, ticks, repeats, lagged, full
     cdef uint64_t place(self) noexcept
     cdef void keep(self, const Slot* slot) noexcept
+    cdef void keep_tick(self, const TickStepSlot* slot) noexcept
+    cdef void put_tick(self, InstrumentSlot* kept, unsigned short tick_step) noexcept
     cdef bint make_room(self, uint32_t count) noexcept
     cdef bint write_repeats(self) noexcept
     cdef bint write_tick(self, int64_t clock_ns) noexcept

@@ -17,10 +17,14 @@ from libc.string cimport memcpy, memset
 from pipeline.native.flow cimport Sink, Source
 from pipeline.native.log cimport LogWriter
 from pipeline.native.records cimport (
-    FLAG_REPEAT, KIND_INSTRUMENT, KIND_TICK, SLOT_BYTES, InstrumentSlot, Slot, TickSlot,
+    FLAG_REPEAT, FLAG_TICKED, KIND_INSTRUMENT, KIND_TICK, KIND_TICK_STEP, SLOT_BYTES, InstrumentSlot, Slot,
+    TickSlot, TickStepSlot,
 )
 
 from pipeline.errors import InvariantError
+
+cdef enum:
+    TICKS = 10_000  # price ticks of 1 USD
 
 cdef int64_t NS_PER_MS = 1_000_000
 
@@ -137,6 +141,8 @@ cdef class Sequencer:
         self.records += 1
         if head.kind == KIND_INSTRUMENT:
             self.keep(head)
+        elif head.kind == KIND_TICK_STEP:
+            self.keep_tick(<const TickStepSlot*>head)
         return True
 
     cdef bint is_behind(self, uint64_t book_position) noexcept:
@@ -260,6 +266,8 @@ cdef class Sequencer:
                     self.tick_count = (<const TickSlot*>slot).tick_count
                 if slot.source < SOURCES_MAX and slot.source_seq > self.last_seq[slot.source]:
                     self.last_seq[slot.source] = slot.source_seq
+                if slot.kind == KIND_TICK_STEP:
+                    self.keep_tick(<const TickStepSlot*>slot)
                 if slot.kind != KIND_INSTRUMENT or slot.instrument >= self.rows_max:
                     continue
                 # a repeat counts when the log begins after its row was first written
@@ -271,10 +279,28 @@ cdef class Sequencer:
         return found
 
     cdef void keep(self, const Slot* slot) noexcept:
-        self.instruments[slot.instrument] = (<const InstrumentSlot*>slot)[0]
-        self.instruments[slot.instrument].flags &= <unsigned short>~FLAG_REPEAT
+        """Remember a row for the repeats; a tick that the stream announced outlives later metadata."""
+        cdef InstrumentSlot* kept = &self.instruments[slot.instrument]
+        cdef bint is_ticked = kept.kind == KIND_INSTRUMENT and kept.flags & FLAG_TICKED
+        cdef unsigned short tick_step = kept.tick_step
+        kept[0] = (<const InstrumentSlot*>slot)[0]
+        kept.flags &= <unsigned short>~FLAG_REPEAT
+        if is_ticked and not kept.flags & FLAG_TICKED:
+            self.put_tick(kept, tick_step)
         if slot.instrument >= self.rows_end:
             self.rows_end = slot.instrument + 1
+
+    cdef void keep_tick(self, const TickStepSlot* slot) noexcept:
+        """Take a change of the tick into the row, so that a reader that starts at its repeat knows it."""
+        if slot.instrument < self.rows_max and 0 < slot.new_step < TICKS:
+            if self.instruments[slot.instrument].kind == KIND_INSTRUMENT:
+                self.put_tick(&self.instruments[slot.instrument], slot.new_step)
+
+    cdef void put_tick(self, InstrumentSlot* kept, unsigned short tick_step) noexcept:
+        kept.tick_step = tick_step
+        if tick_step < kept.tick_step_finest:
+            kept.tick_step_finest = tick_step
+        kept.flags |= FLAG_TICKED
 
     @property
     def position(self):

@@ -17,9 +17,9 @@ import orjson
 from pipeline.config.accounts import Account
 from pipeline.config.load import Config
 from pipeline.core.detector import Detector
-from pipeline.core.trader import Trader
 from pipeline.native.books import Books
 from pipeline.native.framescan import Scanner, TokenTable
+from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter, Relay
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.sequence import Sequencer
@@ -27,8 +27,9 @@ from pipeline.native.sums import Tops
 from pipeline.native.wslistener import ShortCut
 from pipeline.net.edge import RestMachine, SocketMachine
 from pipeline.records import Kind
-from pipeline.run import wiring
+from pipeline.run import startpoint, wiring
 from pipeline.run.channels import Channels, ladder_blocks
+from pipeline.run.startpoint import StartPoint
 from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import StatusPage
 from pipeline.stages import (
@@ -39,6 +40,7 @@ from pipeline.stages import (
     feed,
     gateway,
     observe,
+    recall,
     refdata,
     sequencer,
     signer,
@@ -46,14 +48,16 @@ from pipeline.stages import (
 )
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.stages.stage import Clock, Counts, Stage
-from pipeline.units import NS_PER_MS
+from pipeline.store import checkpoints
+from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.auth import L2Auth, Secret, load_api_file, load_key_file
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
 from pipeline.venues.polymarket.identity import AccountIdentity, checksum, identify
 from pipeline.venues.polymarket.market_decode import MarketDecoder
-from pipeline.venues.polymarket.sign import OrderSigner, owner_address
+from pipeline.venues.polymarket.sign import OrderSigner, order_hasher, owner_address
 
 _MAX = (1 << 62) - 1
+MISSED_S = 300  # how much before the last record of the old run the first pass over the trades begins
 ORDERS_PER_MINUTE_SHARE = 60  # ceiling of a signer: its tier's sustained rate for a whole minute
 
 
@@ -83,6 +87,10 @@ class Env:
     state_dir: Path
     run_dir: Path
     book_position: Callable[[], int]  # how far `book` has read `stream`, whichever lane it is in
+    start: StartPoint = StartPoint()  # where the core that runs now began
+    epoch: int = 0  # of this lane's start; rising
+    is_restart: bool = False  # the lane ran before in this run: what was asked meanwhile went unheard
+    lease_ns_max: int = 0  # 0: nobody supervises, as in simulated time
 
     @property
     def counts(self) -> Counts:
@@ -93,9 +101,33 @@ class Env:
         """Return the number that names a ring in every record: its place in the run, 1 first."""
         return 1 + wiring.rings(self.stages).index(ring)
 
-    def filter(self, log: str, *kinds: Kind) -> Filter:
-        """Return a native filter over a log from its beginning."""
-        return Filter(self.channels.log_reader(log), kinds)
+    @property
+    def log_dir(self) -> Path:
+        """The folder of both logs."""
+        return self.state_dir / "logs"
+
+    def rows(self, *kinds: Kind) -> Filter:
+        """Return a native filter over `stream` from where all its rows are told."""
+        position = startpoint.rows_start(self.log_dir / wiring.STREAM)
+        return Filter(self.channels.log_reader(wiring.STREAM, position), kinds)
+
+    def requests(self, *kinds: Kind) -> Filter:
+        """Return a native filter over `decisions` from this start on."""
+        position = self.start.decisions
+        if self.is_restart:
+            position = startpoint.log_end(self.log_dir / wiring.DECISIONS, wiring.DECISIONS)
+        return Filter(self.channels.log_reader(wiring.DECISIONS, position), kinds)
+
+    def whole(self, log: str, *kinds: Kind) -> Filter:
+        """Return a native filter over all that there is of a log."""
+        return Filter(self.channels.log_reader(log, None), kinds)
+
+    def halt_page(self, owner: str | None = None) -> HaltPage:
+        """Return a hold on the halt page that watches the supervisor's lease, too."""
+        page = HaltPage(self.state_dir, owner)
+        if self.lease_ns_max:
+            page.watch_lease(self.channels.memory.buffer("lease"), self.lease_ns_max)
+        return page
 
     def account(self, ident: str) -> Account:
         """Return the account behind a stage's id; the config was checked to have it."""
@@ -116,24 +148,28 @@ def _feed(name: str, ident: str, env: Env) -> Built:
     settings = feed.FeedSettings(
         ws_url=env.config.venues.polymarket.market_ws_url, source=source, feed_index=feeds.index(name),
         feed_count=len(feeds), pause_ns_max=env.config.books.feed_pause_ms_max * NS_PER_MS)
+    writer, scanner = env.channels.ring_writer(ring), Scanner(table, source)
+    scanner.source_seq = writer.position
     machine = feed.FeedMachine(
-        settings, table, Scanner(table, source), MarketDecoder(table.get, source),
-        env.channels.ring_writer(ring), env.counts, env.channels.stamps("feed"), env.clock)
+        settings, table, scanner, MarketDecoder(table.get, source), writer, env.counts,
+        env.channels.stamps("feed"), env.clock)
     stage = feed.FeedStage(
-        name, machine, env.filter(wiring.STREAM, Kind.INSTRUMENT),
-        env.filter(wiring.DECISIONS, Kind.SUBSCRIBE, Kind.RESYNC), env.clock)
+        name, machine, env.rows(Kind.INSTRUMENT), env.requests(Kind.SUBSCRIBE, Kind.RESYNC), env.clock)
     return Built(stage, sockets=machine, short_cut=machine.short_cut)
 
 
 def _refdata(name: str, ident: str, env: Env) -> Built:
     ring = f"refdata.{ident}"
     universe = env.config.universe
+    writer = env.channels.ring_writer(ring)
     settings = refdata.RefdataSettings(
-        gamma_url=env.config.venues.polymarket.gamma_url, source=env.source_of(ring),
+        source_seq=writer.position, gamma_url=env.config.venues.polymarket.gamma_url, source=env.source_of(ring),
         rows_max=universe.instruments_max, event_slugs=tuple(universe.event_slugs),
         watch=env.config.strategies.basket.enabled)
-    machine = refdata.RefdataMachine(settings, env.channels.ring_writer(ring), env.counts)
-    return Built(refdata.RefdataStage(name, machine, env.clock), rest=machine)
+    machine = refdata.RefdataMachine(settings, writer, env.counts)
+    stage = refdata.RefdataStage(
+        name, machine, env.rows(Kind.INSTRUMENT), lambda: writer.unread_count, env.clock)
+    return Built(stage, rest=machine)
 
 
 def _identity(config: Config, found: Account) -> AccountIdentity:
@@ -148,16 +184,16 @@ def _account(name: str, ident: str, env: Env) -> Built:
     login = orjson.dumps({"auth": {
         "apiKey": keys.api_key, "secret": base64.urlsafe_b64encode(keys.secret.reveal()).decode(),
         "passphrase": keys.passphrase.reveal().decode()}, "type": "user", "markets": []})
+    writer = env.channels.ring_writer(ring)
+    since_s = max(1, env.start.since_ns // NS_PER_S - MISSED_S) if env.start.since_ns else 0
     settings = account.AccountSettings(
-        user_ws_url=venue.user_ws_url, clob_url=venue.clob_url, source=env.source_of(ring),
+        source_seq=writer.position, since_s=1 if env.start.from_venue else since_s, user_ws_url=venue.user_ws_url, clob_url=venue.clob_url, source=env.source_of(ring),
         account=list(env.config.accounts).index(ident), signature_type=found.signature_type, login=login)
     machine = account.AccountMachine(
         settings, keys.api_key, (found.maker, found.address),
-        L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase),
-        env.channels.ring_writer(ring), env.counts)
+        L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase), writer, env.counts)
     stage = account.AccountStage(
-        name, machine, env.filter(wiring.STREAM, Kind.INSTRUMENT),
-        env.filter(wiring.DECISIONS, Kind.RECONCILE), env.clock)
+        name, machine, env.rows(Kind.INSTRUMENT), env.requests(Kind.RECONCILE), env.clock)
     return Built(stage, sockets=machine, rest=machine.rest)
 
 
@@ -171,16 +207,19 @@ def _sequencer(name: str, ident: str, env: Env) -> Built:
     control.sort(key=lambda ring: ring.startswith("account."))
     private = bytearray(Ring.bytes_for(128))
     Ring.format(private, 128)
-    halt_page = HaltPage(env.state_dir)
+    halt_page = env.halt_page()
     log = env.channels.log_writer(wiring.STREAM)
     native = Sequencer(
         [Reader(private), *(env.channels.ring_reader(ring) for ring in control)],
         [env.channels.ring_reader(ring) for ring in feeds],
         log, instruments_max=env.config.universe.instruments_max + 1,
         stream_lag_records_max=env.config.books.stream_lag_records_max)
+    logged = LogReader(env.log_dir / wiring.STREAM, wiring.STREAM, startpoint.recent(env.log_dir / wiring.STREAM))
+    native.recover(logged)
+    logged.close()
     stage = sequencer.SequencerStage(
         name, native, log, halt_page, Writer(private), env.book_position, env.clock, env.counts,
-        env.channels.stamps("sequencer"))
+        env.channels.stamps("sequencer"), env.start.resume_record())
     return Built(stage, close=[halt_page.close])
 
 
@@ -191,7 +230,8 @@ def _book(name: str, ident: str, env: Env) -> Built:
         rows_max, env.channels.memory.buffer("arena"), env.channels.memory.buffer("rows"),
         ladder_blocks(env.config.shm))
     stage = book.BookStage(
-        name, books, env.channels.log_reader(wiring.STREAM), env.channels.ring_writer("tops"),
+        name, books, env.channels.log_reader(wiring.STREAM, env.start.stream),
+        env.channels.ring_writer("tops"),
         env.clock, env.counts, env.channels.stamps("book"))
     return Built(stage)
 
@@ -209,10 +249,13 @@ def _detect(name: str, ident: str, env: Env) -> Built:
 def _trade(name: str, ident: str, env: Env) -> Built:
     del ident
     source = Filter(env.channels.ring_reader("ideas"), trade.WANTED)
+    trader = checkpoints.recovered(
+        env.state_dir / "checkpoints", env.log_dir, env.start.stream, env.start.decisions)
+    halt_page = env.halt_page("trade")
     stage = trade.TradeStage(
-        name, Trader(), source, env.channels.log_writer(wiring.DECISIONS), env.clock, env.counts,
+        name, trader, source, env.channels.log_writer(wiring.DECISIONS), halt_page, env.clock, env.counts,
         env.channels.stamps("trade"))
-    return Built(stage)
+    return Built(stage, close=[halt_page.close])
 
 
 def _ceilings(config: Config, found: Account) -> Ceilings:
@@ -233,17 +276,19 @@ def _nobody() -> AccountIdentity:
 
 def _signer(name: str, ident: str, env: Env) -> Built:
     found = env.account(ident)
-    halt_page = HaltPage(env.state_dir)
+    halt_page = env.halt_page()
     signing = signer.Signing(
         OrderSigner(load_key_file(Path(found.key_file)), _identity(env.config, found)),
         Brake(env.state_dir / f"signer-{ident}.state", _ceilings(env.config, found)), halt_page, env.clock)
     understudy = signer.Signing(
         OrderSigner(_NOBODY, _nobody()), Brake(None, _UNLIMITED), halt_page, env.clock)
+    counts = env.counts
+    intents = env.channels.log_reader(
+        wiring.DECISIONS, max(env.start.decisions, counts.counter(f"reads.decisions.{name}").get()))
     stage = signer.SignerStage(
-        name, signing, understudy, env.filter(wiring.DECISIONS, Kind.INTENT),
-        env.channels.ring_reader(f"hints.{ident}"),
-        env.filter(wiring.STREAM, Kind.INSTRUMENT, Kind.TICK_STEP),
-        env.channels.ring_writer(f"signed.{ident}"), env.clock, env.counts, env.channels.stamps("signer"))
+        name, signing, understudy, Filter(intents, (Kind.INTENT,)), env.channels.ring_reader(f"hints.{ident}"),
+        env.rows(Kind.INSTRUMENT, Kind.TICK_STEP), env.channels.ring_writer(f"signed.{ident}"), env.clock,
+        counts, env.channels.stamps("signer"), lambda: intents.position)
     return Built(stage, close=[halt_page.close])
 
 
@@ -252,20 +297,27 @@ def _gateway(name: str, ident: str, env: Env) -> Built:
     found = env.account(ident)
     keys = load_api_file(Path(found.api_file))
     url = env.config.venues.polymarket.clob_url
-    halt_page = HaltPage(env.state_dir)
+    halt_page = env.halt_page()
     brake = Brake(env.state_dir / f"gateway-{ident}.state", _ceilings(env.config, found))
+    writer, identity = env.channels.ring_writer(ring), _identity(env.config, found)
     settings = gateway.GatewaySettings(
-        source=env.source_of(ring), is_dry=env.mode == "dry", orders_per_s=found.orders_per_s,
+        source=env.source_of(ring), source_seq=writer.position, epoch=env.epoch, is_dry=env.mode == "dry", orders_per_s=found.orders_per_s,
         orders_burst=found.orders_burst)
     machine = gateway.GatewayMachine(
-        settings, OrderRenderer(_identity(env.config, found), keys.api_key),
+        settings, OrderRenderer(identity, keys.api_key),
         RequestRenderer(
             urlsplit(url).netloc, L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase)),
-        brake, halt_page, env.channels.ring_writer(ring), env.counts)
+        brake, halt_page, writer, env.counts)
+    remembered = recall.Recall(
+        identity, list(env.config.accounts).index(ident), order_hasher(), brake.order_no)
+    logged = LogReader(env.log_dir / wiring.DECISIONS, wiring.DECISIONS,
+                       startpoint.recent(env.log_dir / wiring.DECISIONS))
+    remembered.read(Filter(logged, (Kind.INTENT,)))
+    logged.close()
     stage = gateway.GatewayStage(
         name, machine, _gateway_understudy(settings, halt_page),
-        env.channels.ring_reader(f"signed.{ident}"), env.filter(wiring.DECISIONS, Kind.CANCEL, Kind.BEAT),
-        env.filter(wiring.STREAM, Kind.INSTRUMENT), env.clock)
+        env.channels.ring_reader(f"signed.{ident}"), env.requests(Kind.CANCEL, Kind.BEAT),
+        env.rows(Kind.INSTRUMENT), env.clock, remembered)
     return Built(stage, orders=machine, orders_url=url, close=[brake.close, halt_page.close])
 
 
@@ -274,7 +326,7 @@ def _gateway_understudy(settings: gateway.GatewaySettings, halt_page: HaltPage) 
     ring, api_key, who = bytearray(Ring.bytes_for(128)), "nobody", _nobody()
     Ring.format(ring, 128)
     auth = L2Auth(checksum(who.owner), api_key, _NOBODY, Secret(api_key.encode()))
-    endless = replace(settings, is_dry=False, orders_per_s=_MAX, orders_burst=_MAX)
+    endless = replace(settings, is_dry=False, orders_per_s=_MAX, orders_burst=_MAX, epoch=0)
     return gateway.GatewayMachine(
         endless, OrderRenderer(who, api_key), RequestRenderer("localhost", auth), Brake(None, _UNLIMITED),
         halt_page, Writer(ring), Counts())
@@ -283,15 +335,15 @@ def _gateway_understudy(settings: gateway.GatewaySettings, halt_page: HaltPage) 
 def _archive(name: str, ident: str, env: Env) -> Built:
     del ident
     return Built(archive.ArchiveStage(
-        name, env.channels.log_reader(wiring.STREAM), env.channels.log_reader(wiring.DECISIONS),
+        name, env.channels.log_reader(wiring.STREAM, None), env.channels.log_reader(wiring.DECISIONS, None),
         env.state_dir / "checkpoints", env.counts))
 
 
 def _observe(name: str, ident: str, env: Env) -> Built:
     del ident
     return Built(observe.ObserveStage(
-        name, env.filter(wiring.STREAM, *observe.STREAM_KINDS),
-        env.filter(wiring.DECISIONS, *observe.DECISION_KINDS), env.run_dir / "summary.json", env.clock))
+        name, env.whole(wiring.STREAM, *observe.STREAM_KINDS),
+        env.whole(wiring.DECISIONS, *observe.DECISION_KINDS), env.run_dir / "summary.json", env.clock))
 
 
 _BUILDERS: dict[str, Callable[[str, str, Env], Built]] = {

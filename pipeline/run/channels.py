@@ -21,6 +21,7 @@ from pipeline.shm.status import PAGE_BYTES as STATUS_BYTES
 from pipeline.shm.status import format_page
 
 STAMP_ENTRIES = 65_536
+LEASE_BYTES = 64  # one word: when the supervisor last looked after the run, monotonic ns
 STAMPED = ("feed", "sequencer", "book", "detect", "trade", "signer")
 #: By the kind of ring; room for several packages of the largest size.
 SMALL_SLOTS = {wiring.CONTROL: 1_024, "hints": 128, "signed": 512}
@@ -93,15 +94,22 @@ def segment_sizes(stages: Iterable[str], lanes: Iterable[str], shm: Shm, rows_ma
     sizes = {f"ring.{ring}": Ring.bytes_for(ring_slots(ring, shm)) for ring in wiring.rings(listed)}
     sizes |= {f"stamps.{kind}": STAMP_ENTRIES * ENTRY_BYTES for kind in STAMPED}
     sizes |= {f"status.{lane}": STATUS_BYTES for lane in lanes}
+    sizes["lease"] = LEASE_BYTES
     sizes["arena"] = arena_bytes(ladder_blocks(shm))
     sizes["rows"] = rows_bytes(rows_max)
     return sizes
 
 
-def format_all(memory_of_run: Memory, stages: Iterable[str], lanes: Iterable[str], shm: Shm) -> None:
-    """Make zeroed buffers rings and status pages; for their maker only."""
+def format_all(
+    memory_of_run: Memory, stages: Iterable[str], lanes: Iterable[str], shm: Shm, position: int = 0,
+) -> None:
+    """Make zeroed buffers rings and status pages; for their maker only.
+
+    position: of each ring's first record. A source counts its records by its ring's positions, so a run
+    must begin above every position of the runs before it.
+    """
     for ring in wiring.rings(list(stages)):
-        Ring.format(memory_of_run.buffer(f"ring.{ring}"), ring_slots(ring, shm))
+        Ring.format(memory_of_run.buffer(f"ring.{ring}"), ring_slots(ring, shm), position)
     for lane in lanes:
         format_page(memory_of_run.buffer(f"status.{lane}"), lane)
 
@@ -138,8 +146,8 @@ class Channels:
         self.written[log] = end
         return end
 
-    def log_reader(self, log: str, position: int | None = 0) -> LogReader:
-        """Return a reading end at `position`; None = the end of what is there now."""
+    def log_reader(self, log: str, position: int | None) -> LogReader:
+        """Return a reading end at `position`; None = at the oldest record that is there."""
         end = LogReader(self._log_dir / log, log, position)
         self._ends.append(end)
         return end

@@ -1,6 +1,6 @@
 """One lane: a process that polls its stages in declared order until told to stop.
 
-`python -m pipeline.run.lane SPEC LANE` is started by the supervisor alone. It pins itself, attaches to the
+`python -m pipeline.run.lane SPEC LANE EPOCH first|again` is started by the supervisor alone. It pins itself, attaches to the
 run's memory, builds its stages, freezes the garbage collector's heap, and runs; exit code 0 after a
 clean stop, otherwise the code of the error it prints in one line.
 """
@@ -75,7 +75,7 @@ def _look_all(wakes: list[Wake]) -> None:
 class Lane:
     """The stages of one process with their channels; `turn` polls each once."""
 
-    def __init__(self, spec: RunSpec, lane: LaneSpec) -> None:
+    def __init__(self, spec: RunSpec, lane: LaneSpec, epoch: int, is_restart: bool) -> None:
         self.spec = spec
         self.lane = lane
         self.clock = anchored_clock(spec.anchor_wall_ns, spec.anchor_mono_ns)
@@ -85,11 +85,13 @@ class Lane:
             SharedMemory(spec.instance, spec.generation), state_dir / "logs",
             self.config.shm.log_segment_slots, spec.salt_epoch)
         self.page = StatusPage(
-            self.channels.memory.buffer(f"status.{lane.name}"), pid=os.getpid(), now_ns=self.clock())
+            self.channels.memory.buffer(f"status.{lane.name}"), epoch=epoch, pid=os.getpid(),
+            now_ns=self.clock())
         env = Env(
             config=self.config, mode=spec.mode, stages=spec.stages, channels=self.channels, page=self.page,
             clock=self.clock, state_dir=state_dir, run_dir=Path(spec.run_dir),
-            book_position=self._book_position())
+            book_position=self._book_position(), start=spec.start, epoch=epoch, is_restart=is_restart,
+            lease_ns_max=self.config.supervision.lease_ms_max * NS_PER_MS)
         self.env = env
         self.built: list[Built] = [build_stage(stage, env) for stage in lane.stages]
         self._marks = [self.page.stage(stage) for stage in lane.stages]
@@ -340,12 +342,12 @@ def _stop_flag() -> Callable[[], bool]:
     return lambda: bool(asked) or os.getppid() != parent
 
 
-def run_lane(spec: RunSpec, name: str) -> None:
-    """Run one lane to its end."""
+def run_lane(spec: RunSpec, name: str, epoch: int, is_restart: bool) -> None:
+    """Run one lane to its end. epoch: of this start; is_restart: the lane ran before in this run."""
     description = spec.lane(name)
     should_stop = _stop_flag()
     pin(description)
-    lane = Lane(spec, description)
+    lane = Lane(spec, description, epoch, is_restart)
     lane.page.counter("realtime_refused").put(int(not take_realtime(description)))
     lane.page.counter("awake_refused").put(int(not keep_awake(description)))
     lane.page.set_state(LaneState.RUNNING)
@@ -367,7 +369,7 @@ async def _loop_main(lane: Lane, should_stop: Callable[[], bool]) -> None:
 def main() -> int:
     """Entry of a lane's process."""
     try:
-        run_lane(RunSpec.load(Path(sys.argv[1])), sys.argv[2])
+        run_lane(RunSpec.load(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "again")
     except PipelineError as problem:
         print(f"lane {sys.argv[2]}: {problem}", file=sys.stderr)
         return problem.exit_code

@@ -15,6 +15,7 @@ import orjson
 
 from pipeline.config.topology import LaneSpec
 from pipeline.errors import EnvironmentProblem
+from pipeline.run.startpoint import StartPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class RunSpec:
     overrides: dict[str, Any]
     lanes: tuple[LaneSpec, ...]
     doorbells: dict[str, int]  # lane -> inherited eventfd, for lanes with an event loop
+    start: StartPoint  # of the core that runs now; written anew when it restarts
 
     @property
     def stages(self) -> list[str]:
@@ -65,7 +67,8 @@ class RunSpec:
             fields = orjson.loads(path.read_bytes())
             lanes = tuple(
                 LaneSpec(**{**lane, "stages": tuple(lane["stages"])}) for lane in fields.pop("lanes"))
-            return cls(lanes=lanes, **{**fields, "config_files": tuple(fields["config_files"])})
+            start = StartPoint(**fields.pop("start"))
+            return cls(lanes=lanes, start=start, **{**fields, "config_files": tuple(fields["config_files"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise EnvironmentProblem(f"run.spec: {path} is no run description: {error}") from error
 

@@ -1,7 +1,8 @@
-"""The supervisor: makes the run's memory, starts the lanes, watches them, takes everything down again.
+"""The supervisor: makes the run's memory, starts the lanes, looks after them, takes everything down again.
 
-Writes the `control` ring (Config, LaneUp) and the run description. All segments are made and unlinked
-here alone; lanes are spawned, never forked, and die with their supervisor.
+Writes the `control` ring (Config, LaneUp, Clear), the run description and its own word of the halt page. All
+segments are made and unlinked here alone; lanes are spawned, never forked, and die with their supervisor.
+`guard` decides when a lane is started again, `stopping` how a run ends.
 """
 
 from __future__ import annotations
@@ -10,12 +11,10 @@ import fcntl
 import hashlib
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -23,24 +22,32 @@ import orjson
 from pipeline.config.load import Config, config_record
 from pipeline.config.topology import LaneSpec, plan
 from pipeline.errors import EnvironmentProblem, PipelineError
-from pipeline.native.log import LogWriter
-from pipeline.native.ring import Writer
+from pipeline.native.counters import Counter
+from pipeline.native.ring import Ring, Writer
 from pipeline.records import CODECS, Kind
-from pipeline.run import wiring
-from pipeline.run.channels import SharedMemory, format_all, segment_sizes
+from pipeline.run import startpoint, stopping, wills, wiring
+from pipeline.run.channels import SharedMemory, format_all, ring_slots, segment_sizes
 from pipeline.run.checks import check_start
+from pipeline.run.guard import Guard
+from pipeline.run.halts import SupervisorHalts
+from pipeline.run.lanes import LaneProcess
 from pipeline.run.spec import RunSpec, anchored_clock
+from pipeline.run.startpoint import StartPoint
+from pipeline.run.state_dir import event_log, forget_old_runs, set_aside
 from pipeline.shm import halt, memory
 from pipeline.shm.halt import HaltPage
-from pipeline.shm.status import LaneState, StatusView
+from pipeline.shm.status import LaneState, StatusPage, StatusView
 from pipeline.shm.wait import make_doorbell_fd
-from pipeline.units import NS_PER_S
+from pipeline.store import checkpoints
+from pipeline.store.events import EventLog
 
 START_S_MAX = 60.0
 STOP_S_MAX = 5.0
 POLL_S = 0.02
 CONTROL_SOURCE = 1
-GENERATIONS_KEPT = 8
+OWN_PAGE = "supervisor"
+RING_POSITIONS = 1 << 40  # of one run: its rings begin above every position of the runs before it
+EPOCHS = 1 << 12  # of lanes in one run; a generation's epochs are above those of the one before
 
 
 class StartStopped(PipelineError):
@@ -52,22 +59,31 @@ class Supervisor:
 
     def __init__(
         self, config: Config, config_files: Sequence[Path], overrides: dict[str, object], mode: str,
-        is_virtual: bool = False,
+        is_virtual: bool = False, from_venue: bool = False,
     ) -> None:
+        """from_venue: begin new logs and take over what the venue says instead of what the logs say."""
         self.config = config
         self.mode = mode
         self.state_dir = Path(config.state_dir).resolve()
         self.lanes: tuple[LaneSpec, ...] = plan(config, virtual=is_virtual)
         self._config_files = tuple(config_files)
         self._overrides = overrides
+        self._from_venue = from_venue
         self._instance = instance_name(config.name, self.state_dir)
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.lanes_running: list[LaneProcess] = []
+        self._views: dict[str, StatusView] = {}
         self._segments: list[str] = []
         self._doorbells: dict[str, int] = {}
         self._lock: int | None = None
         self._memory: SharedMemory | None = None
         self._control: Writer | None = None
-        self._control_seq = 0
+        self._page: StatusPage | None = None
+        self._lease: Counter | None = None
+        self._halt_page: HaltPage | None = None
+        self._halts: SupervisorHalts | None = None
+        self._log: EventLog | None = None
+        self._guard: Guard | None = None
+        self._epoch = 0
         self.spec: RunSpec | None = None
         self.clock = time.time_ns
         self._stolen_before = _steal_ticks()
@@ -75,9 +91,7 @@ class Supervisor:
     @property
     def run_dir(self) -> Path:
         """Where this run's description and the lanes' output are."""
-        if self.spec is None:
-            raise PipelineError("run.supervisor: the run has not started")
-        return Path(self.spec.run_dir)
+        return Path(self._need_spec().run_dir)
 
     @property
     def stages(self) -> list[str]:
@@ -97,7 +111,7 @@ class Supervisor:
                 step()
             self._await_running(should_stop)
             self._verify_pinning()
-            self._introduce()
+            self._look_after()
         except OSError as error:  # a full disk, a folder that is not ours
             self.stop()
             raise EnvironmentProblem(
@@ -110,62 +124,66 @@ class Supervisor:
 
     def status(self, lane: str) -> StatusView:
         """Return a view of a lane's status page; close it after use."""
-        if self._memory is None:
-            raise PipelineError("run.supervisor: the run has not started")
-        return StatusView(self._memory.buffer(f"status.{lane}"))
+        return StatusView(self._need_memory().buffer(f"status.{lane}"))
 
     def steal_ticks(self) -> int:
         """Return the CPU time that was stolen from this machine since the start, in clock ticks."""
         return _steal_ticks() - self._stolen_before
 
     def watch(self) -> None:
-        """Raise when a lane died: the chain cannot go on without it."""
-        for name, process in self._processes.items():
-            code = process.poll()
-            if code is not None:
-                raise self._death(name, code)
+        """Raise when the run cannot go on; lanes that died are started again beside."""
+        if self._guard is not None:
+            if self._guard.problem is not None:
+                raise self._guard.problem
+            return
+        for process in self.lanes_running:
+            if process.code() is not None:
+                raise self._death(process)
 
     def stop(self) -> None:
-        """End all lanes, then unlink every segment; safe to call twice."""
-        for process in self._processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_S_MAX
-        for process in self._processes.values():
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._processes.clear()
+        """Cancel what is open, end all lanes, then unlink every segment; safe to call twice."""
+        if self._guard is not None:
+            self._guard.stop()
+            if self._halts is not None and self.mode != "dry":
+                left = stopping.cancel_orders(self, self._halts)
+                if left:
+                    self.tell("error", "stopped_with_open_orders", orders=left)
+            self._guard = None
+        self._end_lanes()
         for fd in self._doorbells.values():
             os.close(fd)
         self._doorbells.clear()
-        if self._control is not None:
-            self._control.close()
-            self._control = None
-        if self._memory is not None:
-            self._leave_counters()
-            self._memory.close()
-            self._memory = None
+        self._leave_memory()
         for name in self._segments:
             memory.unlink(name)
         self._segments.clear()
+        if self._halt_page is not None:
+            self._halt_page.close()
+            self._halt_page = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def _leave_counters(self) -> None:
-        """Write what the lanes counted, for `pm status` after the end; a failed start leaves none."""
-        if self.spec is None:
-            return
-        counters = {}
-        for lane in self.lanes:
-            view = self.status(lane.name)
-            counters[lane.name] = view.counters()
-            view.close()
-        with suppress(OSError):  # no reason to leave segments behind
-            (self.run_dir / "counters.json").write_bytes(orjson.dumps(counters))
+    def renew_lease(self) -> None:
+        """Say that somebody looks after the lanes."""
+        if self._lease is not None:
+            self._lease.put(time.monotonic_ns())
+
+    def view(self, lane: str) -> StatusView:
+        """Return a held view of a lane's status page."""
+        if lane not in self._views:
+            self._views[lane] = self.status(lane)
+        return self._views[lane]
+
+    def tell(self, level: str, event: str, **fields: object) -> None:
+        """Write one event of the supervisor's log."""
+        if self._log is not None:
+            getattr(self._log, level)(event, **fields)
+
+    def clear_halts(self, resume_no: int) -> None:
+        """Tell the stream that the operator lifts halts: whoever holds one of its own lets it go."""
+        self.tell("info", "halts_cleared", resume_no=resume_no)
+        self._push(Kind.CLEAR, resume_no=resume_no)
 
     # ------------------------------------------------------------------ start, step by step
 
@@ -190,16 +208,16 @@ class Supervisor:
         memory.sweep(self._instance)
         if not (self.state_dir / halt.FILE_NAME).exists():  # a page that is there holds somebody's halt
             halt.create(self.state_dir)
-        HaltPage(self.state_dir).close()  # a damaged one is refused now, in one line
+        self._halt_page = HaltPage(self.state_dir, "supervisor")  # a damaged one is refused now, in one line
         run_dir = self.state_dir / "run" / str(generation)
         run_dir.mkdir(parents=True, mode=0o700)
-        self._forget_old_runs(run_dir.parent)
+        forget_old_runs(run_dir.parent)
         files = self._copy_config(run_dir)
-        self._set_aside(generation - 1)
-        for log in wiring.LOGS:
-            directory = self.state_dir / "logs" / log
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            LogWriter(directory, log, self.config.shm.log_segment_slots, salt_epoch=generation).close()
+        if self._from_venue:
+            set_aside(self.state_dir, generation)
+        self._log = event_log(self.config, OWN_PAGE)
+        self._epoch = generation * EPOCHS
+        start = self._find_start(generation)
         self._make_memory(generation)
         for lane in self.lanes:
             if any(wiring.WIRES[wiring.split_name(stage)[0]].has_sockets for stage in lane.stages):
@@ -208,23 +226,20 @@ class Supervisor:
             instance=self._instance, generation=generation, mode=self.mode, state_dir=str(self.state_dir),
             run_dir=str(run_dir), anchor_wall_ns=time.time_ns(), anchor_mono_ns=time.monotonic_ns(),
             salt_epoch=generation, config_files=files, overrides=self._overrides, lanes=self.lanes,
-            doorbells=dict(self._doorbells))
+            doorbells=dict(self._doorbells), start=start)
         self.clock = anchored_clock(self.spec.anchor_wall_ns, self.spec.anchor_mono_ns)
+        self._halts = SupervisorHalts(self._halt_page, self.clock)
         self.spec.save(run_dir / "spec.json")
         latest = self.state_dir / "run" / "latest"
         latest.unlink(missing_ok=True)
         latest.symlink_to(str(generation))
 
-    def _set_aside(self, generation: int) -> None:
-        """Keep the last run's logs and checkpoints and begin new ones.
-
-        trade would otherwise start empty and decide the old stream a second time: recovery is later work.
-        """
-        kept = self.state_dir / "old" / str(generation)
-        for name in ("logs", "checkpoints"):
-            if (self.state_dir / name).exists():
-                kept.mkdir(parents=True, exist_ok=True, mode=0o700)
-                (self.state_dir / name).rename(kept / name)
+    def _find_start(self, generation: int) -> StartPoint:
+        """Return where the core begins; no lane of it may run."""
+        self._epoch += 1
+        return startpoint.find(
+            self.state_dir / "logs", self.config.shm.log_segment_slots, generation, self._epoch,
+            from_venue=self._from_venue)
 
     def _next_generation(self) -> int:
         """Return a number that no run of this state directory had: salts and segment names hang on it."""
@@ -235,15 +250,8 @@ class Supervisor:
                 f"run.supervisor: {path} must hold a number, holds {text[:20]!r}; "
                 f"write a number into it that is above all folders of {self.state_dir / 'run'}")
         generation = int(text) + 1
-        partial = path.with_suffix(".partial")
-        partial.write_text(str(generation))
-        partial.replace(path)
+        checkpoints.write_durably(path, str(generation).encode())
         return generation
-
-    def _forget_old_runs(self, runs: Path) -> None:
-        numbered = sorted((int(path.name), path) for path in runs.iterdir() if path.name.isdigit())
-        for _, path in numbered[:-GENERATIONS_KEPT]:
-            shutil.rmtree(path)
 
     def _copy_config(self, run_dir: Path) -> tuple[str, ...]:
         copies = []
@@ -254,7 +262,7 @@ class Supervisor:
         return tuple(copies)
 
     def _make_memory(self, generation: int) -> None:
-        lanes = [lane.name for lane in self.lanes]
+        lanes = [*(lane.name for lane in self.lanes), OWN_PAGE]
         rows_max = self.config.universe.instruments_max + 1
         for what, size in segment_sizes(self.stages, lanes, self.config.shm, rows_max).items():
             name = memory.segment_name(self._instance, generation, what)
@@ -265,16 +273,23 @@ class Supervisor:
                 self._segments.remove(name)  # not made, or another program's
                 raise
         self._memory = SharedMemory(self._instance, generation)
-        format_all(self._memory, self.stages, lanes, self.config.shm)
+        format_all(self._memory, self.stages, lanes, self.config.shm, generation * RING_POSITIONS)
         self._control = Writer(self._memory.buffer(f"ring.{wiring.CONTROL}"))
+        self._page = StatusPage(
+            self._memory.buffer(f"status.{OWN_PAGE}"), pid=os.getpid(), now_ns=time.time_ns())
+        self._page.set_state(LaneState.RUNNING)
+        for lane in self.lanes:
+            self._page.counter(f"restarts.{lane.name}")
+        self._lease = Counter(self._memory.buffer("lease"))
+        self.renew_lease()
 
     def _spawn(self) -> None:
+        spec = self._need_spec()
+        self._introduce([stage for lane in self.lanes for stage in lane.stages])
         for lane in self.lanes:
-            with open(self.run_dir / f"{lane.name}.err", "wb") as errors:
-                self._processes[lane.name] = subprocess.Popen(
-                    [sys.executable, "-m", "pipeline.run.lane", str(self.run_dir / "spec.json"), lane.name],
-                    stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                    pass_fds=tuple(self._doorbells.values()), start_new_session=True)
+            process = LaneProcess(lane, Path(spec.run_dir), self._doorbells.values())
+            self.lanes_running.append(process)
+            process.spawn(self._epoch)
 
     def _await_running(self, should_stop: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_S_MAX
@@ -283,58 +298,136 @@ class Supervisor:
             if should_stop():
                 raise StartStopped("run.supervisor: asked to stop during the start")
             self.watch()
-            waiting = [name for name in waiting if self._state(name) != LaneState.RUNNING]
+            self.renew_lease()
+            waiting = [name for name in waiting if self.view(name).state != LaneState.RUNNING]
             if waiting and time.monotonic() > deadline:
                 raise EnvironmentProblem(
                     f"run.supervisor: lane {waiting[0]} did not start within {START_S_MAX:.0f} s; "
                     f"see {self.run_dir / waiting[0]}.err")
             time.sleep(POLL_S)
 
-    def _state(self, lane: str) -> LaneState:
-        view = self.status(lane)
-        try:
-            return view.state
-        finally:
-            view.close()
-
     def _verify_pinning(self) -> None:
-        for lane in self.lanes:
+        for process in self.lanes_running:
+            lane = process.lane
             if lane.cpu is None:
                 continue
-            found = os.sched_getaffinity(self._processes[lane.name].pid)
+            found = os.sched_getaffinity(process.pid)
             if found != {lane.cpu}:
                 raise EnvironmentProblem(
                     f"run.supervisor: lane {lane.name} should sit on cpu {lane.cpu}, "
                     f"the kernel says {sorted(found)}")
 
-    def _introduce(self) -> None:
-        """Tell the stream what holds in this run: the limits, then each lane."""
-        if self.spec is None:
-            return
-        self._push(Kind.CONFIG, **config_record(self.config, self.spec.salt_epoch))
-        for number, lane in enumerate(self.lanes):
-            name = lane.name.encode()[:32]
-            self._push(Kind.LANE_UP, lane=number, epoch=self.spec.generation, stage_name=name)
+    def _look_after(self) -> None:
+        spec = self._need_spec()
+        self.tell("info", "running", mode=self.mode, generation=spec.generation, topology=self.config.topology,
+                  stream_position=spec.start.stream, decisions_position=spec.start.decisions)
+        if self._halts is not None:
+            self._guard = Guard(self, self.config.supervision, self._halts)
+            self._guard.start()
+
+    # ------------------------------------------------------------------ a lane died
+
+    def bury(self, dead: Sequence[LaneProcess], is_core: bool) -> bool:
+        """Say in the stream what dead lanes left; False when a ring has no room for it yet."""
+        del is_core
+        rings = self._need_memory()
+        stages, rows_max = self.stages, self.config.universe.instruments_max + 1
+        self._epoch += 1
+        for process in dead:
+            for stage in process.lane.stages:
+                kind, ident = wiring.split_name(stage)
+                if kind == "feed":
+                    ring = f"feed.{ident}"
+                    source = 1 + wiring.rings(stages).index(ring)
+                    shards = wills.shards_of(stage, stages, rows_max)
+                    if not wills.leave_gaps(rings.buffer(f"ring.{ring}"), source, shards):
+                        return False
+        self._introduce([stage for process in dead for stage in process.lane.stages], is_again=True)
+        return True
+
+    def revive(self, dead: Sequence[LaneProcess], is_core: bool) -> None:
+        """Start these lanes again; with the core, where both logs end now."""
+        spec, rings = self._need_spec(), self._need_memory()
+        if is_core:
+            self._from_venue = False
+            start = self._find_start(spec.generation)
+            self.spec = replace(spec, start=start)
+            self.spec.save(Path(spec.run_dir) / "spec.json")
+            for ring in ("tops", "ideas"):  # what stands there was made of the old core's books
+                Ring.format(rings.buffer(f"ring.{ring}"), ring_slots(ring, self.config.shm))
+            self._push(Kind.CONFIG, **config_record(self.config, spec.salt_epoch))
+        for process in dead:
+            process.spawn(self._epoch)
+            if self._page is not None:
+                self._page.counter(f"restarts.{process.lane.name}").add(1)
+
+    def _introduce(self, stages: Sequence[str], is_again: bool = False) -> None:
+        """Tell the stream what holds from here: the limits, at the start, and which stages come up."""
+        spec = self._need_spec()
+        if not is_again:
+            self._push(Kind.CONFIG, **config_record(self.config, spec.salt_epoch))
+        for number, stage in enumerate(stages):
+            kind, ident = wiring.split_name(stage)
+            sent = wills.sent_order_no(self.state_dir, ident) if kind == "gateway" else 0
+            self._push(Kind.LANE_UP, lane=number, epoch=self._epoch, sent_order_no=sent,
+                       stage_name=stage.encode()[:32])
 
     def _push(self, kind: Kind, **fields: object) -> None:
         if self._control is None:
             return
-        self._control_seq += 1
-        now_ns = self.clock()
-        source_seq = now_ns // NS_PER_S * 1_000_000 + self._control_seq
         record = CODECS[kind].pack(
-            source=CONTROL_SOURCE, source_seq=source_seq, recv_ns=now_ns, **fields)
+            source=CONTROL_SOURCE, source_seq=self._control.position + 1, recv_ns=self.clock(), **fields)
         if not self._control.push(record):
             raise EnvironmentProblem("run.supervisor: the control ring is full: the sequencer does not run")
 
-    def _death(self, name: str, code: int) -> PipelineError:
-        path = self.run_dir / f"{name}.err"
-        lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-        words = lines[-1] if lines else f"no message; exit code {code}"
-        problem = EnvironmentProblem(f"run.supervisor: lane {name} ended: {words} (all of it: {path})")
+    def _death(self, process: LaneProcess) -> PipelineError:
+        code = process.code() or 0
+        problem = EnvironmentProblem(
+            f"run.supervisor: lane {process.lane.name} ended: {process.last_words()} "
+            f"(all of it: {process.error_file})")
         if 1 < code < 8:
             problem.exit_code = code  # the lane's own verdict: config, environment, venue, data
         return problem
+
+    # ------------------------------------------------------------------ the end
+
+    def _end_lanes(self) -> None:
+        for process in self.lanes_running:
+            process.ask_to_stop()
+        deadline = time.monotonic() + STOP_S_MAX
+        for process in self.lanes_running:
+            if not process.wait(deadline - time.monotonic()):
+                process.kill()
+        self.lanes_running.clear()
+
+    def _leave_memory(self) -> None:
+        """Write what the lanes counted, for `pm status` after the end, and let every segment go."""
+        if self._memory is None:
+            return
+        if self.spec is not None:
+            counters = {lane.name: self.view(lane.name).counters() for lane in self.lanes}
+            with suppress(OSError):  # no reason to leave segments behind
+                (self.run_dir / "counters.json").write_bytes(orjson.dumps(counters))
+        for held in (*self._views.values(), self._page, self._lease, self._control):
+            if held is not None:
+                held.close()
+        self._views.clear()
+        self._page = self._lease = self._control = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        self._memory.close()
+        self._memory = None
+
+    def _need_spec(self) -> RunSpec:
+        if self.spec is None:
+            raise PipelineError("run.supervisor: the run has not started")
+        return self.spec
+
+    def _need_memory(self) -> SharedMemory:
+        if self._memory is None:
+            raise PipelineError("run.supervisor: the run has not started")
+        return self._memory
 
 
 def instance_name(name: str, state_dir: Path) -> str:

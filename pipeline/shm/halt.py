@@ -139,6 +139,10 @@ class HaltPage:
         """Return the effective level."""
         return HaltLevel(self.words.level())
 
+    def watch_lease(self, lease: memoryview, age_ns_max: int) -> None:
+        """Take H3 as in force, here and in native code, while the supervisor's lease is older than this."""
+        self.words.watch_lease(lease, age_ns_max)
+
     def entries(self) -> list[Halt]:
         """Return what each owner above H0 wants, highest first."""
         found = []
@@ -149,6 +153,13 @@ class HaltPage:
                 reason = raw.rstrip(b"\0").decode(errors="replace")
                 found.append(Halt(owner, level, cause, since_ns, reason))
         return sorted(found, key=lambda halt: (-halt.level, OWNERS.index(halt.owner)))
+
+    def entry(self, owner: str) -> Halt:
+        """Return what one owner wants, also when that is H0: `since_ns` and reason are of its last word."""
+        index = owner_index(owner)
+        since_ns, cause, raw = _NOTE.unpack_from(self._page, _entry(index) + 8)
+        return Halt(owner, HaltLevel(self.words.level_of(index)), cause, since_ns,
+                    raw.rstrip(b"\0").decode(errors="replace"))
 
     def put(
         self, level: HaltLevel, *, now_ns: int, reason: str, cause: Cause = Cause.OPERATOR,

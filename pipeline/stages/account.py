@@ -41,6 +41,8 @@ class AccountSettings:
     source: int
     account: int
     signature_type: int
+    source_seq: int  # our count of records goes on from here
+    since_s: int  # trades from here on are asked for until a whole pass ended; 0 = the last minutes
     login: bytes  # the first text on the user channel; it holds the secret, so it is never logged
     ping_ns: int = 10 * NS_PER_S
     pong_ns_max: int = 30 * NS_PER_S
@@ -105,7 +107,8 @@ class AccountMachine:
         self._sink = sink
         self._counts = counts
         self._owed: deque[bytes] = deque()
-        self._source_seq = 0
+        self._source_seq = settings.source_seq
+        self._since_s = settings.since_s
         self._is_open = self._is_opening = False
         self._attempts = 0
         self._retry_ns = 0
@@ -200,6 +203,8 @@ class AccountMachine:
         request_no = max((request_no for request_no, _, _ in self._wanted), default=0)
         self._wanted.clear()
         since_s = max(0, now_ns // NS_PER_S - self._settings.trades_back_s)
+        if self._since_s:
+            since_s = min(since_s, self._since_s)  # what happened while nobody listened
         self._pass = Pass(request_no, questions.open_orders_walk(), questions.trades_walk(since_s), singles)
         self._ask_next(now_ns)
 
@@ -289,6 +294,8 @@ class AccountMachine:
             recv_ns=now_ns, account=self._settings.account, request_no=work.request_no,
             open_count=len(work.orders.rows), trade_count=len(work.trades.rows), ok=int(is_whole)))
         self._counts.add("reconciles" if is_whole else "reconciles_failed", 1)
+        if is_whole:
+            self._since_s = 0
         if not is_whole:
             self._wanted.append((work.request_no, 0, b""))
 

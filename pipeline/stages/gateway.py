@@ -16,10 +16,11 @@ from pipeline.native.flow import Sink, Source
 from pipeline.native.relay import Filter
 from pipeline.native.submit import SignedBatch, glance, sent_of
 from pipeline.net.edge import Outbox, Submit
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of
+from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of, offset_of
 from pipeline.shm.halt import HaltPage
 from pipeline.stages import rehearsal
 from pipeline.stages.brake import Brake
+from pipeline.stages.recall import Recall
 from pipeline.stages.stage import Clock, Counts, no_one_to_tell, push_owed
 from pipeline.units import MICRO, NS_PER_S
 from pipeline.venues.polymarket import answers, wire
@@ -32,6 +33,9 @@ from pipeline.venues.polymarket.encode import (
 )
 
 _REPORT = CODECS[Kind.REPORT]
+_BEAT = CODECS[Kind.BEAT]
+_NUMBER_AT = offset_of(Kind.SIGNED, "order_no")
+ORDER_NO_NONE = (1 << 64) - 1  # a fence that lets nothing through
 ORDERS_KEPT_MAX = 65_536
 REPORT_SLOTS = 64  # room for every report that one turn may cause
 
@@ -45,6 +49,8 @@ class GatewaySettings:
     orders_per_s: int
     orders_burst: int
     batch_max: int = wire.BATCH_ORDERS_MAX
+    source_seq: int = 0  # our count of reports goes on from here
+    epoch: int = 0  # of this start; above 0, nothing is sent before `trade` fenced what an older one left
     heartbeat_ns: int = 3 * NS_PER_S
     beat_age_ns_max: int = NS_PER_S
 
@@ -82,7 +88,9 @@ class GatewayMachine:
         self._leaving: list[tuple[int, Sent]] = []  # on the wire and not yet reported as SENT
         self._sent: dict[int, Sent] = {}  # by order number, for cancels
         self._overtaking: dict[int, Any] = {}  # cancels whose order has not come through yet
-        self._source_seq = 0
+        self._source_seq = settings.source_seq
+        self._seen_no = brake.order_no  # at most once: a number that is not above it was here before
+        self._fence_no = ORDER_NO_NONE if settings.epoch else 0
         self._tag = 0
         self._tokens_micro = settings.orders_burst * MICRO
         self._tokens_ns = 0
@@ -99,10 +107,16 @@ class GatewayMachine:
     def on_signed(self, now_ns: int, slots: bytes, at: int = 0) -> None:
         """Collect a package's orders; its last one sends the batch."""
         group_no, cause, is_last = glance(slots, at)
-        batch = self._batch
+        batch, order_no = self._batch, int.from_bytes(slots[at + _NUMBER_AT : at + _NUMBER_AT + 8], "little")
         if batch.count and batch.head[0] != group_no:
             self._send_batch(now_ns)
-        if cause:
+        if order_no <= self._seen_no:
+            self._counts.add("orders_repeated")  # a signer that died may sign its last orders again
+            return
+        self._seen_no = order_no
+        if order_no <= self._fence_no:
+            self._end_unsent((sent_of(slots, at, Sent),), now_ns, Cause.LANE_DIED)
+        elif cause:
             self._report(sent_of(slots, at, Sent), now_ns, OrderState.UNSENT, Origin.SIGNER, Cause(cause))
         else:
             batch.add(slots, at)
@@ -129,9 +143,16 @@ class GatewayMachine:
         """Learn a row's tokens and exchange."""
         self._orders.on_instrument(slot, at)
 
-    def on_beat(self, now_ns: int) -> None:
-        """Trade was alive at `now_ns`."""
+    def on_beat(self, now_ns: int, fence_epoch: int, fence_no: int) -> None:
+        """Trade was alive at `now_ns`; it ended or doubts the orders up to its fence when we came up."""
         self._beat_ns = now_ns
+        if fence_epoch >= self._settings.epoch:
+            self._fence_no = fence_no
+
+    def recall(self, now_ns: int, orders: Sequence[Sent]) -> None:
+        """Tell the hashes of orders that may have left before our start: the venue knows them by these."""
+        for one in orders:
+            self._report(one, now_ns, OrderState.UNKNOWN, Origin.GATEWAY, Cause.LANE_DIED)
 
     def forget(self) -> None:
         """Drop what is on its way, unsent and unreported: a rehearsal's machine has no driver."""
@@ -139,6 +160,7 @@ class GatewayMachine:
             pass
         self.in_flight.clear()
         self._leaving.clear()
+        self._seen_no = 0
 
     # ------------------------------------------------------------------ inputs from the driver
 
@@ -277,9 +299,10 @@ class GatewayStage:
 
     def __init__(
         self, name: str, machine: GatewayMachine, understudy: GatewayMachine, signed: Source,
-        decisions: Filter, rows: Filter, clock: Clock,
+        decisions: Filter, rows: Filter, clock: Clock, recall: Recall | None = None,
     ) -> None:
         self.name = name
+        self._recall = recall
         self.machine = machine
         self._understudy = understudy
         self._pause = rehearsal.Pause(clock)
@@ -297,7 +320,12 @@ class GatewayStage:
         rows = self._rows.read(budget)
         for at in range(0, len(rows), SLOT_BYTES):
             self.machine.on_instrument(rows, at)
+            if self._recall is not None:
+                self._recall.on_instrument(rows, at)
         done = len(rows)
+        if self._recall is not None and not rows:
+            self.machine.recall(self._clock(), self._recall.orders())
+            self._recall = None
         if self.machine.has_room():
             orders = self._signed.read(16)
             for at in range(0, len(orders), SLOT_BYTES):
@@ -325,7 +353,8 @@ class GatewayStage:
         if kind_of(data, at) == Kind.CANCEL:
             self.machine.on_cancel(self._clock(), CODECS[Kind.CANCEL].unpack(data, at))
         else:
-            self.machine.on_beat(self._clock())
+            beat = _BEAT.unpack(data, at)
+            self.machine.on_beat(self._clock(), beat.fence_epoch, beat.fence_order_no)
 
     def close(self) -> None:
         """Nothing is held here: brake and page close with their lane."""

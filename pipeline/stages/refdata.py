@@ -1,18 +1,22 @@
 """refdata.<venue>: the universe as `Instrument` records.
 
-Reads Gamma's event pages over REST; writes its ring. Rows are given from this stage's own range and
-never reused in a run; a changed market is written again under its row. Asking again replaces nothing
+Reads Gamma's event pages over REST and, at its start, the rows that the stream holds; writes its ring. Rows
+are given from this stage's own range and never reused, not by a later start either; a changed market is
+written again under its row. Asking again replaces nothing
 that the stream knows better: a live tick change wins over an older page (the book stage judges that).
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.native.flow import Sink
+from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, Outbox
-from pipeline.records import Cause
+from pipeline.records import CODECS, HEADER, SLOT_BYTES, Cause, Flag, Kind
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket.universe import (
@@ -24,6 +28,7 @@ from pipeline.venues.polymarket.universe import (
 )
 
 PAGE_LIMIT = 100  # polymarket.md 3.1: keyset pages hold at most 100
+_HEADER_FIELDS = len(HEADER)
 CONDITIONS_PER_SHARD = 100  # two assets each: at most 200 assets a socket
 
 
@@ -39,6 +44,7 @@ class RefdataSettings:
     retry_ns: int = NS_PER_S
     event_slugs: tuple[str, ...] = ()  # empty: every event
     watch: bool = True
+    source_seq: int = 0  # our count of records goes on from here
 
 
 class RefdataMachine:
@@ -52,17 +58,24 @@ class RefdataMachine:
         self._rows: dict[bytes, int] = {}  # condition -> row
         self._events: dict[str, int] = {}  # event id -> event row, 1 first
         self._written: dict[int, MarketInfo] = {}
+        self._learned: dict[int, Any] = {}  # row -> its INSTRUMENT, written before our start
         self._owed: deque[bytes] = deque()
         self._tag = 0
         self._target = ""  # the question on the wire; "" = none
         self._ask_ns = 0
-        self._source_seq = 0
+        self._source_seq = settings.source_seq
+        self.is_held = False  # nothing is asked yet
         self.is_complete = False  # one whole walk over all pages was read
+
+    def learn(self, record: Any) -> None:
+        """Take an INSTRUMENT that stands in the stream: its row is given, its event has its number."""
+        self._rows[bytes(record.condition)] = record.instrument
+        self._learned[record.instrument] = record
 
     def on_timer(self, now_ns: int) -> None:
         """Start a walk over the pages when one is due."""
         self.flush()
-        if not self._target and now_ns >= self._ask_ns:
+        if not self._target and now_ns >= self._ask_ns and not self.is_held:
             self._ask(f"/events/keyset?closed=false&limit={PAGE_LIMIT}")
 
     def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -84,7 +97,7 @@ class RefdataMachine:
             # Only a market's event knows its place and what the set proves: such rows are left alone here.
             for market in page.markets:
                 row = self._rows.get(market.condition)
-                if row is None or not self._written[row].event_id:
+                if row is None or not self._has_event(row):
                     self._take_market(market, now_ns)
         self._counts.add("markets_refused", len(page.refused))
         base = target.partition("&after_cursor=")[0]
@@ -119,9 +132,25 @@ class RefdataMachine:
         for market in event.markets:
             self._take_market(market, now_ns)
 
+    def _has_event(self, row: int) -> bool:
+        written = self._written.get(row)
+        return bool(written.event_id) if written is not None else bool(self._learned[row].event)
+
+    def _event_row(self, market: MarketInfo, row: int) -> int:
+        """Return the number of the market's event: the one that the stream knows it by, else the next."""
+        if not market.event_id:
+            return 0
+        known = self._learned.get(row)
+        if known is not None and known.event:
+            self._events.setdefault(market.event_id, known.event)
+        if market.event_id not in self._events:
+            given = (*self._events.values(), *(learned.event for learned in self._learned.values()))
+            self._events[market.event_id] = max(given, default=0) + 1
+        return self._events[market.event_id]
+
     def _take_market(self, market: MarketInfo, now_ns: int) -> None:
         row = self._rows.get(market.condition)
-        if row is not None and self._written[row] == market:
+        if row is not None and self._written.get(row) == market:
             return
         if row is None:
             if len(self._rows) >= self._settings.rows_max:
@@ -129,30 +158,57 @@ class RefdataMachine:
                 return
             row = self._settings.row_first + len(self._rows)
             self._rows[market.condition] = row
-        event_row = self._events.setdefault(market.event_id, len(self._events) + 1) if market.event_id else 0
+        event_row = self._event_row(market, row)
         self._written[row] = market
-        self._source_seq += 1
         index = row - self._settings.row_first
         record = bytearray(instrument_record(
             market, row, event_row, index // CONDITIONS_PER_SHARD,
             watch=self._settings.watch and market.neg_risk, recv_ns=now_ns))
+        self._counts.put("instruments", len(self._rows))
+        known = self._learned.get(row)
+        if known is not None and _says_the_same(CODECS[Kind.INSTRUMENT].unpack(record), known):
+            return
+        self._source_seq += 1
         record[24:32] = self._source_seq.to_bytes(8, "little")
         record[40:42] = self._settings.source.to_bytes(2, "little")
         self._owed.append(bytes(record))
-        self._counts.put("instruments", len(self._rows))
+
+
+def _says_the_same(found: Any, known: Any) -> bool:
+    """Compare two INSTRUMENT records but for their headers, and the tick where the stream's own one holds."""
+    fields = found._fields[_HEADER_FIELDS:]
+    if known.flags & Flag.TICKED:
+        fields = [name for name in fields if not name.startswith("tick_step")]
+    return all(getattr(found, name) == getattr(known, name) for name in fields)
 
 
 class RefdataStage:
-    """Keeps the machine's time; the driver carries its questions."""
+    """Keeps the machine's time; the driver carries its questions.
 
-    def __init__(self, name: str, machine: RefdataMachine, clock: Clock) -> None:
+    unread_count: of our ring. A row that an earlier start gave stands in the stream once that is 0.
+    """
+
+    def __init__(
+        self, name: str, machine: RefdataMachine, rows: Filter, unread_count: Callable[[], int], clock: Clock,
+    ) -> None:
         self.name = name
         self.machine = machine
+        self._rows = rows
+        self._unread_count = unread_count
         self._clock = clock
+        self._is_learning = True
+        machine.is_held = True
 
     def poll(self, budget: int) -> int:
-        """Publish what waited for room."""
-        del budget
+        """Publish what waited for room; at the start, learn the rows that were given before."""
+        if self._is_learning:
+            is_whole = not self._unread_count()  # asked before the stream is read to its end
+            data = self._rows.read(budget)
+            for at in range(0, len(data), SLOT_BYTES):
+                self.machine.learn(CODECS[Kind.INSTRUMENT].unpack(data, at))
+            if data or not is_whole:
+                return len(data) // SLOT_BYTES
+            self._is_learning = self.machine.is_held = False
         self.machine.on_timer(self._clock())
         return 0
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pipeline.errors import InvariantError
 from pipeline.native.flow import Sink
 from pipeline.native.log import LogWriter
 from pipeline.native.sequence import Sequencer
 from pipeline.native.stamps import Stamps
-from pipeline.records import CODECS, HaltLevel, Kind
-from pipeline.shm.halt import HaltPage, owner_index
+from pipeline.records import CODECS, Cause, HaltLevel, Kind
+from pipeline.shm.halt import Halt, HaltPage, owner_index
 from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS
 
@@ -26,7 +27,9 @@ class SequencerStage:
     def __init__(
         self, name: str, native: Sequencer, log: LogWriter, halt_page: HaltPage, halt_sink: Sink,
         book_position: Callable[[], int], clock: Clock, counts: Counts, stamps: Stamps,
+        resume: bytes = b"",
     ) -> None:
+        """resume: the RESUME record of this start; it stands before everything else."""
         self.name = name
         self._native = native
         self._log = log
@@ -38,6 +41,8 @@ class SequencerStage:
         self._counts = counts
         self._stamps = stamps
         self._ticked_ns = 0
+        if resume and not halt_sink.push(resume):
+            raise InvariantError("stages.sequencer: no room for the RESUME record in an empty ring")
 
     def poll(self, budget: int) -> int:
         """Merge up to `budget` slots; stamp a `Halt` when the page changed."""
@@ -64,6 +69,8 @@ class SequencerStage:
             return
         entries = self._halt_page.entries()
         top = entries[0] if entries else None
+        if self._halt_page.words.is_lease_lost():
+            top = Halt("supervisor", level, Cause.LEASE_LOST, 0, "the supervisor does not renew its lease")
         record = CODECS[Kind.HALT].pack(
             level=int(level), owner=owner_index(top.owner) if top else 0, cause=top.cause if top else 0,
             reason=top.reason.encode()[:64] if top else b"")

@@ -7,13 +7,14 @@ a refusal travel in the signed ring, so that order numbers stay in order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pipeline.native.flow import Sink, Source
 from pipeline.native.relay import Filter
 from pipeline.native.signing import IntentSigner
 from pipeline.native.stamps import Stamps
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, Rule, kind_of
+from pipeline.records import CODECS, SLOT_BYTES, Cause, Flag, Kind, Rule, kind_of
 from pipeline.shm.halt import HaltPage
 from pipeline.stages import rehearsal
 from pipeline.stages.brake import Brake
@@ -60,6 +61,8 @@ class Signing(IntentSigner):
                 self._set(change.instrument, known, change.new_step)
             return
         record = _INSTRUMENT.unpack(slot, at)
+        if record.flags & Flag.TICKED:
+            self._steps.setdefault(record.instrument, record.tick_step)
         market = self._markets[record.instrument] = Market(
             (record.token_yes, record.token_no), bool(record.rules & Rule.NEG_RISK),
             bool(record.rules & Rule.V2))
@@ -88,7 +91,9 @@ class SignerStage:
     def __init__(
         self, name: str, signing: Signing, understudy: Signing, intents: Filter, hints: Source, rows: Filter,
         sink: Sink, clock: Clock, counts: Counts, stamps: Stamps,
+        position: Callable[[], int],
     ) -> None:
+        """position: of the next intent that is not read yet; a restarted signer goes on there."""
         self.name = name
         self._signing = signing
         self._understudy = understudy
@@ -102,6 +107,8 @@ class SignerStage:
         self._count_refused = counts.counter("sign_refused").add
         self._count_ahead = counts.counter("signed_ahead").add
         self._stamps = stamps
+        self._position = position
+        self._put_position = counts.counter(f"reads.decisions.{name}").put
         self._waiting = b""  # intents as they were read
         self._next = 0  # the byte in there at which the next one to sign begins
         understudy.learn(rehearsal.MARKET)
@@ -148,6 +155,9 @@ class SignerStage:
             self._count_signed(count - refused_count)
             self._count_refused(refused_count)
             self._count_ahead(ahead_count)
+            if self._next >= len(waiting):
+                # Behind the push: whoever starts here may sign the last ones again, and misses none.
+                self._put_position(self._position())
         return count
 
     def close(self) -> None:

@@ -11,29 +11,46 @@ from pipeline.errors import InvariantError
 from pipeline.native.log import LogWriter
 from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
-from pipeline.records import PARTS_OFFSET, RUN_SLOTS_MAX, SLOT_BYTES, Kind, kind_of, offset_of
+from pipeline.records import (
+    PARTS_OFFSET,
+    RUN_SLOTS_MAX,
+    SLOT_BYTES,
+    Cause,
+    HaltLevel,
+    Kind,
+    kind_of,
+    offset_of,
+)
+from pipeline.shm.halt import HaltPage
 from pipeline.stages.stage import Clock, Counts
+from pipeline.units import NS_PER_MS
 
 #: Everything but TOP: decisions come from ideas, truth and time.
 WANTED = (
-    Kind.IDEA, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.HALT, Kind.TICK, Kind.LANE_UP, Kind.RESUME,
-    Kind.CLOCK_STEP,
+    Kind.IDEA, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.HALT, Kind.CLEAR, Kind.TICK, Kind.LANE_UP,
+    Kind.RESUME, Kind.CLOCK_STEP,
     Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.RESOLVED, Kind.STALE, Kind.GAP,
 )
+TELL_NS = 50 * NS_PER_MS
 _PACKAGE = int(Kind.PACKAGE)
 _CAUSE_SEQ = offset_of(Kind.PACKAGE, "cause_seq")
 
 
 class TradeStage:
     def __init__(
-        self, name: str, trader: Trader, source: Filter, decisions: LogWriter, clock: Clock, counts: Counts,
-        stamps: Stamps,
+        self, name: str, trader: Trader, source: Filter, decisions: LogWriter, halt_page: HaltPage,
+        clock: Clock, counts: Counts, stamps: Stamps,
     ) -> None:
+        """trader: as recovered; halt_page: opened as `trade`."""
         self.name = name
         self.trader = trader
         self._source = source
         self._decisions = decisions
+        self._halt_page = halt_page
+        self._own_halt = HaltLevel.H0  # as it stands on the page
         self._clock = clock
+        self._counts = counts
+        self._told_ns = 0
         self._count_package = counts.counter("packages").add
         self._stamps = stamps
         self.signals = {"package decided": 0, "cancel decided": 0}
@@ -50,6 +67,7 @@ class TradeStage:
             at += SLOT_BYTES * (data[at + PARTS_OFFSET] or 1 if data[at + PARTS_OFFSET - 1] == 0 else 1)
         if not data:
             self._decisions.prepare_next()
+            self._tell()
         return len(data) // SLOT_BYTES + self._source.passed_count - passed
 
     def _append(self, run: bytes) -> None:
@@ -66,6 +84,23 @@ class TradeStage:
         else:
             cancels = sum(kind_of(run, at) == Kind.CANCEL for at in range(0, len(run), SLOT_BYTES))
             self.signals["cancel decided"] += cancels
+
+    def _tell(self) -> None:
+        """Put what people and the supervisor ask for on the status page, our own halt on the halt page."""
+        now_ns = self._clock()
+        if now_ns - self._told_ns < TELL_NS:
+            return
+        self._told_ns = now_ns
+        facts = self.trader.facts
+        self._counts.put("open_orders", facts.orders.open_count)
+        self._counts.put("doubtful_orders", len(facts.orders.doubtful))
+        self._counts.put("is_reconciled", int(facts.gate.is_reconciled))
+        self._counts.put("trade_halt_level", facts.halt_level)  # behind the orders: they are of this level
+        if facts.own_halt != self._own_halt:
+            self._own_halt = HaltLevel(facts.own_halt)
+            self._halt_page.put(
+                self._own_halt, now_ns=now_ns, cause=Cause.OVERRUN, durable=False,
+                reason="trade: more fills of unknown orders than can be kept")
 
     def close(self) -> None:
         """Nothing is held here."""

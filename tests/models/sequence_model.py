@@ -66,7 +66,22 @@ class SequenceModel:
         self.write(restamp(run, now_ns=now_ns))
         self.now_ns = now_ns
         if head.kind == r.Kind.INSTRUMENT:
+            known = self.rows.get(head.instrument)
             self.rows[head.instrument] = run
+            if known is not None and r.unpack(known).flags & r.Flag.TICKED:
+                self.tick_row(head.instrument, r.unpack(known).tick_step)
+        elif head.kind == r.Kind.TICK_STEP and head.instrument in self.rows and 0 < head.new_step < 10_000:
+            self.tick_row(head.instrument, head.new_step)
+
+    def tick_row(self, row: int, tick_step: int) -> None:
+        """The stream's own tick outlives what metadata says later."""
+        fields = r.unpack(self.rows[row])._asdict()
+        fields |= {
+            "tick_step": tick_step,
+            "tick_step_finest": min(tick_step, fields["tick_step_finest"]),
+            "flags": fields["flags"] | r.Flag.TICKED,
+        }
+        self.rows[row] = r.CODECS[r.Kind.INSTRUMENT].pack(**fields)
 
     def turn(self, clock_ns: int, book_position: int, budget: int) -> int:
         handled = 0

@@ -37,6 +37,10 @@ def record(rng: random.Random, source: int, number: int) -> bytes:
         return r.CODECS[r.Kind.INSTRUMENT].pack(
             **head, instrument=rng.randrange(1, 20), tick_step=rng.choice((1, 10, 100))
         )
+    if draw < 0.2:
+        return r.CODECS[r.Kind.TICK_STEP].pack(
+            **head, instrument=rng.randrange(1, 20), new_step=rng.choice((0, 1, 10, 100, 10_000))
+        )
     parts = rng.choice((1, 1, 1, 2, 5, 40))
     return b"".join(
         r.CODECS[r.Kind.DELTA].pack(**head, part=p, parts=parts, instrument=number & 7) for p in range(parts)

@@ -1,0 +1,218 @@
+"""Looks after a running pipeline: renews the lease, restarts dead lanes, halts for stalled ones.
+
+One thread of the supervisor's process; `look` is one round. Edge lanes restart alone; when a lane of the
+core dies the others of the core are ended too, and all begin anew from the ends of both logs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.config.supervision import Supervision
+from pipeline.errors import EnvironmentProblem, PipelineError
+from pipeline.records import Cause, HaltLevel
+from pipeline.run.halts import SupervisorHalts
+from pipeline.run.lanes import LaneProcess
+from pipeline.shm.status import LaneState, StatusView
+from pipeline.units import NS_PER_MS, NS_PER_S
+
+LOOK_S = 0.02
+LATE_NS = 100 * NS_PER_MS  # when a round of our own came this late, the machine stood, not the lane
+START_NS_MAX = 60 * NS_PER_S
+OWN_VERDICTS = (2, 3, 6, 7)  # exit codes that another start would only repeat
+
+
+class Run(Protocol):
+    """What the guard may do to the run: `supervisor.Supervisor`."""
+
+    lanes_running: Sequence[LaneProcess]
+
+    def renew_lease(self) -> None:
+        """Say that somebody looks after the lanes."""
+
+    def view(self, lane: str) -> StatusView:
+        """Return a held view of a lane's status page."""
+
+    def bury(self, dead: Sequence[LaneProcess], is_core: bool) -> bool:
+        """Say in the stream what dead lanes left; False when a ring has no room for it yet."""
+
+    def revive(self, dead: Sequence[LaneProcess], is_core: bool) -> None:
+        """Start these lanes again; all of the core's when `is_core`."""
+
+    def tell(self, level: str, event: str, **fields: object) -> None:
+        """Write one event of the supervisor's log."""
+
+    def clear_halts(self, resume_no: int) -> None:
+        """Tell the stream that the operator lifts halts."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """What the guard remembers of a lane."""
+
+    process: LaneProcess
+    progress: int = -1
+    moved_ns: int = 0
+    started_ns: int = 0
+    is_up: bool = False
+    is_stalled: bool = False
+    restarts: deque[int] = field(default_factory=deque)  # times of the last ones
+
+
+class Guard:
+    """`start` the thread when all lanes run; `stop` before they are ended."""
+
+    def __init__(
+        self, run: Run, settings: Supervision, halts: SupervisorHalts,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._run = run
+        self._settings = settings
+        self._halts = halts
+        self._clock = clock
+        now_ns = clock()
+        self._lanes = [
+            Watched(process, moved_ns=now_ns, started_ns=now_ns, is_up=True) for process in run.lanes_running]
+        self._dead: dict[str, list[Watched]] = {}  # "core" or a lane's name -> what waits to be revived
+        self._revive_ns: dict[str, int] = {}
+        self._looked_ns = now_ns
+        self._stalled_ns = 0  # when a lane was last seen stalled
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._go, name="guard", daemon=True)
+        self.problem: PipelineError | None = None  # why the run cannot go on
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; safe to call twice, and before `start`."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _go(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            try:
+                self.look()
+            except PipelineError as problem:
+                self.problem = problem
+                return
+            except Exception as error:  # noqa: BLE001 - a silent end of this thread would be a dead supervisor
+                self.problem = EnvironmentProblem(f"run.guard: {type(error).__name__}: {error}")
+                return
+
+    def look(self) -> None:
+        """One round; raises what the run cannot survive."""
+        now_ns = self._clock()
+        self._run.renew_lease()
+        was_late = now_ns - self._looked_ns > LATE_NS
+        self._looked_ns = now_ns
+        for lane in self._lanes:
+            if lane.process.lane.name not in {one.process.lane.name for dead in self._dead.values() for one in dead}:
+                self._look_at(lane, now_ns, was_late)
+        for group in list(self._dead):
+            self._try_to_revive(group, now_ns)
+        self._judge(now_ns)
+        resume_no = self._halts.follow_operator()
+        if resume_no:
+            self._revive_ns.clear()
+            self._run.clear_halts(resume_no)
+
+    # ------------------------------------------------------------------ one lane
+
+    def _look_at(self, lane: Watched, now_ns: int, was_late: bool) -> None:
+        process = lane.process
+        code = process.code()
+        if code is not None:
+            self._died(lane, code, now_ns)
+            return
+        view = self._run.view(process.lane.name)
+        if not lane.is_up:
+            if view.pid == process.pid and view.state == LaneState.RUNNING:
+                lane.is_up, lane.progress, lane.moved_ns = True, view.progress, now_ns
+                self._run.tell(
+                    "info", "lane_up", of=process.lane.name, pid=process.pid, epoch=process.epoch,
+                    down_ms=(now_ns - lane.started_ns) // NS_PER_MS)
+            elif now_ns - lane.started_ns > START_NS_MAX:
+                process.kill()
+            return
+        progress = view.progress
+        if progress != lane.progress or was_late:
+            lane.progress, lane.moved_ns, lane.is_stalled = progress, now_ns, False
+            return
+        still_ns = now_ns - lane.moved_ns
+        if process.is_trading and still_ns > self._settings.stall_ms_max * NS_PER_MS:
+            self._stalled_ns = now_ns
+            if not lane.is_stalled:
+                lane.is_stalled = True
+                self._run.tell(
+                    "error", "lane_stalled", of=process.lane.name, pid=process.pid, still_ms=still_ns // NS_PER_MS)
+        if still_ns > self._settings.stall_kill_s * NS_PER_S:
+            self._run.tell("error", "lane_killed", of=process.lane.name, pid=process.pid,
+                           still_ms=still_ns // NS_PER_MS)
+            process.kill()
+
+    def _died(self, lane: Watched, code: int, now_ns: int) -> None:
+        process = lane.process
+        self._run.tell("error", "lane_died", of=process.lane.name, pid=process.pid, exit_code=code,
+                       words=process.last_words())
+        if code in OWN_VERDICTS:
+            problem = EnvironmentProblem(
+                f"run.supervisor: lane {process.lane.name} ended: {process.last_words()} "
+                f"(all of it: {process.error_file})")
+            problem.exit_code = code
+            raise problem
+        group = "core" if process.is_core else process.lane.name
+        members = [one for one in self._lanes if one.process.is_core] if process.is_core else [lane]
+        for member in members:
+            member.process.kill()
+            member.is_up, member.started_ns = False, now_ns
+        self._dead[group] = members
+        self._halts.want(Cause.LANE_DIED, HaltLevel.H1, f"lane {process.lane.name} is down") if any(
+            member.process.is_trading for member in members) else None
+        self._count_restart(lane, group, now_ns)
+
+    def _count_restart(self, lane: Watched, group: str, now_ns: int) -> None:
+        """Latch H3 when this lane died too often, and let further starts wait."""
+        settings = self._settings
+        lane.restarts.append(now_ns)
+        while lane.restarts and now_ns - lane.restarts[0] > settings.restart_window_s * NS_PER_S:
+            lane.restarts.popleft()
+        if len(lane.restarts) < settings.restarts_max:
+            return
+        self._revive_ns[group] = now_ns + settings.restart_pause_s * NS_PER_S
+        words = (f"lane {lane.process.lane.name} died {len(lane.restarts)} times in "
+                 f"{settings.restart_window_s} s")
+        if self._halts.want(Cause.CRASH_LOOP, HaltLevel.H3, words):
+            self._run.tell("error", "crash_loop", of=lane.process.lane.name, deaths=len(lane.restarts),
+                           window_s=settings.restart_window_s)
+
+    def _try_to_revive(self, group: str, now_ns: int) -> None:
+        if now_ns < self._revive_ns.get(group, 0):
+            return
+        members = self._dead[group]
+        processes = [member.process for member in members]
+        is_core = group == "core"
+        if not self._run.bury(processes, is_core):
+            return
+        self._run.revive(processes, is_core)
+        del self._dead[group]
+        self._revive_ns.pop(group, None)
+
+    def _judge(self, now_ns: int) -> None:
+        """Halt new risk while a lane is away or stood still; both clear themselves."""
+        halts, settings = self._halts, self._settings
+        if all(lane.is_up for lane in self._lanes if lane.process.is_trading):
+            halts.drop(Cause.LANE_DIED)
+        stalled = [lane.process.lane.name for lane in self._lanes if lane.is_stalled and lane.is_up]
+        if stalled:
+            halts.want(Cause.LANE_STALLED, HaltLevel.H1, f"lane {stalled[0]} makes no progress")
+        elif halts.has(Cause.LANE_STALLED) and now_ns - self._stalled_ns > settings.health_clear_s * NS_PER_S:
+            halts.drop(Cause.LANE_STALLED)
+            self._run.tell("info", "stall_over")

@@ -1,0 +1,98 @@
+"""The processes of a run: one object a lane, spawned and never forked, known by its epoch."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.config.topology import LaneSpec
+from pipeline.run import wiring
+
+#: Whoever holds one of these stages keeps orders or books; the others may be late without harm.
+_MAY_WAIT = ("refdata", "archive", "observe", "solve")
+
+
+class LaneProcess:
+    """One lane's process. `epoch` rises with each start; what an older one left is foreign to it."""
+
+    def __init__(self, lane: LaneSpec, run_dir: Path, fds: Iterable[int]) -> None:
+        self.lane = lane
+        self.epoch = 0
+        self.starts = 0
+        self._run_dir = run_dir
+        self._fds = tuple(fds)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of its stages."""
+        return tuple(wiring.split_name(stage)[0] for stage in self.lane.stages)
+
+    @property
+    def is_core(self) -> bool:
+        """Whether it holds a part of the chain: all lanes that do restart as one."""
+        return any(wiring.WIRES[kind].is_core for kind in self.kinds)
+
+    @property
+    def is_trading(self) -> bool:
+        """Whether no order should leave while it is away."""
+        return any(kind not in _MAY_WAIT for kind in self.kinds)
+
+    @property
+    def pid(self) -> int:
+        """The process, 0 before the first start."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
+    def error_file(self) -> Path:
+        """Where its last words are."""
+        return self._run_dir / f"{self.lane.name}.err"
+
+    def spawn(self, epoch: int) -> None:
+        """Start the process; an earlier one must be dead."""
+        is_restart = self.starts > 0
+        self.epoch, self.starts = epoch, self.starts + 1
+        with open(self.error_file, "ab" if is_restart else "wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.run.lane", str(self._run_dir / "spec.json"), self.lane.name,
+                 str(epoch), "again" if is_restart else "first"],
+                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=self._fds,
+                start_new_session=True)
+
+    def code(self) -> int | None:
+        """Return how it ended, None while it runs or before it was started."""
+        return self._process.poll() if self._process is not None else None
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM when it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; False when it still runs then."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(max(0.0, seconds))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it at once and take its exit status."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.kill()
+            self._process.wait()
+
+    def last_words(self) -> str:
+        """Return the last line that it wrote, or its exit code."""
+        try:
+            lines = self.error_file.read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        said = [line for line in lines if line.strip()]
+        return said[-1] if said else f"no message; exit code {self.code()}"
