@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pipeline.core.checkpoint import facts_digest, restore
 from pipeline.core.trader import Trader
 from pipeline.records import HEADER_STRUCT, SLOT_BYTES, Kind, OrderState
+from pipeline.store import checkpoints
 from tests.world.verdict import Logs
 from tests.world.world import World
 
@@ -27,7 +28,17 @@ def check_recovery(world: World, logs: Logs) -> list[str]:
                 f"{name} and the logs after {after} do not give the live state: "
                 f"{_differences(state, world.trader)}"
             )
+    if facts_digest(_refolded(world, logs)) != live:
+        bad.append("store.checkpoints.recovered does not give the live state")
     return bad
+
+
+def _refolded(world: World, logs: Logs) -> Trader:
+    """Return what recovery makes of the files themselves."""
+    stream_end, decisions_end = (
+        HEADER_STRUCT.unpack_from(log, len(log) - SLOT_BYTES)[0] + 1 for log in (logs.stream, logs.decisions)
+    )
+    return checkpoints.recovered(world.checkpoints, world.logs, stream_end, decisions_end)
 
 
 def check_endings(world: World, logs: Logs) -> list[str]:
