@@ -21,6 +21,7 @@ from pipeline.config.accounts import Account
 from pipeline.config.books import Books
 from pipeline.config.execution import Execution
 from pipeline.config.lane import Lane
+from pipeline.config.logging import Logging
 from pipeline.config.metrics import Metrics
 from pipeline.config.risk import Risk
 from pipeline.config.section import Section, setting
@@ -37,8 +38,8 @@ NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,30}$"
 SET = "--set"  # origin of an override
 DEFAULT = "default"  # origin of a key that nobody gave
 HASH_BYTES = 16  # as in the `Config` record
-# Where and how fast stages run never changes a decision, so a replay may use other lanes under one hash.
-HASH_LEAVES_OUT = {"topology", "lane", "metrics", "supervision"}
+# Where and how fast stages run, what is told of it and who looks after them never changes a decision.
+HASH_LEAVES_OUT = {"topology", "lane", "metrics", "logging", "supervision"}
 
 
 class Config(Section):
@@ -65,6 +66,7 @@ class Config(Section):
     execution: Execution = setting("", "Submission of orders.", Execution())
     metrics: Metrics = setting("", "Counters.", Metrics())
     supervision: Supervision = setting("", "Lanes that stall, die or are alone.", Supervision())
+    logging: Logging = setting("", "Event logs.", Logging())
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -132,7 +134,7 @@ def load(paths: Sequence[Path | str] = (), overrides: Mapping[str, object] | Non
 
 
 def config_hash(config: Config) -> bytes:
-    """Return 16 bytes that name every value a decision may depend on; topology and lanes are left out."""
+    """Return 16 bytes that name every value a decision may depend on: all but HASH_LEAVES_OUT."""
     values = config.model_dump(mode="json", exclude=HASH_LEAVES_OUT)
     return hashlib.blake2b(orjson.dumps(values, option=orjson.OPT_SORT_KEYS), digest_size=HASH_BYTES).digest()
 

@@ -49,6 +49,7 @@ from pipeline.stages import (
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.stages.stage import Clock, Counts, Stage
 from pipeline.store import checkpoints
+from pipeline.store.events import EventLog, silent
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.auth import L2Auth, Secret, load_api_file, load_key_file
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
@@ -91,6 +92,7 @@ class Env:
     epoch: int = 0  # of this lane's start; rising
     is_restart: bool = False  # the lane ran before in this run: what was asked meanwhile went unheard
     lease_ns_max: int = 0  # 0: nobody supervises, as in simulated time
+    log: EventLog = field(default_factory=silent)  # the lane's
 
     @property
     def counts(self) -> Counts:
