@@ -32,8 +32,8 @@ Money is a decimal string in USD (`"25.00"`). Nothing is unlimited. Defaults are
 | `topology/*.toml` | which stages share a process and which CPU it is pinned to |
 | `secrets.example/` | how key files are made; secrets never stand in a config file |
 
-`pm config check FILE` says whether a file is right and where each limit came from. Topology, `[lane.*]`
-and `[logging]` never change a decision, so they are left out of the config hash.
+`pm config check FILE` says whether a file is right and where each limit came from. Topology, `[lane.*]`,
+`[logging]`, `[metrics]` and `[supervision]` never change a decision, so they are left out of the config hash.
 
 ```sh
 ./pm config check config/paper.toml --cpus virtual

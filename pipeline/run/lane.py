@@ -33,6 +33,7 @@ from pipeline.run.build import Built, Env, build_stage
 from pipeline.run.channels import Channels, SharedMemory
 from pipeline.run.latency import PackageLatency
 from pipeline.run.spec import RunSpec, anchored_clock
+from pipeline.run.state_dir import event_log
 from pipeline.shm.status import LaneState, StatusPage, StatusView
 from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell, make_wait, make_waker
 from pipeline.stages.gateway import GatewayStage
@@ -91,7 +92,7 @@ class Lane:
             config=self.config, mode=spec.mode, stages=spec.stages, channels=self.channels, page=self.page,
             clock=self.clock, state_dir=state_dir, run_dir=Path(spec.run_dir),
             book_position=self._book_position(), start=spec.start, epoch=epoch, is_restart=is_restart,
-            lease_ns_max=self.config.supervision.lease_ms_max * NS_PER_MS)
+            log=event_log(self.config, lane.name), lease_ns_max=self.config.supervision.lease_ms_max * NS_PER_MS)
         self.env = env
         self.built: list[Built] = [build_stage(stage, env) for stage in lane.stages]
         self._marks = [self.page.stage(stage) for stage in lane.stages]
