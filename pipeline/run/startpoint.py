@@ -71,7 +71,9 @@ def _last_header(directory: Path, log: str, end: int) -> tuple[int, ...] | None:
 
 def log_end(directory: Path, log: str) -> int:
     """Return the position after the last visible record of a log that somebody may be writing."""
-    return max(info.published for info in segments(directory, log))
+    found = segments(directory, log)
+    # a file that was made ahead holds nothing yet
+    return max((info.published for info in found if info.published > info.first), default=found[0].first)
 
 
 def rows_start(directory: Path) -> int:
@@ -82,4 +84,4 @@ def rows_start(directory: Path) -> int:
 
 def recent(directory: Path) -> int:
     """Return where the newest segment but one begins: far enough back for what a restart may have missed."""
-    return segment_firsts(directory)[-2:][0]
+    return segment_firsts(directory)[-3:][0]  # the newest may be one that was made ahead
