@@ -1,4 +1,4 @@
-"""`[supervision]`: when the supervisor calls a lane stalled, how often it restarts one, when lanes give up."""
+"""`[supervision]`: when a lane counts as stalled, how often one is restarted, when lanes give up."""
 
 from __future__ import annotations
 

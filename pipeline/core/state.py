@@ -47,7 +47,7 @@ class TraderState:
         self.beat_ns = self.timer_ns = self.reconcile_ns = self.resume_ns = 0
         self.corrected_count = 0  # fills told from the view of the sister token, or with the side inverted
         self.is_adopting = False  # trades of orders that nobody here knows are ours: a start from the venue
-        self.strangers_wanted: dict[bytes, int] = {}  # order hash -> row: open, of an unknown run, to be cancelled
+        self.strangers_wanted: dict[bytes, int] = {}  # hash -> row: open orders of an unknown run
         self.subscribe_wanted: dict[int, None] = {}
         self.requests: dict[int, int] = {}  # reconcile request -> stream time it was asked at
         self.verdict_ns: dict[tuple[int, int], int] = {}
@@ -293,7 +293,8 @@ class TraderState:
 
     _SCALARS = (
         "account", "stream_halt", "own_halt", "order_no", "group_no", "cancel_no", "request_no", "beat_no",
-        "fence_order_no", "fence_epoch", "resume_no", "is_adopting", "beat_ns", "timer_ns", "reconcile_ns", "resume_ns", "corrected_count")
+        "fence_order_no", "fence_epoch", "resume_no", "is_adopting", "beat_ns",
+        "timer_ns", "reconcile_ns", "resume_ns", "corrected_count")
     _GATE = ("is_reconciled", "day", "day_spent_usd_micro")
     _COLLATERAL = ("is_known", "offset_usd_micro", "allowance_usd_micro")
 

@@ -43,7 +43,8 @@ RECONCILE_EVERY_NS = NS_PER_S
 VERDICT_EVERY_NS = NS_PER_S  # of one (basket, cause)
 RESYNC_WAIT_NS = 5 * NS_PER_S  # "no snapshot in 5 s: resubscribe" (MD04), and between two of one row
 RESYNC_LOOK_NS = 100 * NS_PER_MS
-_CANCELS_MAX, _SUBSCRIBES_MAX, _RESYNCS_MAX, _VERDICTS_MAX, _SINGLES_MAX = 20, 14, 8, 8, 10  # of one run; the rest comes next
+#: Of one run; the rest comes next.
+_CANCELS_MAX, _SUBSCRIBES_MAX, _RESYNCS_MAX, _VERDICTS_MAX, _SINGLES_MAX = 20, 14, 8, 8, 10
 
 #: A book that lost its stream heals by its own snapshot; one that contradicts itself must be asked for.
 _HEALS_ITSELF = (Cause.NO_SNAPSHOT, Cause.DISCONNECT, Cause.FREEZE)
@@ -168,8 +169,10 @@ class Trader:
 
     def _beat(self, causing: Causing, slots: list[bytes]) -> None:
         facts = self.facts
-        self._decide(decisions.beat_slot(
-            causing, facts.beat_no + 1, facts.orders.open_count, facts.fence_order_no, facts.fence_epoch), slots)
+        self._decide(
+            decisions.beat_slot(
+                causing, facts.beat_no + 1, facts.orders.open_count, facts.fence_order_no, facts.fence_epoch),
+            slots)
 
     def _ask_about_doubts(self, causing: Causing, slots: list[bytes]) -> None:
         """Ask for everything, and by name for what nobody answered for: most of it is over at the venue."""
@@ -239,10 +242,11 @@ class Trader:
                 decisions.cancel_slot(
                     causing, order.row, order.order_no, order.group_no, order.order_hash, facts.cancel_no + 1,
                     cause), slots)
-        for order_hash, row in list(facts.strangers_wanted.items())[:max(0, min(_CANCELS_MAX, room) - len(slots))]:
+        strangers_max = max(0, min(_CANCELS_MAX, room) - len(slots))
+        for order_hash, row in list(facts.strangers_wanted.items())[:strangers_max]:
+            cause = int(Cause.UNKNOWN_ORDER_OPEN)
             self._decide(
-                decisions.cancel_slot(
-                    causing, row, 0, 0, order_hash, facts.cancel_no + 1, int(Cause.UNKNOWN_ORDER_OPEN)), slots)
+                decisions.cancel_slot(causing, row, 0, 0, order_hash, facts.cancel_no + 1, cause), slots)
         for row in list(facts.subscribe_wanted)[:min(_SUBSCRIBES_MAX, room - len(slots))]:
             self._decide(decisions.subscribe_slot(causing, row, facts.request_no + 1), slots)
         return slots

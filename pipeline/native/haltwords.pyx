@@ -72,10 +72,10 @@ cdef class HaltWords:
                 - <int64_t>load_relaxed(self.lease)) > self.lease_ns_max
 
     def watch_lease(self, buffer, int64_t age_ns_max):
-        """Take H3 as in force while the monotonic time (ns) in the first word of `buffer` is older than this."""
+        """Take H3 as in force while the monotonic time (ns) in `buffer`'s first word is older than this."""
         cdef const unsigned char[::1] view = buffer
         if view.shape[0] < 8 or <uintptr_t>(&view[0]) & 7 or age_ns_max <= 0:
-            raise InvariantError(f"native.haltwords: a lease word and a positive age expected, the buffer has "
+            raise InvariantError("native.haltwords: a lease word and a positive age expected, the buffer has "
                                  f"{view.shape[0]} bytes, the age was {age_ns_max}")
         self.lease_keeper = memoryview(buffer)
         self.lease, self.lease_ns_max = <const uint64_t*>&view[0], age_ns_max

@@ -88,7 +88,7 @@ class Env:
     state_dir: Path
     run_dir: Path
     book_position: Callable[[], int]  # how far `book` has read `stream`, whichever lane it is in
-    start: StartPoint = StartPoint()  # where the core that runs now began
+    start: StartPoint = field(default_factory=StartPoint)  # where the core that runs now began
     epoch: int = 0  # of this lane's start; rising
     is_restart: bool = False  # the lane ran before in this run: what was asked meanwhile went unheard
     lease_ns_max: int = 0  # 0: nobody supervises, as in simulated time
@@ -165,7 +165,8 @@ def _refdata(name: str, ident: str, env: Env) -> Built:
     universe = env.config.universe
     writer = env.channels.ring_writer(ring)
     settings = refdata.RefdataSettings(
-        source_seq=writer.position, gamma_url=env.config.venues.polymarket.gamma_url, source=env.source_of(ring),
+        gamma_url=env.config.venues.polymarket.gamma_url, source=env.source_of(ring),
+        source_seq=writer.position,
         rows_max=universe.instruments_max, event_slugs=tuple(universe.event_slugs),
         watch=env.config.strategies.basket.enabled)
     machine = refdata.RefdataMachine(settings, writer, env.counts)
@@ -189,7 +190,8 @@ def _account(name: str, ident: str, env: Env) -> Built:
     writer = env.channels.ring_writer(ring)
     since_s = max(1, env.start.since_ns // NS_PER_S - MISSED_S) if env.start.since_ns else 0
     settings = account.AccountSettings(
-        source_seq=writer.position, since_s=1 if env.start.from_venue else since_s, user_ws_url=venue.user_ws_url, clob_url=venue.clob_url, source=env.source_of(ring),
+        user_ws_url=venue.user_ws_url, clob_url=venue.clob_url, source=env.source_of(ring),
+        source_seq=writer.position, since_s=1 if env.start.from_venue else since_s,
         account=list(env.config.accounts).index(ident), signature_type=found.signature_type, login=login)
     machine = account.AccountMachine(
         settings, keys.api_key, (found.maker, found.address),
@@ -197,6 +199,11 @@ def _account(name: str, ident: str, env: Env) -> Built:
     stage = account.AccountStage(
         name, machine, env.rows(Kind.INSTRUMENT), env.requests(Kind.RECONCILE), env.clock)
     return Built(stage, sockets=machine, rest=machine.rest)
+
+
+def _recent(env: Env, log: str) -> LogReader:
+    """Return a reader of the newest part of a log; whoever asks closes it."""
+    return LogReader(env.log_dir / log, log, startpoint.recent(env.log_dir / log))
 
 
 def _sequencer(name: str, ident: str, env: Env) -> Built:
@@ -216,7 +223,7 @@ def _sequencer(name: str, ident: str, env: Env) -> Built:
         [env.channels.ring_reader(ring) for ring in feeds],
         log, instruments_max=env.config.universe.instruments_max + 1,
         stream_lag_records_max=env.config.books.stream_lag_records_max)
-    logged = LogReader(env.log_dir / wiring.STREAM, wiring.STREAM, startpoint.recent(env.log_dir / wiring.STREAM))
+    logged = _recent(env, wiring.STREAM)
     native.recover(logged)
     logged.close()
     stage = sequencer.SequencerStage(
@@ -288,8 +295,8 @@ def _signer(name: str, ident: str, env: Env) -> Built:
     intents = env.channels.log_reader(
         wiring.DECISIONS, max(env.start.decisions, counts.counter(f"reads.decisions.{name}").get()))
     stage = signer.SignerStage(
-        name, signing, understudy, Filter(intents, (Kind.INTENT,)), env.channels.ring_reader(f"hints.{ident}"),
-        env.rows(Kind.INSTRUMENT, Kind.TICK_STEP), env.channels.ring_writer(f"signed.{ident}"), env.clock,
+        name, signing, understudy, Filter(intents, (Kind.INTENT,)),
+        env.channels.ring_reader(f"hints.{ident}"), env.rows(Kind.INSTRUMENT, Kind.TICK_STEP), env.channels.ring_writer(f"signed.{ident}"), env.clock,
         counts, env.channels.stamps("signer"), lambda: intents.position)
     return Built(stage, close=[halt_page.close])
 
@@ -303,7 +310,8 @@ def _gateway(name: str, ident: str, env: Env) -> Built:
     brake = Brake(env.state_dir / f"gateway-{ident}.state", _ceilings(env.config, found))
     writer, identity = env.channels.ring_writer(ring), _identity(env.config, found)
     settings = gateway.GatewaySettings(
-        source=env.source_of(ring), source_seq=writer.position, epoch=env.epoch, is_dry=env.mode == "dry", orders_per_s=found.orders_per_s,
+        source=env.source_of(ring), source_seq=writer.position, epoch=env.epoch, is_dry=env.mode == "dry",
+        orders_per_s=found.orders_per_s,
         orders_burst=found.orders_burst)
     machine = gateway.GatewayMachine(
         settings, OrderRenderer(identity, keys.api_key),
@@ -312,8 +320,7 @@ def _gateway(name: str, ident: str, env: Env) -> Built:
         brake, halt_page, writer, env.counts)
     remembered = recall.Recall(
         identity, list(env.config.accounts).index(ident), order_hasher(), brake.order_no)
-    logged = LogReader(env.log_dir / wiring.DECISIONS, wiring.DECISIONS,
-                       startpoint.recent(env.log_dir / wiring.DECISIONS))
+    logged = _recent(env, wiring.DECISIONS)
     remembered.read(Filter(logged, (Kind.INTENT,)))
     logged.close()
     stage = gateway.GatewayStage(

@@ -114,7 +114,7 @@ class Guard:
         was_late = now_ns - self._looked_ns > LATE_NS
         self._looked_ns = now_ns
         for lane in self._lanes:
-            if lane.process.lane.name not in {one.process.lane.name for dead in self._dead.values() for one in dead}:
+            if not any(lane in dead for dead in self._dead.values()):
                 self._look_at(lane, now_ns, was_late)
         for group in list(self._dead):
             self._try_to_revive(group, now_ns)
@@ -152,7 +152,8 @@ class Guard:
             if not lane.is_stalled:
                 lane.is_stalled = True
                 self._run.tell(
-                    "error", "lane_stalled", of=process.lane.name, pid=process.pid, still_ms=still_ns // NS_PER_MS)
+                    "error", "lane_stalled", of=process.lane.name, pid=process.pid,
+                    still_ms=still_ns // NS_PER_MS)
         if still_ns > self._settings.stall_kill_s * NS_PER_S:
             self._run.tell("error", "lane_killed", of=process.lane.name, pid=process.pid,
                            still_ms=still_ns // NS_PER_MS)
@@ -163,19 +164,15 @@ class Guard:
         self._run.tell("error", "lane_died", of=process.lane.name, pid=process.pid, exit_code=code,
                        words=process.last_words())
         if code in OWN_VERDICTS:
-            problem = EnvironmentProblem(
-                f"run.supervisor: lane {process.lane.name} ended: {process.last_words()} "
-                f"(all of it: {process.error_file})")
-            problem.exit_code = code
-            raise problem
+            raise process.death()
         group = "core" if process.is_core else process.lane.name
         members = [one for one in self._lanes if one.process.is_core] if process.is_core else [lane]
         for member in members:
             member.process.kill()
             member.is_up, member.started_ns = False, now_ns
         self._dead[group] = members
-        self._halts.want(Cause.LANE_DIED, HaltLevel.H1, f"lane {process.lane.name} is down") if any(
-            member.process.is_trading for member in members) else None
+        if process.is_trading:
+            self._halts.want(Cause.LANE_DIED, HaltLevel.H1, f"lane {process.lane.name} is down")
         self._count_restart(lane, group, now_ns)
 
     def _count_restart(self, lane: Watched, group: str, now_ns: int) -> None:

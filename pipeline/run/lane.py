@@ -1,8 +1,8 @@
 """One lane: a process that polls its stages in declared order until told to stop.
 
-`python -m pipeline.run.lane SPEC LANE EPOCH first|again` is started by the supervisor alone. It pins itself, attaches to the
-run's memory, builds its stages, freezes the garbage collector's heap, and runs; exit code 0 after a
-clean stop, otherwise the code of the error it prints in one line.
+`python -m pipeline.run.lane SPEC LANE EPOCH first|again` is started by the supervisor alone. It pins itself,
+attaches to the run's memory, builds its stages, freezes the garbage collector's heap, and runs; exit code 0
+after a clean stop, otherwise the code of the error it prints in one line.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class Lane:
             config=self.config, mode=spec.mode, stages=spec.stages, channels=self.channels, page=self.page,
             clock=self.clock, state_dir=state_dir, run_dir=Path(spec.run_dir),
             book_position=self._book_position(), start=spec.start, epoch=epoch, is_restart=is_restart,
-            log=event_log(self.config, lane.name), lease_ns_max=self.config.supervision.lease_ms_max * NS_PER_MS)
+            lease_ns_max=self.config.supervision.lease_ms_max * NS_PER_MS,
+            log=event_log(self.config, lane.name))
         self.env = env
         self.built: list[Built] = [build_stage(stage, env) for stage in lane.stages]
         self._marks = [self.page.stage(stage) for stage in lane.stages]

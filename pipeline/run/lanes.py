@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.config.topology import LaneSpec
+from pipeline.errors import EnvironmentProblem
 from pipeline.run import wiring
 
 #: Whoever holds one of these stages keeps orders or books; the others may be late without harm.
@@ -87,6 +88,16 @@ class LaneProcess:
             if self._process.poll() is None:
                 self._process.kill()
             self._process.wait()
+
+    def death(self) -> EnvironmentProblem:
+        """Return its end as an error, with its own verdict (config, environment, venue, data) as exit code."""
+        code = self.code() or 0
+        problem = EnvironmentProblem(
+            f"run.supervisor: lane {self.lane.name} ended: {self.last_words()} "
+            f"(all of it: {self.error_file})")
+        if 1 < code < 8:
+            problem.exit_code = code
+        return problem
 
     def last_words(self) -> str:
         """Return the last line that it wrote, or its exit code."""

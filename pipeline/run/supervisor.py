@@ -22,21 +22,19 @@ import orjson
 from pipeline.config.load import Config, config_record
 from pipeline.config.topology import LaneSpec, plan
 from pipeline.errors import EnvironmentProblem, PipelineError
-from pipeline.native.counters import Counter
-from pipeline.native.ring import Ring, Writer
 from pipeline.records import CODECS, Kind
 from pipeline.run import startpoint, stopping, wills, wiring
-from pipeline.run.channels import SharedMemory, format_all, ring_slots, segment_sizes
 from pipeline.run.checks import check_start
 from pipeline.run.guard import Guard
 from pipeline.run.halts import SupervisorHalts
 from pipeline.run.lanes import LaneProcess
+from pipeline.run.run_memory import CONTROL_SOURCE, OWN_PAGE, RunMemory
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.run.startpoint import StartPoint
 from pipeline.run.state_dir import event_log, forget_old_runs, set_aside
 from pipeline.shm import halt, memory
 from pipeline.shm.halt import HaltPage
-from pipeline.shm.status import LaneState, StatusPage, StatusView
+from pipeline.shm.status import LaneState, StatusView
 from pipeline.shm.wait import make_doorbell_fd
 from pipeline.store import checkpoints
 from pipeline.store.events import EventLog
@@ -44,9 +42,6 @@ from pipeline.store.events import EventLog
 START_S_MAX = 60.0
 STOP_S_MAX = 5.0
 POLL_S = 0.02
-CONTROL_SOURCE = 1
-OWN_PAGE = "supervisor"
-RING_POSITIONS = 1 << 40  # of one run: its rings begin above every position of the runs before it
 EPOCHS = 1 << 12  # of lanes in one run; a generation's epochs are above those of the one before
 
 
@@ -71,14 +66,9 @@ class Supervisor:
         self._from_venue = from_venue
         self._instance = instance_name(config.name, self.state_dir)
         self.lanes_running: list[LaneProcess] = []
-        self._views: dict[str, StatusView] = {}
-        self._segments: list[str] = []
         self._doorbells: dict[str, int] = {}
         self._lock: int | None = None
-        self._memory: SharedMemory | None = None
-        self._control: Writer | None = None
-        self._page: StatusPage | None = None
-        self._lease: Counter | None = None
+        self._memory: RunMemory | None = None
         self._halt_page: HaltPage | None = None
         self._halts: SupervisorHalts | None = None
         self._log: EventLog | None = None
@@ -138,7 +128,7 @@ class Supervisor:
             return
         for process in self.lanes_running:
             if process.code() is not None:
-                raise self._death(process)
+                raise process.death()
 
     def stop(self) -> None:
         """Cancel what is open, end all lanes, then unlink every segment; safe to call twice."""
@@ -154,9 +144,9 @@ class Supervisor:
             os.close(fd)
         self._doorbells.clear()
         self._leave_memory()
-        for name in self._segments:
-            memory.unlink(name)
-        self._segments.clear()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
         if self._halt_page is not None:
             self._halt_page.close()
             self._halt_page = None
@@ -166,14 +156,12 @@ class Supervisor:
 
     def renew_lease(self) -> None:
         """Say that somebody looks after the lanes."""
-        if self._lease is not None:
-            self._lease.put(time.monotonic_ns())
+        if self._memory is not None:
+            self._memory.renew_lease()
 
     def view(self, lane: str) -> StatusView:
-        """Return a held view of a lane's status page."""
-        if lane not in self._views:
-            self._views[lane] = self.status(lane)
-        return self._views[lane]
+        """Return a view of a lane's status page that is kept until the end."""
+        return self._need_memory().view(lane)
 
     def tell(self, level: str, event: str, **fields: object) -> None:
         """Write one event of the supervisor's log."""
@@ -218,7 +206,10 @@ class Supervisor:
         self._log = event_log(self.config, OWN_PAGE)
         self._epoch = generation * EPOCHS
         start = self._find_start(generation)
-        self._make_memory(generation)
+        self._memory = RunMemory(
+            self._instance, generation, self.stages, [lane.name for lane in self.lanes], self.config.shm,
+            self.config.universe.instruments_max + 1)
+        self._memory.make()
         for lane in self.lanes:
             if any(wiring.WIRES[wiring.split_name(stage)[0]].has_sockets for stage in lane.stages):
                 self._doorbells[lane.name] = make_doorbell_fd()
@@ -261,28 +252,6 @@ class Supervisor:
             copies.append(str(copy))
         return tuple(copies)
 
-    def _make_memory(self, generation: int) -> None:
-        lanes = [*(lane.name for lane in self.lanes), OWN_PAGE]
-        rows_max = self.config.universe.instruments_max + 1
-        for what, size in segment_sizes(self.stages, lanes, self.config.shm, rows_max).items():
-            name = memory.segment_name(self._instance, generation, what)
-            self._segments.append(name)  # first: a signal may end the start between any two steps
-            try:
-                memory.create(name, size, generation=generation).close()
-            except EnvironmentProblem:
-                self._segments.remove(name)  # not made, or another program's
-                raise
-        self._memory = SharedMemory(self._instance, generation)
-        format_all(self._memory, self.stages, lanes, self.config.shm, generation * RING_POSITIONS)
-        self._control = Writer(self._memory.buffer(f"ring.{wiring.CONTROL}"))
-        self._page = StatusPage(
-            self._memory.buffer(f"status.{OWN_PAGE}"), pid=os.getpid(), now_ns=time.time_ns())
-        self._page.set_state(LaneState.RUNNING)
-        for lane in self.lanes:
-            self._page.counter(f"restarts.{lane.name}")
-        self._lease = Counter(self._memory.buffer("lease"))
-        self.renew_lease()
-
     def _spawn(self) -> None:
         spec = self._need_spec()
         self._introduce([stage for lane in self.lanes for stage in lane.stages])
@@ -319,8 +288,9 @@ class Supervisor:
 
     def _look_after(self) -> None:
         spec = self._need_spec()
-        self.tell("info", "running", mode=self.mode, generation=spec.generation, topology=self.config.topology,
-                  stream_position=spec.start.stream, decisions_position=spec.start.decisions)
+        self.tell(
+            "info", "running", mode=self.mode, generation=spec.generation, topology=self.config.topology,
+            stream_position=spec.start.stream, decisions_position=spec.start.decisions)
         if self._halts is not None:
             self._guard = Guard(self, self.config.supervision, self._halts)
             self._guard.start()
@@ -347,19 +317,17 @@ class Supervisor:
 
     def revive(self, dead: Sequence[LaneProcess], is_core: bool) -> None:
         """Start these lanes again; with the core, where both logs end now."""
-        spec, rings = self._need_spec(), self._need_memory()
+        spec, run_memory = self._need_spec(), self._need_memory()
         if is_core:
             self._from_venue = False
             start = self._find_start(spec.generation)
             self.spec = replace(spec, start=start)
             self.spec.save(Path(spec.run_dir) / "spec.json")
-            for ring in ("tops", "ideas"):  # what stands there was made of the old core's books
-                Ring.format(rings.buffer(f"ring.{ring}"), ring_slots(ring, self.config.shm))
+            run_memory.reset_core()
             self._push(Kind.CONFIG, **config_record(self.config, spec.salt_epoch))
         for process in dead:
             process.spawn(self._epoch)
-            if self._page is not None:
-                self._page.counter(f"restarts.{process.lane.name}").add(1)
+            run_memory.count_restart(process.lane.name)
 
     def _introduce(self, stages: Sequence[str], is_again: bool = False) -> None:
         """Tell the stream what holds from here: the limits, at the start, and which stages come up."""
@@ -373,21 +341,9 @@ class Supervisor:
                        stage_name=stage.encode()[:32])
 
     def _push(self, kind: Kind, **fields: object) -> None:
-        if self._control is None:
-            return
-        record = CODECS[kind].pack(
-            source=CONTROL_SOURCE, source_seq=self._control.position + 1, recv_ns=self.clock(), **fields)
-        if not self._control.push(record):
-            raise EnvironmentProblem("run.supervisor: the control ring is full: the sequencer does not run")
-
-    def _death(self, process: LaneProcess) -> PipelineError:
-        code = process.code() or 0
-        problem = EnvironmentProblem(
-            f"run.supervisor: lane {process.lane.name} ended: {process.last_words()} "
-            f"(all of it: {process.error_file})")
-        if 1 < code < 8:
-            problem.exit_code = code  # the lane's own verdict: config, environment, venue, data
-        return problem
+        run_memory = self._need_memory()
+        run_memory.push(CODECS[kind].pack(
+            source=CONTROL_SOURCE, source_seq=run_memory.control_seq, recv_ns=self.clock(), **fields))
 
     # ------------------------------------------------------------------ the end
 
@@ -408,14 +364,6 @@ class Supervisor:
             counters = {lane.name: self.view(lane.name).counters() for lane in self.lanes}
             with suppress(OSError):  # no reason to leave segments behind
                 (self.run_dir / "counters.json").write_bytes(orjson.dumps(counters))
-        for held in (*self._views.values(), self._page, self._lease, self._control):
-            if held is not None:
-                held.close()
-        self._views.clear()
-        self._page = self._lease = self._control = None
-        if self._log is not None:
-            self._log.close()
-            self._log = None
         self._memory.close()
         self._memory = None
 
@@ -424,7 +372,7 @@ class Supervisor:
             raise PipelineError("run.supervisor: the run has not started")
         return self.spec
 
-    def _need_memory(self) -> SharedMemory:
+    def _need_memory(self) -> RunMemory:
         if self._memory is None:
             raise PipelineError("run.supervisor: the run has not started")
         return self._memory

@@ -23,7 +23,7 @@ _INTENT = CODECS[Kind.INTENT]
 
 
 class Recall:
-    """Hashes of the newest intents up to `order_no_max`; the rows that they are of come by `on_instrument`."""
+    """Hashes of the newest intents up to `order_no_max`; their rows come by `on_instrument`."""
 
     def __init__(
         self, account: AccountIdentity, account_no: int, hasher: OrderHasher, order_no_max: int,

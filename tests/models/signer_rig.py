@@ -107,7 +107,7 @@ class SignerRig:
         self.stage = SignerStage(
             "signer.main", self.signing, self.understudy, Filter(intents_end, [Kind.INTENT]), hints_end,
             Filter(rows_end, [Kind.INSTRUMENT, Kind.TICK_STEP]), sink, self.clock, self.counts,
-            Stamps(bytearray(ENTRY_BYTES * 64)))
+            Stamps(bytearray(ENTRY_BYTES * 64)), lambda: intents_end.position)
         for row in (1, 2, 3):
             self._rows.push(CODECS[Kind.INSTRUMENT].pack(
                 instrument=row, token_yes=token(row, 0), token_no=token(row, 1), rules=int(Rule.NEG_RISK),

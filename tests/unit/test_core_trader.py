@@ -240,10 +240,12 @@ def test_a_restarted_gateway_settles_what_it_left() -> None:
     rig, _ = bought()
     rig.feed(pack(Kind.LANE_UP, stage_name=b"feed.polymarket", sent_order_no=3))
     assert [S.INTENDED] * 3 == [order.state for order in rig.trader.facts.orders.open_orders]
-    decided = rig.feed(pack(Kind.LANE_UP, stage_name=b"gateway.main", sent_order_no=2))
+    decided = rig.feed(pack(Kind.LANE_UP, stage_name=b"gateway.main", sent_order_no=2, epoch=7))
     states = [rig.trader.facts.orders.by_no[number].state for number in (1, 2, 3)]
     assert [S.UNKNOWN, S.UNKNOWN, S.UNSENT] == states
-    assert [(Kind.CANCEL, 1), (Kind.CANCEL, 2)] == [(record.kind, record.order_no) for record in decided]
+    beat, *cancels = decided
+    assert (Kind.BEAT, 3, 7) == (beat.kind, beat.fence_order_no, beat.fence_epoch)
+    assert [(Kind.CANCEL, 1), (Kind.CANCEL, 2)] == [(record.kind, record.order_no) for record in cancels]
 
 
 def test_a_restart_reconciles_before_it_trades() -> None:
