@@ -296,8 +296,8 @@ def _signer(name: str, ident: str, env: Env) -> Built:
         wiring.DECISIONS, max(env.start.decisions, counts.counter(f"reads.decisions.{name}").get()))
     stage = signer.SignerStage(
         name, signing, understudy, Filter(intents, (Kind.INTENT,)),
-        env.channels.ring_reader(f"hints.{ident}"), env.rows(Kind.INSTRUMENT, Kind.TICK_STEP), env.channels.ring_writer(f"signed.{ident}"), env.clock,
-        counts, env.channels.stamps("signer"), lambda: intents.position)
+        env.channels.ring_reader(f"hints.{ident}"), env.rows(Kind.INSTRUMENT, Kind.TICK_STEP),
+        env.channels.ring_writer(f"signed.{ident}"), env.clock, counts, env.channels.stamps("signer"), lambda: intents.position)
     return Built(stage, close=[halt_page.close])
 
 

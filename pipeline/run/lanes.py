@@ -90,7 +90,7 @@ class LaneProcess:
             self._process.wait()
 
     def death(self) -> EnvironmentProblem:
-        """Return its end as an error, with its own verdict (config, environment, venue, data) as exit code."""
+        """Return its end as an error; its own verdict (config, environment, venue, data) is the exit code."""
         code = self.code() or 0
         problem = EnvironmentProblem(
             f"run.supervisor: lane {self.lane.name} ended: {self.last_words()} "

@@ -66,7 +66,7 @@ class RunMemory:
     def buffer(self, what: str) -> memoryview:
         """Return a segment's data."""
         if self._memory is None:
-            raise EnvironmentProblem("run.run_memory: the run has no memory yet, or no longer; start it first")
+            raise EnvironmentProblem("run.run_memory: the run has no memory, or no longer; start it first")
         return self._memory.buffer(what)
 
     def view(self, lane: str) -> StatusView:
