@@ -29,6 +29,7 @@ from pipeline.net.edge import RestMachine, SocketMachine
 from pipeline.records import Kind
 from pipeline.run import startpoint, wiring
 from pipeline.run.channels import Channels, ladder_blocks
+from pipeline.run.metrics import serve_metrics
 from pipeline.run.startpoint import StartPoint
 from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import StatusPage
@@ -350,9 +351,12 @@ def _archive(name: str, ident: str, env: Env) -> Built:
 
 def _observe(name: str, ident: str, env: Env) -> Built:
     del ident
-    return Built(observe.ObserveStage(
-        name, env.whole(wiring.STREAM, *observe.STREAM_KINDS),
-        env.whole(wiring.DECISIONS, *observe.DECISION_KINDS), env.run_dir / "summary.json", env.clock))
+    stream = env.channels.log_reader(wiring.STREAM, None)
+    stage = observe.ObserveStage(
+        name, Filter(stream, observe.STREAM_KINDS), env.whole(wiring.DECISIONS, *observe.DECISION_KINDS),
+        env.run_dir / "summary.json", env.clock, env.counts, lambda: stream.position)
+    endpoint = serve_metrics(name, env.config.metrics.port, env.run_dir, env.log)
+    return Built(stage, close=[endpoint.close] if endpoint is not None else [])
 
 
 _BUILDERS: dict[str, Callable[[str, str, Env], Built]] = {

@@ -7,6 +7,7 @@ or not at all. Nothing here feeds back into a decision.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import orjson
 from pipeline.core.positions import PnlFold
 from pipeline.native.relay import Filter
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, kind_of
-from pipeline.stages.stage import Clock
+from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS
 
 STREAM_KINDS = (Kind.FILL, Kind.REPORT, Kind.RESOLVED, Kind.HALT, Kind.INSTRUMENT, Kind.GAP)
@@ -29,6 +30,7 @@ class Summary:
     def __init__(self) -> None:
         self._fold = PnlFold()
         self._states: dict[int, int] = {}
+        self._by_state: Counter[int] = Counter()
         self._refused: Counter[str] = Counter()
         self._numbers: Counter[str] = Counter()
         self._rows: set[int] = set()
@@ -44,9 +46,10 @@ class Summary:
             return
         record = CODECS[Kind(kind)].unpack(data, at)
         if kind == Kind.REPORT:
-            self._states[record.order_no] = record.state
+            self._set_state(record.order_no, record.state)
         elif kind == Kind.INTENT:
-            self._states.setdefault(record.order_no, int(OrderState.INTENDED))
+            if record.order_no not in self._states:
+                self._set_state(record.order_no, int(OrderState.INTENDED))
         elif kind == Kind.PACKAGE:
             self._numbers["packages"] += 1
             self._edge_usd_micro += record.payout_usd_micro - record.cost_usd_micro - record.fee_usd_micro
@@ -60,12 +63,19 @@ class Summary:
         else:
             self._numbers[Kind(kind).name.lower() + "s"] += 1
 
+    def _set_state(self, order_no: int, state: int) -> None:
+        before = self._states.get(order_no)
+        if before is not None:
+            self._by_state[before] -= 1
+        self._states[order_no] = state
+        self._by_state[state] += 1
+
     def figures(self) -> dict[str, Any]:
         """Return everything as plain values; money in USD micro."""
         pnl = self._fold.pnl
-        orders = Counter(OrderState(state).name.lower() for state in self._states.values())
+        orders = {OrderState(state).name.lower(): count for state, count in self._by_state.items() if count}
         return {
-            **self._numbers, "orders": len(self._states), "orders_by_state": dict(orders),
+            **self._numbers, "orders": len(self._states), "orders_by_state": orders,
             "fills": pnl.fill_count, "fees_usd_micro": pnl.fees_usd_micro,
             "cash_usd_micro": pnl.pnl_usd_micro,
             "packaged_edge_usd_micro": self._edge_usd_micro, "refused": dict(self._refused),
@@ -74,11 +84,19 @@ class Summary:
 
 
 class ObserveStage:
-    """Folds both logs into a `Summary` and keeps it in a file, for people and tools."""
+    """Folds both logs into a `Summary` and keeps it in a file, for people and tools.
 
-    def __init__(self, name: str, stream: Filter, decisions: Filter, path: Path, clock: Clock) -> None:
+    position: how far the stream was read.
+    """
+
+    def __init__(
+        self, name: str, stream: Filter, decisions: Filter, path: Path, clock: Clock, counts: Counts,
+        position: Callable[[], int],
+    ) -> None:
         self.name = name
         self.summary = Summary()
+        self._put_position = counts.counter("observe_position").put
+        self._position = position
         self._sources = (stream, decisions)
         self._path = path
         self._clock = clock
@@ -93,6 +111,7 @@ class ObserveStage:
             for at in range(0, len(data), SLOT_BYTES):
                 self.summary.on_record(data, at)
             done += len(data) // SLOT_BYTES
+        self._put_position(self._position())
         self._is_changed = self._is_changed or done > 0
         now_ns = self._clock()
         if self._is_changed and now_ns - self._written_ns >= WRITE_NS:

@@ -1,0 +1,208 @@
+"""Every metric of the endpoint, declared once: its name, its kind, what it means, and which counter feeds it.
+
+Read by ui/collector and by ui/readme, which renders README.md of this folder. Names follow the conventions of
+the field: base units, `_total` for what only grows, `_seconds`, `_bytes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+Type = Literal["counter", "gauge", "histogram"]
+ALWAYS = ("lane", "stage")  # labels of every series
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric. `labels` are those beside lane and stage."""
+
+    name: str
+    type: Type
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A counter of a status page and where it goes.
+
+    counter: its name; one that ends in `*` stands for all that begin so, and what follows is the label.
+    stage: the kind of stage that counts it, "" = the lane itself. label: value of the family's own label.
+    """
+
+    counter: str
+    stage: str
+    family: str
+    label: str = ""
+
+
+FAMILIES: tuple[Family, ...] = (
+    # the run and its lanes
+    Family("pm_build_info", "gauge", "1; its labels say which build runs.",
+           ("version", "layout", "build", "python")),
+    Family("pm_lane_up", "gauge", "1 while the lane's process lives and its loop runs, else 0."),
+    Family("pm_lane_turns_total", "counter", "Turns of the lane's loop; one that stands still is wedged."),
+    Family("pm_lane_start_time_seconds", "gauge", "When the lane's process attached, since the epoch."),
+    Family("pm_restarts_total", "counter", "Restarts of the lane by the supervisor."),
+    Family("pm_lane_cpu_seconds_total", "counter", "CPU time of the lane's process, user and system."),
+    Family("pm_lane_resident_memory_bytes", "gauge", "Resident memory of the lane's process."),
+    Family("pm_lane_context_switches_total", "counter",
+           "Context switches of the lane's main thread: voluntary (it slept), involuntary (it was put off).",
+           ("kind",)),
+    Family("pm_lane_sleeps_total", "counter", "Times the lane went to sleep for lack of work."),
+    Family("pm_lane_sleep_timeouts_total", "counter", "Sleeps that nobody ended within 20 ms."),
+    Family("pm_lane_wakes_total", "counter", "Sleeps that somebody with work for the lane ended."),
+    Family("pm_lane_wish_refused", "gauge", "1 when the kernel refused the lane realtime or awake CPUs.",
+           ("wish",)),
+    Family("pm_events_dropped_total", "counter", "Lines of the event log that could not be written."),
+    Family("pm_stage_polls_total", "counter", "Polls that the stage ended."),
+    Family("pm_stage_in_poll", "gauge", "1 when the stage was inside a poll when we looked."),
+    # data in
+    Family("pm_frames_total", "counter", "Websocket frames taken in."),
+    Family("pm_fallbacks_total", "counter", "Frames that the fast scanner left to the complete parser."),
+    Family("pm_drops_total", "counter", "Frames or records that were lost or refused; 0 in a healthy run.",
+           ("cause",)),
+    Family("pm_frames_skipped_total", "counter", "Frames of no use to us: other tokens, other topics.",
+           ("cause",)),
+    Family("pm_gaps_total", "counter", "Breaks in the market data; the books behind them start anew."),
+    Family("pm_disconnects_total", "counter", "Websockets that ended."),
+    Family("pm_pauses_total", "counter", "Times a socket was not read because its ring was full."),
+    Family("pm_pongs_total", "counter", "Answers to our pings."),
+    Family("pm_resyncs_total", "counter", "Books that were asked for anew, by what became of it.",
+           ("result",)),
+    Family("pm_repeats_total", "counter", "Messages of the venue that we had already.", ("kind",)),
+    Family("pm_reconciles_total", "counter", "Comparisons with the venue's own state, by what became of it.",
+           ("result",)),
+    Family("pm_instruments", "gauge", "Markets known."),
+    Family("pm_refdata_errors_total", "counter", "Answers of the venue's market list that were no use."),
+    Family("pm_markets_refused_total", "counter", "Markets left out, by cause.", ("cause",)),
+    # the chain
+    Family("pm_records_total", "counter",
+           "Records that went through the stage; for the sequencer its position in the stream."),
+    Family("pm_ring_depth_records", "gauge",
+           "Slots that wait in a ring; lane and stage are those that write it.", ("ring",)),
+    Family("pm_ring_capacity_records", "gauge", "Slots that a ring holds.", ("ring",)),
+    Family("pm_stream_lag_records", "gauge", "How far the stage is behind the end of the stream."),
+    Family("pm_stream_halt_level", "gauge", "The halt level that the stream was told last, 0 to 4."),
+    Family("pm_books", "gauge",
+           "Books by state: stale, crossed (bid at or above ask), open (batch not proven yet), proven.",
+           ("state",)),
+    Family("pm_book_stales_total", "counter", "Books that became stale, by cause.", ("cause",)),
+    Family("pm_book_hash_checks_total", "counter", "Books compared with the hash that the venue announced."),
+    Family("pm_book_proofs_total", "counter", "Books proven right."),
+    Family("pm_book_proof_failures_total", "counter", "Comparisons that found a difference."),
+    Family("pm_book_events_total", "counter", "What else the books count.", ("event",)),
+    Family("pm_baskets", "gauge", "Baskets watched."),
+    Family("pm_ideas_total", "counter", "Ideas of the strategies."),
+    Family("pm_packages_total", "counter", "Packages of orders that passed the risk gate."),
+    Family("pm_refusals_total", "counter", "Ideas and orders that were refused, by cause.", ("cause",)),
+    # orders
+    Family("pm_signatures_total", "counter", "Orders signed."),
+    Family("pm_signatures_ahead_total", "counter", "Orders signed while the decision was still being made."),
+    Family("pm_orders_sent_total", "counter", "Orders whose first byte left."),
+    Family("pm_cancels_sent_total", "counter", "Cancels sent."),
+    Family("pm_venue_troubles_total", "counter", "Answers of the venue that were neither yes nor no."),
+    Family("pm_orders", "gauge", "Orders by their newest state.", ("state",)),
+    Family("pm_fills_total", "counter", "Fills."),
+    Family("pm_fees_usd_total", "counter", "Fees paid, USD."),
+    Family("pm_cash_usd", "gauge", "Cash result of fills and settlements, USD."),
+    Family("pm_open_markets", "gauge", "Markets with a position."),
+    Family("pm_observed_time_seconds", "gauge",
+           "When orders, fills and money were summed up, since the epoch; old means observe stands still."),
+    Family("pm_step_seconds", "histogram",
+           "Time of one step from frame to order; of packages only, so that the steps add up.", ("step",)),
+    Family("pm_tick_to_order_seconds", "histogram",
+           "First byte of the frame read to last byte of the order written."),
+    Family("pm_tick_to_order_by_legs_seconds", "histogram", "The same, by how many orders the package has.",
+           ("legs",)),
+    Family("pm_packages_unstamped_total", "counter", "Packages without a latency: a stamp was overwritten."),
+    Family("pm_checkpoints_total", "counter", "Checkpoints written."),
+    # the brake
+    Family("pm_halt_level", "gauge", "Halt level in force, 0 to 4; an unreadable page counts as 3."),
+    Family("pm_halt_owner_level", "gauge", "Halt level that one owner asks for.", ("owner",)),
+    Family("pm_other", "gauge", "Counters of a status page that no metric above names.", ("counter",)),
+)
+BY_NAME = {family.name: family for family in FAMILIES}
+
+COUNTED: tuple[Counted, ...] = (
+    Counted("wait_sleeps", "", "pm_lane_sleeps_total"),
+    Counted("wait_timeouts", "", "pm_lane_sleep_timeouts_total"),
+    Counted("wait_wakes", "", "pm_lane_wakes_total"),
+    Counted("realtime_refused", "", "pm_lane_wish_refused", "realtime"),
+    Counted("awake_refused", "", "pm_lane_wish_refused", "awake"),
+    Counted("events_dropped", "", "pm_events_dropped_total"),
+    Counted("frames", "feed", "pm_frames_total"),
+    Counted("fallbacks", "feed", "pm_fallbacks_total"),
+    Counted("frames_lost", "feed", "pm_drops_total", "lost"),
+    Counted("frames_rejected", "feed", "pm_drops_total", "rejected"),
+    Counted("frames_unknown_token", "feed", "pm_frames_skipped_total", "unknown_token"),
+    Counted("frames_ignored", "feed", "pm_frames_skipped_total", "ignored"),
+    Counted("gaps", "feed", "pm_gaps_total"),
+    Counted("disconnects", "feed", "pm_disconnects_total"),
+    Counted("pauses", "feed", "pm_pauses_total"),
+    Counted("pongs", "feed", "pm_pongs_total"),
+    Counted("resyncs", "feed", "pm_resyncs_total", "asked"),
+    Counted("resyncs_refused", "feed", "pm_resyncs_total", "refused"),
+    Counted("user_frames", "account", "pm_frames_total"),
+    Counted("user_rejects", "account", "pm_drops_total", "rejected"),
+    Counted("user_disconnects", "account", "pm_disconnects_total"),
+    Counted("user_pongs", "account", "pm_pongs_total"),
+    Counted("user_repeats", "account", "pm_repeats_total", "frame"),
+    Counted("trade_repeats", "account", "pm_repeats_total", "trade"),
+    Counted("reconciles", "account", "pm_reconciles_total", "whole"),
+    Counted("reconciles_failed", "account", "pm_reconciles_total", "failed"),
+    Counted("instruments", "refdata", "pm_instruments"),
+    Counted("refdata_errors", "refdata", "pm_refdata_errors_total"),
+    Counted("markets_refused", "refdata", "pm_markets_refused_total", "refused"),
+    Counted("instruments_over_limit", "refdata", "pm_markets_refused_total", "over_limit"),
+    Counted("sequencer_position", "sequencer", "pm_records_total"),
+    Counted("halt_level", "sequencer", "pm_stream_halt_level"),
+    Counted("book_records", "book", "pm_records_total"),
+    Counted("book_hash_checks", "book", "pm_book_hash_checks_total"),
+    Counted("book_proofs", "book", "pm_book_proofs_total"),
+    Counted("book_proof_failures", "book", "pm_book_proof_failures_total"),
+    Counted("book_stages_lost", "book", "pm_drops_total", "snapshot"),
+    Counted("book_stale_*", "book", "pm_book_stales_total"),
+    Counted("book_*", "book", "pm_book_events_total"),
+    Counted("detect_tops", "detect", "pm_records_total"),
+    Counted("detect_baskets", "detect", "pm_baskets"),
+    Counted("detect_refused_*", "detect", "pm_refusals_total"),
+    Counted("ideas", "detect", "pm_ideas_total"),
+    Counted("packages", "trade", "pm_packages_total"),
+    Counted("signed", "signer", "pm_signatures_total"),
+    Counted("signed_ahead", "signer", "pm_signatures_ahead_total"),
+    Counted("sign_refused", "signer", "pm_refusals_total", "brake"),
+    Counted("orders_sent", "gateway", "pm_orders_sent_total"),
+    Counted("cancels_sent", "gateway", "pm_cancels_sent_total"),
+    Counted("venue_troubles", "gateway", "pm_venue_troubles_total"),
+    Counted("packages_unstamped", "gateway", "pm_packages_unstamped_total"),
+    Counted("checkpoints", "archive", "pm_checkpoints_total"),
+)
+#: Shown in another way (a lag, a sum of others, the same as another), so not a second time.
+HIDDEN = ("book_position", "archive_position", "observe_position", "book_stales", "detect_ideas")
+#: Kinds of stages that say how far they have read the stream, as `<kind>_position`.
+READERS = ("book", "archive", "observe")
+_EXACT = {one.counter: one for one in COUNTED if not one.counter.endswith("*")}
+_BEGINNINGS = tuple(one for one in COUNTED if one.counter.endswith("*"))  # the longer beginning stands first
+
+
+def zeros(kinds: Collection[str]) -> list[Counted]:
+    """Return what a lane with these kinds of stages may count: its series stand at 0 before the first."""
+    return [one for one in _EXACT.values() if one.stage in kinds or not one.stage]
+
+
+def counted(name: str) -> tuple[Counted, str] | None:
+    """Return what a counter feeds and the value of the family's own label; None = shown elsewhere.
+
+    A name that nobody declared goes to `pm_other`, so that a new counter is seen at once.
+    """
+    if name in HIDDEN:
+        return None
+    if found := _EXACT.get(name):
+        return found, found.label
+    for one in _BEGINNINGS:
+        if name.startswith(one.counter[:-1]):
+            return one, name[len(one.counter) - 1:]
+    return Counted(name, "", "pm_other"), name
