@@ -84,8 +84,8 @@ class RunCollector(Collector):
         for stage, (begun, ended) in look.polls.items():
             sheet.put("pm_stage_polls_total", (look.name, stage), ended)
             sheet.put("pm_stage_in_poll", (look.name, stage), int(begun > ended))
-        kinds = {stage.partition(".")[0] for stage in self._run.lanes.get(look.name, ())}
-        for fed in zeros(kinds) if look.since_ns else ():
+        stages = self._run.lanes.get(look.name, ())
+        for fed in zeros({stage.partition(".")[0] for stage in stages}) if stages and look.since_ns else ():
             self._put_counter(sheet, look.name, fed, fed.label, 0)
         for name, count in look.counters.items():
             if found := counted(name):

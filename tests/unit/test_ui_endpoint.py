@@ -16,6 +16,7 @@ from pipeline.config.topology import LaneSpec
 from pipeline.errors import EnvironmentProblem, UsageError
 from pipeline.run.metrics import serve_metrics
 from pipeline.run.spec import RunSpec
+from pipeline.run.startpoint import StartPoint
 from pipeline.store.events import EventLog, event_path
 from pipeline.ui.collector import RunCollector
 from pipeline.ui.endpoint import FILE_NAME, Endpoint, served_at
@@ -47,7 +48,7 @@ def describe(run: RunModel) -> None:
     RunSpec(
         instance=run.facts.instance, generation=1, mode="dry", state_dir=str(run.facts.state_dir),
         run_dir=str(run.facts.run_dir), anchor_wall_ns=0, anchor_mono_ns=0, salt_epoch=1, config_files=(),
-        overrides={}, lanes=lanes, doorbells={}).save(run.facts.run_dir / "spec.json")
+        overrides={}, lanes=lanes, doorbells={}, start=StartPoint()).save(run.facts.run_dir / "spec.json")
 
 
 def test_a_scrape_is_answered_and_the_file_names_the_port(run: RunModel) -> None:
