@@ -52,10 +52,16 @@ DEFAULT_STATE = Path("state")
 
 def _version(is_asked: bool) -> None:
     if is_asked:
+        import platform
+
         from pipeline import __version__
         from pipeline.records import LAYOUT_HASH, LAYOUT_VERSION
+        from pipeline.shm.memory import build_id
 
-        typer.echo(f"pm-pipeline {__version__}, layout {LAYOUT_VERSION} ({LAYOUT_HASH:016x})")
+        typer.echo(
+            f"pm-pipeline {__version__}, build {build_id():016x}, "
+            f"layout {LAYOUT_VERSION} ({LAYOUT_HASH:016x}), Python {platform.python_version()}"
+        )
         raise typer.Exit
 
 
@@ -63,7 +69,9 @@ def _version(is_asked: bool) -> None:
 def _common(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print version and record layout."),
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print version, build, layout, Python."
+        ),
     ] = False,
 ) -> None:
     del version
@@ -251,3 +259,34 @@ def explain(
     from pipeline.cli.explain import explain_ident
 
     explain_ident(ident, state, as_json)
+
+
+@app.command(short_help="Show what changed in a run: the event logs of all lanes.")
+def logs(
+    state: StateDir = DEFAULT_STATE,
+    lane: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this lane; may be repeated.")
+    ] = None,
+    level: Annotated[
+        str, typer.Option(metavar="debug|info|warning|error", help="This level and what is graver.")
+    ] = "debug",
+    event: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this event, such as lane_died; may be repeated."),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=0, help="The newest N events; 0 = all.")
+    ] = 50,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the event logs of all lanes, merged by time: UTC time, level, lane, event, fields.
+
+    With --json one JSON object a line, as it stands in the file. Works with and without a running pipeline;
+    exit 4 when there is no log.
+    """
+    from pipeline.cli.logs import show_logs
+
+    show_logs(state, tuple(lane or ()), level, tuple(event or ()), count, follow, as_json)

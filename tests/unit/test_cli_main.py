@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.native.log import LogWriter
-from pipeline.records import CODECS, Kind
+from pipeline.records import CODECS, LAYOUT_HASH, LAYOUT_VERSION, Kind
+from pipeline.shm.memory import build_id
 from tests.cli_runs import command, one_line, pm
 from tests.shared import ROOT
 
-COMMANDS = ("demo", "run", "status", "halt", "resume", "inspect", "explain", "config", "config check")
+COMMANDS = ("demo", "run", "status", "halt", "resume", "inspect", "explain", "logs", "config", "config check")
 
 
 def ticks(directory: Path, count: int) -> Path:
@@ -66,6 +69,15 @@ def test_help_of_every_command_is_for_people(name: str) -> None:
     options = [line for line in done.stdout.splitlines() if line.startswith("  --")]
     assert options
     assert all(len(line.split("  ")) > 2 or len(line) > 24 for line in options)
+
+
+def test_version_says_what_is_installed() -> None:
+    """One line: version, build of the native modules, record layout, Python."""
+    done = pm("--version")
+    assert (0, "", 1) == (done.returncode, done.stderr, len(done.stdout.splitlines()))
+    assert re.fullmatch(
+        rf"pm-pipeline \d+\.\d+\.\d+, build {build_id():016x}, layout {LAYOUT_VERSION} "
+        rf"\({LAYOUT_HASH:016x}\), Python {platform.python_version()}\n", done.stdout)
 
 
 def test_without_arguments_it_shows_help() -> None:
