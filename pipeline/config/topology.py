@@ -118,16 +118,18 @@ def apply_changes(lanes: Sequence[LaneSpec], changes: dict[str, Lane]) -> tuple[
 
 
 def fold(lanes: Sequence[LaneSpec], cpus_present: Iterable[int]) -> tuple[LaneSpec, ...]:
-    """Return the lanes squeezed onto the CPUs present, round robin; spinning becomes yielding."""
+    """Return the lanes squeezed onto the CPUs present, round robin; none spins.
+
+    A lane that would spin yields where it still has a CPU to itself and blocks where it shares one: each
+    yield gives a whole time slice away, and lanes that never sleep leave the others of their CPU little.
+    """
     present = tuple(sorted(cpus_present))
+    folded = [
+        replace(lane, cpu=None if lane.cpu is None else present[lane.cpu % len(present)]) for lane in lanes]
+    users = Counter(lane.cpu for lane in folded)
     return tuple(
-        replace(
-            lane,
-            cpu=None if lane.cpu is None else present[lane.cpu % len(present)],
-            wait="yield" if lane.wait == "spin" else lane.wait,
-        )
-        for lane in lanes
-    )
+        replace(lane, wait="yield" if users[lane.cpu] == 1 else "block") if lane.wait == "spin" else lane
+        for lane in folded)
 
 
 def check_lanes(lanes: Sequence[LaneSpec], where: str) -> None:

@@ -75,6 +75,11 @@ class Built:
     orders_url: str = ""
     close: list[Callable[[], None]] = field(default_factory=list)
 
+    @property
+    def is_driven(self) -> bool:
+        """Tell whether a driver calls the stage's machine between two polls, which may then write."""
+        return self.sockets is not None or self.rest is not None or self.orders is not None
+
 
 @dataclass(slots=True)
 class Env:

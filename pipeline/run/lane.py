@@ -99,6 +99,8 @@ class Lane:
         self._marks = [self.page.stage(stage) for stage in lane.stages]
         self._wakers: dict[str, Waker] = {}
         self._wakes = self._make_wakes()
+        self._polled = list(zip(
+            self.built, self._marks, self._wakes, [built.is_driven for built in self.built], strict=True))
         self._is_in_turn = False
 
     def _book_position(self) -> Callable[[], int]:
@@ -137,13 +139,15 @@ class Lane:
         self._is_in_turn = True
         done = 0
         try:
-            for built, mark, wakes in zip(self.built, self._marks, self._wakes, strict=True):
+            for built, mark, wakes, is_driven in self._polled:
                 mark.begun.add(1)
                 polled = built.stage.poll(BUDGET)
                 mark.ended.add(1)
-                if polled:
-                    done += polled
-                    _look_all(wakes)  # at once: the next stage's work may take longer than the wake
+                done += polled
+                # At once: the next stage's work may take longer than the wake. Frames and answers were written
+                # between two turns, by the driver, so a stage with sockets tells also when its poll did nothing.
+                if polled or is_driven:
+                    _look_all(wakes)
             self.page.progress.add(1)
         finally:
             self._is_in_turn = False

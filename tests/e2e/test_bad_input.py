@@ -88,7 +88,7 @@ REFUSALS = {
     "unknown section": (set_("rsik.order_usd_max", 5), 3, ("rsik", "did you mean risk?")),
     "not a number": (set_("risk.open_orders_max", "many"), 3, ("risk.open_orders_max", "many")),
     "no such mode": (("--mode", "paper"), 3, ("mode", "paper", "'dry', 'local' or 'live'")),
-    "no such topology": (("--topology", "3core"), 3, ("3core", "1core, 2core, 4core")),
+    "no such topology": (("--topology", "3core"), 3, ("3core", "1core, 2core, 4core, 8core")),
     "live": (("--mode", "live"), 6, ("live", "--mode dry")),
     "impossible cpu": (
         set_("lane.core.cpu", 4095),

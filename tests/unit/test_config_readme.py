@@ -41,8 +41,9 @@ def test_files_of_the_table_exist() -> None:
     """The README names no file that is not there, and every config file is named."""
     folder = ROOT / "config"
     assert {"demo.toml", "paper.toml", "live.toml"} == {path.name for path in folder.glob("*.toml")}
-    assert {"1core", "2core", "4core"} == {path.stem for path in folder.glob("topology/*.toml")}
-    for name in ("1core", "2core", "4core"):
+    layouts = {"1core", "2core", "4core", "8core", "16core"}
+    assert layouts == {path.stem for path in folder.glob("topology/*.toml")}
+    for name in layouts:
         assert load_topology(name).lanes
     assert (folder / "secrets.example" / "README.md").is_file()
 

@@ -38,13 +38,34 @@ nice = 19
 """
 
 
-@pytest.mark.parametrize(("name", "cpus"), [("1core", {0}), ("2core", {0, 1}), ("4core", {0, 1, 2, 3})])
+@pytest.mark.parametrize(
+    ("name", "cpus"),
+    [
+        ("1core", {0}),
+        ("2core", {0, 1}),
+        ("4core", {0, 1, 2, 3}),
+        ("8core", set(range(8))),
+        ("16core", set(range(11))),  # the rest is free for the kernel and for more feeds and wallets
+    ],
+)
 def test_shipped_layouts_run_every_stage_once(name: str, cpus: set[int]) -> None:
     """Each shipped layout has all stages of one venue and one wallet, on the CPUs its name promises."""
     lanes = plan(load(overrides={"topology": name}), cpus_present=cpus)
     assert EVERY_STAGE == {stage for lane in lanes for stage in lane.stages}
     assert cpus == {lane.cpu for lane in lanes}
     assert "signer.main" in {lane.stages[0] for lane in lanes if len(lane.stages) == 1}
+
+
+@pytest.mark.parametrize("name", ["8core", "16core"])
+def test_big_layouts_never_sleep_on_the_path(name: str) -> None:
+    """Every stage of the chain, signer and gateway: a lane of its own that spins on a CPU of its own."""
+    lanes = load_topology(name).lanes
+    path = [lane for lane in lanes if lane.stages[0] in {*CHAIN, "signer.main", "gateway.main"}]
+    assert 7 == len(path)
+    for lane in path:
+        assert (1, "spin", 1) == (len(lane.stages), lane.wait, sum(x.cpu == lane.cpu for x in lanes)), lane
+    folded = plan(load(overrides={"topology": name}), cpus_present=(0, 1), virtual=True)
+    assert {"block"} == {lane.wait for lane in folded}
 
 
 def test_two_core_layout_is_the_declared_one() -> None:
@@ -119,7 +140,7 @@ def test_each_bad_layout_is_one_clear_line(tmp_path: Path, text: str, expected: 
 
 
 BAD_PLANS = [
-    ({"topology": "3core"}, (0, 1), "topology: '3core' is not one of 1core, 2core, 4core"),
+    ({"topology": "3core"}, (0, 1), "topology: '3core' is not one of 16core, 1core, 2core, 4core, 8core"),
     ({"lane.cor.cpu": 0}, (0, 1), "lane.cor is not in the topology; did you mean lane.core?"),
     ({}, (0,), "lane signer: cpu 1 does not exist here or is not ours (present: 0)"),
     (
@@ -196,7 +217,7 @@ def test_as_many_spinning_lanes_as_cpus_are_refused() -> None:
 
 @pytest.mark.parametrize("present", [(0,), (0, 1), (3, 5), (0, 1, 2, 3)])
 def test_folding_uses_only_what_is_there_and_never_spins(present: tuple[int, ...]) -> None:
-    """`--cpus virtual` keeps lanes, stages and order, uses every CPU, yields where it would spin."""
+    """`--cpus virtual` keeps lanes, stages and order, uses every CPU, spins nowhere."""
     config = load(overrides={"topology": "4core", "lane.book.wait": "spin"})
     folded = plan(config, cpus_present=present, virtual=True)
     original = load_topology("4core").lanes
@@ -204,7 +225,7 @@ def test_folding_uses_only_what_is_there_and_never_spins(present: tuple[int, ...
         (x.name, x.stages, x.nice) for x in folded
     ]
     assert set(present) == {lane.cpu for lane in folded}
-    assert "yield" == next(lane.wait for lane in folded if lane.name == "book")
+    assert ("yield" if len(present) == 4 else "block") == next(x.wait for x in folded if x.name == "book")
     assert "spin" not in {lane.wait for lane in folded}
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.topology import LaneSpec, load_topology
-from pipeline.run.lane import keep_awake
+from pipeline.native.counters import Counter
+from pipeline.run.lane import Lane, Wake, keep_awake
 
 LANE = LaneSpec("core", ("book",), None, "block", 0, awake=True)
 
@@ -35,6 +36,46 @@ def test_without_the_device_a_lane_goes_on(tmp_path: Path, lane: LaneSpec) -> No
 
 @pytest.mark.parametrize("name", ["1core", "2core", "4core"])
 def test_each_layout_keeps_the_cpus_of_the_path_awake(name: str) -> None:
-    """One wish is enough for all CPUs, so one lane of the chain has it."""
+    """One wish is enough for all CPUs, so one lane of the chain has it; who spins needs none."""
     awake = [lane.name for lane in load_topology(name).lanes if lane.awake]
     assert 1 == len(awake)
+
+
+class _Waker:
+    """Counts instead of waking."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def wake_if_asleep(self) -> None:
+        self.count += 1
+
+
+class _Mark:
+    begun = ended = progress = Counter()
+
+
+class _IdleStage:
+    def __init__(self) -> None:
+        self.stage = self
+
+    def poll(self, budget: int) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(("is_driven", "wakes"), [(True, 1), (False, 0)])
+def test_what_a_driver_wrote_between_turns_wakes_its_reader(is_driven: bool, wakes: int) -> None:
+    """Frames and answers reach a ring outside poll: the next turn tells, though its poll found nothing."""
+    written, waker, lane = [0], _Waker(), Lane.__new__(Lane)
+    wake = Wake(waker, [lambda: written[0]])
+    wake.look()
+    waker.count = 0
+    lane._polled = [(_IdleStage(), _Mark(), [wake], is_driven)]
+    lane.page, lane._is_in_turn = _Mark(), False
+
+    assert 0 == lane.turn()
+    assert 0 == waker.count
+    written[0] = 1
+    assert 0 == lane.turn()
+    assert 0 == lane.turn()
+    assert wakes == waker.count

@@ -12,7 +12,7 @@ LANES = {
     "edge": ("gateway.main", "account.main"), "back": ("refdata.polymarket", "archive", "observe")}
 
 
-@pytest.mark.parametrize("name", ["1core", "2core", "4core"])
+@pytest.mark.parametrize("name", ["1core", "2core", "4core", "8core", "16core"])
 def test_every_channel_has_one_writer_and_a_reader(name: str) -> None:
     """Rings and logs of each layout: written by exactly one stage, the supervisor's apart, and read."""
     stages = [stage for lane in load_topology(name).lanes for stage in lane.stages]
