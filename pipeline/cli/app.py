@@ -87,7 +87,9 @@ def demo(
         ),
     ] = None,
     speed: Annotated[str, typer.Option(metavar="N|max", help="Playback speed of recordings.")] = "1",
-    topology: Annotated[str, typer.Option(metavar="NAME", help="1core, 2core, 4core, 8core or 16core.")] = "2core",
+    topology: Annotated[
+        str, typer.Option(metavar="NAME", help="1core, 2core, 4core, 8core or 16core.")
+    ] = "2core",
     cpus: Cpus = "auto",
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything that is generated.")] = 1,
     json_file: Annotated[

@@ -144,8 +144,8 @@ class Lane:
                 polled = built.stage.poll(BUDGET)
                 mark.ended.add(1)
                 done += polled
-                # At once: the next stage's work may take longer than the wake. Frames and answers were written
-                # between two turns, by the driver, so a stage with sockets tells also when its poll did nothing.
+                # At once: the next stage's work may take longer than the wake. A driver writes frames and
+                # answers between two turns: a stage with sockets tells also when its poll did nothing.
                 if polled or is_driven:
                     _look_all(wakes)
             self.page.progress.add(1)
