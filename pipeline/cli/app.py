@@ -292,3 +292,20 @@ def logs(
     from pipeline.cli.logs import show_logs
 
     show_logs(state, tuple(lane or ()), level, tuple(event or ()), count, follow, as_json)
+
+
+@app.command(short_help="Decide a run's stream again and compare with what was decided.")
+def replay(
+    log: Annotated[
+        Path, typer.Argument(metavar="LOG", help="A state directory, or its folder logs.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Fold a run's stream once more and compare every decision with the logged one, byte for byte.
+
+    Prints what wrote the log and warns when this is other code. Exit 7 shows the first difference in words,
+    or names the damage or the other layout; 4 when there is no log, or its older part is needed.
+    """
+    from pipeline.cli.replay import replay_log
+
+    raise typer.Exit(replay_log(log, as_json))

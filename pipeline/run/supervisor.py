@@ -23,7 +23,7 @@ from pipeline.config.load import Config, config_record
 from pipeline.config.topology import LaneSpec, plan
 from pipeline.errors import EnvironmentProblem, PipelineError
 from pipeline.records import CODECS, Kind
-from pipeline.run import startpoint, stopping, wills, wiring
+from pipeline.run import manifest, startpoint, stopping, wills, wiring
 from pipeline.run.checks import check_start
 from pipeline.run.guard import Guard
 from pipeline.run.halts import SupervisorHalts
@@ -221,6 +221,7 @@ class Supervisor:
         self.clock = anchored_clock(self.spec.anchor_wall_ns, self.spec.anchor_mono_ns)
         self._halts = SupervisorHalts(self._halt_page, self.clock)
         self.spec.save(run_dir / "spec.json")
+        manifest.write(self.config, self.spec)
         latest = self.state_dir / "run" / "latest"
         latest.unlink(missing_ok=True)
         latest.symlink_to(str(generation))

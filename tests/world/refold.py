@@ -17,6 +17,7 @@ from pipeline.native.log import LogReader, LogWriter
 from pipeline.run import wiring
 from pipeline.run.build import Env, build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes
+from pipeline.shm import halt
 from pipeline.shm.status import StatusPage
 from tests.shared import ROOT
 
@@ -34,13 +35,15 @@ def refold(
 ) -> bytes:
     """Return the decision log that `logs`/stream gives; `on_batch` runs before each poll of detect."""
     config = load((ROOT / "config" / "demo.toml",), {"state_dir": str(directory), **overrides})
-    (directory / wiring.DECISIONS).mkdir(parents=True)
-    (directory / wiring.STREAM).symlink_to(logs / wiring.STREAM)
+    again = directory / "logs"
+    (again / wiring.DECISIONS).mkdir(parents=True)
+    (again / wiring.STREAM).symlink_to(logs / wiring.STREAM)
+    halt.create(directory)
     slots = config.shm.log_segment_slots
-    LogWriter(directory / wiring.DECISIONS, wiring.DECISIONS, slots, salt_epoch=1).close()
+    LogWriter(again / wiring.DECISIONS, wiring.DECISIONS, slots, salt_epoch=1).close()
     memory = PrivateMemory(segment_sizes(CHAIN, ["refold"], config.shm, config.universe.instruments_max + 1))
     format_all(memory, CHAIN, ["refold"], config.shm)
-    channels = Channels(memory, directory, slots, 1)
+    channels = Channels(memory, again, slots, 1)
     page = StatusPage(memory.buffer("status.refold"), pid=1, now_ns=0)
     env = Env(
         config=config,
@@ -70,7 +73,7 @@ def refold(
         stage.close()
     page.close()
     channels.close()
-    return read_log(directory / wiring.DECISIONS, wiring.DECISIONS)
+    return read_log(again / wiring.DECISIONS, wiring.DECISIONS)
 
 
 def read_log(directory: Path, name: str) -> bytes:

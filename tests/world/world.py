@@ -159,8 +159,8 @@ class World:
         return Built(
             ArchiveStage(  # as the builder does, with checkpoints that a short run reaches
                 name,
-                self.channels.log_reader(wiring.STREAM),
-                self.channels.log_reader(wiring.DECISIONS),
+                self.channels.log_reader(wiring.STREAM, None),
+                self.channels.log_reader(wiring.DECISIONS, None),
                 self.checkpoints,
                 self.env.counts,
                 CHECKPOINT_RECORDS,
