@@ -1,4 +1,4 @@
-"""What a run was made of, one file a start: `<state_dir>/logs/manifests/<generation>.json`, whole or not at all.
+"""What a run was made of, one file a start: `<state_dir>/logs/manifests/<generation>.json`, whole or absent.
 
 Written by the supervisor before its lanes start, beside the logs that they write; read by `pm replay` and by
 people. It holds no secret and nothing that a decision depends on: all of that is in the stream.

@@ -9,7 +9,7 @@ log is replayed span by span, one a core.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,10 @@ class Replay:
         self._on_progress = on_progress
         self._infos = {log: segments(logs / log, log) for log in wiring.LOGS}
         self._firsts = {log: found[0].first for log, found in self._infos.items()}
-        self._ends = {log: max(one.published for one in found) for log, found in self._infos.items()}
+        # The writer makes its next file ahead: one that holds nothing yet says nothing about the end.
+        self._ends = {
+            log: max((one.published for one in found if one.published > one.first), default=found[0].first)
+            for log, found in self._infos.items()}
         self._rows_max = 2
         self._config_hashes: dict[str, None] = {}  # of the limits that the stream holds
         self.result = Replayed(stream_end=self._ends[wiring.STREAM], manifests=manifest.read_all(logs))
@@ -147,7 +150,8 @@ class Replay:
             while (data := wanted.read(READ_SLOTS)) or reader.position != position:
                 position = reader.position
                 for at in range(0, len(data), SLOT_BYTES):
-                    self._rows_max = max(self._rows_max, 1 + int.from_bytes(data[at + 36 : at + 40], "little"))
+                    row = int.from_bytes(data[at + 36 : at + 40], "little")
+                    self._rows_max = max(self._rows_max, row + 1)
                     if data[at + 32] == Kind.RESUME:
                         record = CODECS[Kind.RESUME].unpack(data, at)
                         starts[record.live_seq] = record.decisions_seq
@@ -181,9 +185,9 @@ class Replay:
     def _what_is_missing(self) -> str:
         firsts = self._firsts
         return (
-            f"replay: {self._logs} begins at {firsts[wiring.STREAM]} of stream and {firsts[wiring.DECISIONS]} "
-            "of decisions, and no restart behind that has a checkpoint before it; bring the older segments "
-            "back from the archive")
+            f"replay: {self._logs} begins at {firsts[wiring.STREAM]} of stream and "
+            f"{firsts[wiring.DECISIONS]} of decisions, and no restart behind that has a checkpoint before it; "
+            "bring the older segments back from the archive")
 
     def _memory(self, span: Span) -> BookMemory:
         """Return rows and ladders of the run that began this span; without a manifest, the defaults."""
@@ -256,7 +260,7 @@ class _Expected:
         self._first, self._slots = infos[0].first, infos[0].slots
 
     @staticmethod
-    def between(reader: LogReader, end: int) -> Iterator[bytes]:
+    def between(reader: LogReader, end: int) -> Generator[bytes]:
         """Yield the runs from the reader's position up to `end`; closes the reader."""
         try:
             while data := reader.read(READ_SLOTS):

@@ -84,7 +84,7 @@ def test_a_log_replays_the_same(told: Told) -> None:
 
 @pytest.mark.parametrize("cuts", [1, 3])
 def test_a_log_with_restarts_replays_the_same(told: Told, cuts: int, tmp_path: Path) -> None:
-    """RESUME is honoured: what an old core did not decide any more is not decided, the new one begins empty."""
+    """RESUME is honoured: what an old core did not decide is not decided, the new one begins empty."""
     core = restarted(told, tmp_path / "state", cuts, random.Random(f"{told.seed}:{cuts}"))
 
     found = Replay(core.logs).run()
@@ -152,7 +152,7 @@ def _doubled(data: bytes, at: int) -> bytes:
 def test_the_first_difference_is_named(
     one: Told, tamper: Callable[[bytes, int], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A changed, a missing and an extra decision: exit 7 with position, cause, expected and found in words."""
+    """A changed, a missing and an extra decision: exit 7; position, cause, expected and found in words."""
     logs = tmp_path / "logs"
     shutil.copytree(one.state / "logs", logs)
     slots = int(str(one.plan.overrides["shm.log_segment_slots"]))
@@ -225,7 +225,7 @@ def _retire(core: Restarts, log: str, before: int) -> int:
 
 
 def test_a_log_without_its_beginning_needs_a_checkpoint(one: Told, tmp_path: Path) -> None:
-    """With old segments retired, replay begins at the first restart behind a checkpoint, or says what lacks."""
+    """With old segments retired, it begins at the first restart behind a checkpoint, or says what lacks."""
     overrides = one.plan.overrides | {"shm.log_segment_slots": 1_024}
     small = dataclasses.replace(one.plan, overrides=overrides)
     core = Restarts(tmp_path / "state", small.overrides, random.Random(5))
