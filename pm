@@ -4,6 +4,7 @@
 #
 #   ./pm COMMAND ...                              runs pm-pipeline COMMAND ...
 #   ./pm test [--tier commit|gate|soak] [ARG...]  runs the test suite; other arguments go to pytest
+#   ./pm test --mutants [--thorough] [ROW...]     plants each mistake of tests/mutants; its tests must fail
 #
 # PM_PYTHON=python3.12 chooses the interpreter of the first start.
 # Exit 4: this machine lacks something; the line printed says what to run.
@@ -97,7 +98,7 @@ need_machine() {
 stamp_dependencies() { { echo "$root"; cat "$root/requirements.lock"; } | sha256sum; }
 stamp_project() { sha256sum <"$root/pyproject.toml"; }
 stamp_native() {
-    find "$root/pipeline" \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) -print | LC_ALL=C sort |
+    find "$root/pipeline" \( -name '*.pyx' -o -name '*.px[di]' -o -name '*.h' \) -print | LC_ALL=C sort |
         xargs cat -- | sha256sum
 }
 current() { [ "$(cat "$venv/stamp-$1" 2>/dev/null)" = "$(stamp_"$1")" ]; }
@@ -165,6 +166,11 @@ if [ "${1:-}" != test ]; then
     exec "$venv/bin/pm-pipeline" "$@"
 fi
 shift
+if [ "${1:-}" = --mutants ]; then
+    shift
+    cd "$root"
+    exec "$python" -m tests.tools.mutants "$@"
+fi
 PM_TIER=${PM_TIER:-commit}
 case ${1:-} in
     --tier) PM_TIER=${2:-}; shift; [ $# -eq 0 ] || shift ;;

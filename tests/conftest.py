@@ -7,19 +7,32 @@ A skip fails the session when ../shared is there; so does a commit tier that tak
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
 from tests.shared import SHARED, fresh_seed, tier
+from tests.tools.faultrows import GateBook
 from tests.tools.ledger import Ledger
 
 LEDGER = pytest.StashKey[Ledger]()
 RAN = pytest.StashKey[bool]()
+GATE_BOOK = pytest.StashKey[GateBook]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Open the session's ledger."""
+    """Open the session's ledger and the book of proven fault rows."""
     config.stash[LEDGER] = Ledger(SHARED.is_dir(), tier())
+    config.stash[GATE_BOOK] = GateBook()
+
+
+@pytest.fixture
+def gate_record(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Give `record(row, what, count, seed=None)`: call it after a fault test's last assertion.
+
+    In tier gate it goes to tests/gate.json (row, count, seeds, commit, date); other tiers write nothing.
+    """
+    return request.config.stash[GATE_BOOK].add
 
 
 def pytest_report_header() -> list[str]:

@@ -64,6 +64,7 @@ cdef class Observer:
     cdef const uint64_t* tail_word
     cdef uint64_t next_position
     cdef bint is_skipping             # after a loss: on to the start of a run
+    cdef uint32_t vain_count          # copies in a row that were overwritten while they were made
     cdef readonly uint64_t lost_count
     # Copies up to `slots_max` whole slots; returns how many; adds what was overtaken to *lost.
     cdef uint64_t copy(self, Slot* target, uint64_t slots_max, uint64_t* lost) noexcept nogil

@@ -43,6 +43,7 @@ cdef enum:
     AT_HEAD = 384
     AT_EPOCH_WRITER = 512
     AT_EPOCH_READER = 640
+    VAIN_MAX = 4
 
 cdef uint64_t RING_MAGIC = 0x31676E6972206D70  # "pm ring1"
 cdef uint64_t SLOTS_MIN = 2 * RUN_SLOTS_MAX  # an observer needs room beyond one batch
@@ -324,7 +325,8 @@ cdef class Observer:
         if <int64_t>(tail - self.next_position) <= 0:
             return 0
         if tail - self.next_position > safe:
-            overtaken = tail - self.next_position - safe
+            # at the very edge a saturating writer overwrites copy after copy: keep more distance each time
+            overtaken = tail - self.next_position - (safe >> self.vain_count)
             self.next_position += overtaken
             self.is_skipping = True
         count = tail - self.next_position
@@ -342,6 +344,7 @@ cdef class Observer:
             self.is_skipping = True
             overtaken += index
         self.next_position += count
+        self.vain_count = 0 if index < count else min(self.vain_count + 1, VAIN_MAX)
         while index < count and self.is_skipping:
             if target[index].part == 0:
                 self.is_skipping = False

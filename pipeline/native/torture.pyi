@@ -25,6 +25,7 @@ class Consumed:
     empty_count: int
     lost: int
     elapsed_ns: int
+    retries_max: int = 0
 
 def produce(
     sink: Sink,

@@ -64,6 +64,7 @@ class Consumed:
     empty_count: int
     lost: int  # observer only: overtaken, and said so
     elapsed_ns: int
+    retries_max: int = 0  # observer only: copies in a row of which nothing could be kept
 
 
 cdef inline uint64_t _mix(uint64_t seed, uint64_t index) noexcept nogil:
@@ -241,7 +242,7 @@ def observe(Observer observer not None, uint64_t last, uint64_t seed, uint32_t s
             double deadline_s=60.0, uint64_t pause_every=0):
     """Look on until message `last` - 1 was seen; count torn copies and check that losses are told exactly."""
     cdef uint64_t received = 0, wrong_order = 0, wrong_bytes = 0, lost = 0, empty_count = 0
-    cdef uint64_t expected = 0, lost_now, here, index
+    cdef uint64_t expected = 0, lost_now, here, index, retries = 0, retries_max = 0
     cdef uint32_t idle = 0
     cdef Slot slots[RUN_SLOTS_MAX]
     cdef int64_t started = pm_now_ns(), give_up = started + <int64_t>(deadline_s * 1e9)
@@ -254,6 +255,8 @@ def observe(Observer observer not None, uint64_t last, uint64_t seed, uint32_t s
             lost += lost_now
             if not is_first:
                 expected += lost_now
+            retries = retries + 1 if lost_now and not here else 0
+            retries_max = max(retries_max, retries)
             if here == 0:
                 empty_count += idle == 0
                 idle += 1
@@ -272,4 +275,5 @@ def observe(Observer observer not None, uint64_t last, uint64_t seed, uint32_t s
                 expected = slots[index].source_seq + 1
                 received += 1
             _pause(seed ^ 0xAAAA, expected, pause_every)
-    return Consumed(received, wrong_order, wrong_bytes, 0, empty_count, lost, pm_now_ns() - started)
+    return Consumed(received, wrong_order, wrong_bytes, 0, empty_count, lost, pm_now_ns() - started,
+                    retries_max)

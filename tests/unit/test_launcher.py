@@ -32,6 +32,7 @@ TOOLS = (
     "chmod",
     "flock",
     "env",
+    "basename",
 )
 PYTHON = """#!/bin/sh
 printf '%s\\n' "$*" >>"$CALLS"
@@ -43,6 +44,7 @@ case "$*" in
         printf '#!/bin/sh\\necho "ran $*"\\n' >"$3/bin/pm-pipeline"; chmod +x "$3/bin/pm-pipeline" ;;
     *--require-hashes*) [ -z "${PIP_FAILS:-}" ] || { echo "no index"; exit 1; } ;;
     "-m pytest"*) echo "tier $PM_TIER: $*" ;;
+    "-m tests.tools.mutants"*) echo "in $(basename "$PWD"): $*"; exit 1 ;;
 esac
 """
 APT = """#!/bin/sh
@@ -137,6 +139,7 @@ def test_first_start_installs_and_later_ones_only_run(machine: Machine) -> None:
         ("pyproject.toml", ["project"]),
         ("pipeline/ring.pyx", ["native"]),
         ("pipeline/new.pxd", ["native"]),
+        ("pipeline/part.pxi", ["native"]),
         ("pipeline/plain.py", []),
     ],
 )
@@ -234,6 +237,13 @@ def test_test_passes_arguments_to_pytest(machine: Machine, arguments: tuple[str,
     machine.has("python3", "gcc")
     run = machine.pm("test", *arguments)
     assert (0, expected) == (run.returncode, run.stdout.strip())
+
+
+def test_mutants_are_no_test_tier(machine: Machine) -> None:
+    """`./pm test --mutants ROW` starts their runner in the project's folder; its exit code counts."""
+    machine.has("python3", "gcc")
+    run = machine.pm("test", "--mutants", "--thorough", "SH01")
+    assert (1, "in project: -m tests.tools.mutants --thorough SH01") == (run.returncode, run.stdout.strip())
 
 
 @pytest.mark.parametrize("arguments", [("--tier", "gates"), ("--tier",), ("--tier=",)])
