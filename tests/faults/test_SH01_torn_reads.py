@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos import channels
+from tests.faults import channels
 from tests.faults.rings import FIXED_SEED, ring_segments
 from tests.shared import fresh_seed
 from tests.tools.faultrows import figure

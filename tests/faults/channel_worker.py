@@ -1,6 +1,6 @@
 """One end of a ring or a log in a process of its own: `channel_worker.py '<json>'`; prints JSON.
 
-Used by test_ring_processes.py and test_log_processes.py. It pins itself, so two ends really run on two CPUs.
+Used by the tests of SH01, SH02 and SH04. It pins itself, so two ends really run on two CPUs.
 """
 
 from __future__ import annotations
