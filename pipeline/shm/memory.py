@@ -139,7 +139,10 @@ def create(
 
 
 def attach(name: str, *, read_only: bool = False) -> Segment:
-    """Map an existing segment, untracked. Raises LayoutError in one line when it is not of this build."""
+    """Map an existing segment, untracked. Raises LayoutError in one line when it is not of this build.
+
+    EnvironmentProblem when it is missing, another user's, or open to all: then anyone may have written it.
+    """
     try:
         fd = _posixshmem.shm_open("/" + name, os.O_RDONLY if read_only else os.O_RDWR, mode=0)
     except FileNotFoundError:
@@ -148,7 +151,12 @@ def attach(name: str, *, read_only: bool = False) -> Segment:
         raise EnvironmentProblem(
             f"shm.memory: {name} belongs to another user; run as that user or in its group") from None
     try:
-        size = os.fstat(fd).st_size
+        status = os.fstat(fd)
+        size = status.st_size
+        if status.st_mode & 0o007:
+            raise EnvironmentProblem(
+                f"shm.memory: {name} is open to every user (mode {status.st_mode & 0o777:04o}), 0600 or 0660 "
+                "was expected; stop the pipeline, find out who changed that, then start it anew")
         header = _read_header(name, os.pread(fd, _HEADER.size + _CHECK.size, 0), size)
         access = mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE
         mapping = mmap.mmap(fd, HEADER_BYTES + header.data_bytes, access=access)

@@ -4,7 +4,7 @@ Written by its lane alone (the `asleep` word also by wakers); read by the superv
 metrics page through `StatusView`, over a read-only mapping. Names are registered into fixed tables when a
 stage is built, so a reader needs no declaration; after a restart a name finds its entry and goes on counting.
 
-    byte 0      constant        magic, layout hash, lane name
+    byte 0      constant        magic, layout hash, lane name, their CRC-32C
     byte 256    writer: lane    progress, epoch, pid, state, since_ns, sent_order_no
     byte 384    sleeper and wakers: asleep (u32)
     byte 512    writer: lane    how many stages, counters and histograms are registered
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import InvariantError, LayoutError
 from pipeline.native.counters import HISTOGRAM_BYTES, Counter, Histogram, bucket_top
+from pipeline.native.crc import checksum
 from pipeline.records import LAYOUT_HASH
 
 MAGIC = b"pm-stat1"
@@ -32,6 +33,7 @@ LATENCIES = ("decode", "sequence", "book", "detect", "trade", "sign", "submit", 
 
 _NAME_AT = 16
 _NAME_BYTES = 32
+_CHECK_AT = _NAME_AT + _NAME_BYTES
 _PROGRESS, _EPOCH, _PID, _STATE, _SINCE, _SENT = 256, 264, 272, 280, 288, 296
 _ASLEEP = 384
 _STAGE_COUNT, _COUNTER_COUNT, _HISTOGRAM_COUNT = 512, 520, 528
@@ -64,6 +66,7 @@ def format_page(page: memoryview, lane: str) -> None:
                              f"expected for lane {lane!r}, the page has {len(page)} bytes")
     page[:PAGE_BYTES] = bytes(PAGE_BYTES)
     struct.pack_into("<8sQ32s", page, 0, MAGIC, LAYOUT_HASH, name)
+    struct.pack_into("<I", page, _CHECK_AT, checksum(page[:_CHECK_AT]))
 
 
 def _check_page(page: memoryview) -> None:
@@ -71,6 +74,10 @@ def _check_page(page: memoryview) -> None:
     if len(page) < PAGE_BYTES or bytes(page[:len(head)]) != head:
         raise LayoutError(f"shm.status: a status page of this build ({PAGE_BYTES} bytes) expected, "
                           f"was {bytes(page[:8])!r} with {len(page)} bytes; stop the pipeline, start it anew")
+    (check,) = struct.unpack_from("<I", page, _CHECK_AT)
+    if check != checksum(page[:_CHECK_AT]):
+        raise LayoutError(f"shm.status: header check 0x{checksum(page[:_CHECK_AT]):08x} expected, "
+                          f"was 0x{check:08x}; stop the pipeline, start it anew")
 
 
 def asleep_place(page: memoryview) -> int:

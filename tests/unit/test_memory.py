@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -61,20 +59,6 @@ def test_it_is_a_standard_shared_memory_object():
         assert "42" == run(code).stdout.strip()
 
 
-def test_read_only_attachers_cannot_write():
-    """A write raises, and a write behind Python's back faults."""
-    with memory.create(name(), 100, generation=1), memory.attach(name(), read_only=True) as found:
-        with pytest.raises(TypeError, match="read-only"):
-            found.data[0] = 1
-        assert not np.frombuffer(found.data, np.uint8).flags.writeable
-    memory.unlink(name())
-    memory.create(name(), 100, generation=1).close()
-    code = ("import ctypes, numpy\nfrom pipeline.shm import memory\n"
-            f"s = memory.attach({name()!r}, read_only=True)\n"
-            "ctypes.memset(numpy.frombuffer(s.data, 'u1').ctypes.data, 1, 1)")
-    assert -signal.SIGSEGV == run(code).returncode
-
-
 def test_an_attacher_that_exits_or_dies_leaves_the_segment():
     """Attaching never registers with the resource tracker, however the process ends; nor does making."""
     memory.create(name(), 100, generation=1).close()
@@ -86,28 +70,6 @@ def test_an_attacher_that_exits_or_dies_leaves_the_segment():
     memory.attach(other).close()
 
 
-def test_corrupted_headers_are_refused():
-    """Each of the 416 single flipped bits of the header and 200 random damages: refused in one line."""
-    memory.create(name(), 1_000, generation=1).close()
-    path = Path("/dev/shm", name())
-    good = path.read_bytes()
-    rng = random.Random(11)
-    bits = 8 * 52
-    damages = [[bit] for bit in range(bits)]
-    damages += [rng.sample(range(bits), rng.randint(2, 60)) for _ in range(200)]
-    for damage in damages:
-        bad = bytearray(good)
-        for bit in damage:
-            bad[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(bad)
-        for read_only in (False, True):
-            with pytest.raises(LayoutError, match="expected, was") as error:
-                memory.attach(name(), read_only=read_only)
-            assert "\n" not in str(error.value)
-    path.write_bytes(good)
-    memory.attach(name()).close()
-
-
 @pytest.mark.parametrize(("size", "text"), [
     (0, "needs a header"), (40, "needs a header"), (4_096, "size"), (5_095, "size"), (6_000, "size"),
 ])
@@ -116,15 +78,6 @@ def test_cut_or_grown_segments_are_refused(size, text):
     memory.create(name(), 1_000, generation=1).close()
     os.truncate(f"/dev/shm/{name()}", size)
     with pytest.raises(LayoutError, match=text):
-        memory.attach(name())
-
-
-def test_another_build_is_refused(monkeypatch):
-    """A segment of another build has a proven header and is refused by name."""
-    memory.create(name(), 100, generation=1).close()
-    own = memory.build_id()
-    monkeypatch.setattr(memory, "build_id", lambda: own ^ 1)
-    with pytest.raises(LayoutError, match=r"build '0x\w{16}' expected, was '0x\w{16}'; stop the pipeline"):
         memory.attach(name())
 
 
@@ -140,39 +93,6 @@ def test_missing_doubled_and_misnamed_segments():
             memory.segment_name(bad, 1, "x")
     with pytest.raises(UsageError, match="needs 1"):
         memory.create(name(), 0, generation=1)
-
-
-def test_too_little_memory_is_a_message_not_a_signal():
-    """More than /dev/shm holds is refused at creation and leaves no name behind."""
-    total = shutil.disk_usage("/dev/shm").total
-    with pytest.raises(EnvironmentProblem, match="not enough shared memory; enlarge /dev/shm"):
-        memory.create(name(), total + (1 << 20), generation=1)
-    assert [] == memory.listing(INSTANCE)
-
-
-def test_eight_mib_of_shared_memory():
-    """On an 8 MiB /dev/shm of its own: segments that fit work, the next is refused cleanly, 0 SIGBUS."""
-    code = """
-import subprocess, sys
-made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", "/dev/shm"])
-if made.returncode: raise SystemExit(77)
-from pipeline.errors import EnvironmentProblem
-from pipeline.shm import memory
-kept = []
-for number in range(20):
-    try:
-        segment = memory.create(memory.segment_name("small", 1, str(number)), 1 << 20, generation=1)
-    except EnvironmentProblem as error:
-        assert "not enough shared memory" in str(error), error
-        print(len(kept))
-        break
-    segment.data[:] = bytes([255]) * (1 << 20)
-    kept.append(segment)
-"""
-    done = run(code, "unshare", "-m") if os.getuid() == 0 else run(code, "unshare", "-rm")
-    if done.returncode in (1, 77) and "unshare" in done.stderr + "unshare" * (done.returncode == 77):
-        return  # no right to mount here; the test before proves the refusal
-    assert (0, "7\n") == (done.returncode, done.stdout), done.stderr
 
 
 def test_close_refuses_while_a_view_lives():
