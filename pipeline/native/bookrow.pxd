@@ -69,6 +69,7 @@ cdef struct BookRow:
     uint8_t is_stale, is_open, is_crossed
     uint16_t cause
     int64_t crossed_since_ns, mismatch_since_ns, tick_since_ns, search_ns  # 0 = not so
+    int64_t heard_ns     # when the newest frame that changed the book reached this host; 0 = not told
     int64_t proof_ns
     # what the venue announced last
     int64_t target_ns, target_arrived_ns

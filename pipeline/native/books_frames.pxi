@@ -241,6 +241,7 @@ cdef void on_delta(Books books, Source source, uint64_t at, uint32_t parts, Sink
         set_best(row, frame)
     apply_changes(books, number, row, count, outcome, frame.venue_ns, place == FRAME_LATE)
     remember_pair(row, frame.venue_ns, prefix, content)
+    row.heard_ns = frame.recv_ns
     if frame.venue_ns > row.venue_ns:
         row.venue_ns = frame.venue_ns
     row.is_pristine = False

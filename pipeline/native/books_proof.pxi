@@ -88,9 +88,11 @@ cdef bint search_trade(Books books, BookRow* row) noexcept nogil:
 
 
 cdef void prove(Books books, BookRow* row, int64_t now_ns) noexcept nogil:
+    """The book is what the venue announced. A proof is as old as the data it is of, however late it is made:
+    a frame that waited for seconds before the sequencer proves what was true seconds ago."""
     row.is_open = row.is_tick_old = False
     row.mismatch_since_ns = row.tick_since_ns = row.search_ns = 0
-    row.proof_ns = now_ns
+    row.proof_ns = row.heard_ns if 0 < row.heard_ns < now_ns else now_ns
     books.counters.proofs += 1
 
 

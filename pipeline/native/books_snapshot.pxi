@@ -164,6 +164,7 @@ cdef void on_whole_book(Books books, uint32_t number, BookRow* row, Stage* stage
         row.tick_since_ns = 0
     # else: frames that we had to ignore announced a newer book; it must reach theirs
     remember_pair(row, slot.venue_ns, prefix, 0)
+    row.heard_ns = slot.recv_ns
     row.is_dirty = True
     open_book(books, row)
     if was_stale and row.cause != CAUSE_NO_SNAPSHOT:

@@ -63,7 +63,7 @@ class BookModel:
     def prove(self, book: Book, now_ns: int) -> None:
         book.open = book.tick_old = False
         book.mismatch_since = book.tick_since = book.searched = 0
-        book.proof_ns = now_ns
+        book.proof_ns = book.heard_ns if 0 < book.heard_ns < now_ns else now_ns
 
     def check(self, book: Book, now_ns: int) -> bool:
         book.dirty = False
@@ -265,6 +265,7 @@ class BookModel:
                 del book.sides[side][price]
             book.change_ticks = price
         book.remember(head.venue_ns, head.hash_yes, head.hash_no, content)
+        book.heard_ns = head.recv_ns
         book.venue_ns = max(book.venue_ns, head.venue_ns)
         book.pristine, book.dirty, book.open = False, True, True
         self.settle(head.instrument, book, head.now_ns)
@@ -300,7 +301,7 @@ class BookModel:
         if not all(0 < p < FULL and p % book.grid == 0 and 0 < s <= SIZE_MAX for p, s, _ in levels):
             self.go_stale(head.instrument, book, r.Cause.OFF_GRID)
             return
-        if fresh and head.last_trade_state:
+        if fresh and head.last_trade_state in (1, 2):
             book.trade = (
                 (0, 0)
                 if head.last_trade_state == 1
@@ -348,6 +349,7 @@ class BookModel:
             book.set_target(head.venue_ns, head.now_ns, *pair)
             book.tick_since = 0
         book.remember(head.venue_ns, *pair, None)
+        book.heard_ns = head.recv_ns
         book.dirty = book.open = True
         if was_stale and cause != r.Cause.NO_SNAPSHOT:
             self.out.append(("stale", head.instrument, 0))

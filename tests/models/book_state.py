@@ -86,7 +86,7 @@ class Book:
     def __init__(self) -> None:
         self.sides: list[dict[int, int]] = [{}, {}]
         self.stale, self.cause, self.open, self.resolved = True, r.Cause.NO_SNAPSHOT, False, False
-        self.venue_ns = self.base_ns = self.proof_ns = 0
+        self.venue_ns = self.base_ns = self.proof_ns = self.heard_ns = 0
         self.base_outcome, self.pristine, self.stream_tick = 0, False, False
         self.crossed_since = self.mismatch_since = self.tick_since = self.searched = 0
         self.target_ns = self.arrived_ns = 0

@@ -119,7 +119,8 @@ def timed(rng: random.Random, now_ns: int, runs: list[bytes]) -> tuple[int, list
         for _ in range(min(3, gap_ns // 10**6)):
             now_ns += max(10**6, gap_ns // 3)
             found.append(tick(now_ns))
-        found.append(stamped(run, now_ns=now_ns, recv_ns=now_ns - 5000))
+        late_ns = rng.choice((5_000, 5_000, 5_000, 700_000_000, 3_000_000_000))  # it waited before `stream`
+        found.append(stamped(run, now_ns=now_ns, recv_ns=now_ns - late_ns))
     return now_ns, found
 
 
