@@ -275,6 +275,14 @@ class Orders:
             if order.state not in _ENDED and not order.cancel_ns:
                 self.cancel_wanted.setdefault(number, cause)
 
+    def want_cancel_off_grid(self, row: int, tick_step: int) -> None:
+        """Ask for the cancel of a row's open orders whose price the new spacing does not allow."""
+        for number in self._open:
+            order = self._orders[number]
+            if order.row == row and order.price_ticks % tick_step and order.state not in _ENDED \
+                    and not order.cancel_ns:
+                self.cancel_wanted.setdefault(number, int(Cause.OFF_GRID))
+
     def want_due_cancels(self, now_ns: int, retry_ns: int) -> None:
         """Ask again for cancels without an answer, and for the last word on old UNKNOWN orders."""
         for number in self._open:

@@ -140,9 +140,14 @@ class TraderState:
         changed = self.instruments.apply(slot, offset)
         if changed is not None and is_new:
             self.subscribe_wanted[changed.row] = None
+        elif changed is not None and self.orders.open_count:
+            self.orders.want_cancel_off_grid(changed.row, changed.tick_step)
 
     def _on_tick_step(self, slot: Slot, offset: int) -> None:
-        self.instruments.apply_tick_step(slot, offset)
+        """A new legal spacing: what of ours rests off it is not repriced by the venue, so it is cancelled."""
+        changed = self.instruments.apply_tick_step(slot, offset)
+        if changed is not None and self.orders.open_count:
+            self.orders.want_cancel_off_grid(changed.row, changed.tick_step)
 
     def _on_resolved(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.RESOLVED].unpack(slot, offset)
