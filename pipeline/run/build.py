@@ -7,6 +7,7 @@ carries a machine's commands differs.
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -159,7 +160,7 @@ def _feed(name: str, ident: str, env: Env) -> Built:
     writer, scanner = env.channels.ring_writer(ring), Scanner(table, source)
     scanner.source_seq = writer.position
     machine = feed.FeedMachine(
-        settings, table, scanner, MarketDecoder(table.get, source), writer, env.counts,
+        settings, table, scanner, MarketDecoder(table.get, source, time.thread_time_ns), writer, env.counts,
         env.channels.stamps("feed"), env.clock)
     stage = feed.FeedStage(
         name, machine, env.rows(Kind.INSTRUMENT), env.requests(Kind.SUBSCRIBE, Kind.RESYNC), env.clock)

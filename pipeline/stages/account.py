@@ -158,6 +158,9 @@ class AccountMachine:
             # A report that we cannot read may be a fill: ask the venue for everything.
             self._counts.add("user_rejects", 1)
             self._wanted.append((0, 0, b""))
+            if decoded.is_breach:
+                self._counts.add("user_breaches", 1)
+                self.outbox.put(CloseSocket(CONN))
         for run in decoded.records:
             self._owe(run)
         return True

@@ -38,6 +38,7 @@ class FeedSettings:
     ping_ns: int = 10 * NS_PER_S  # polymarket.md 6: text PING every 10 s
     pong_ns_max: int = 30 * NS_PER_S
     pause_ns_max: int = 500 * NS_PER_MS
+    late_ns_max: int = NS_PER_S  # how old the data of a socket may get that we do not read to its end
     backoff_ns_min: int = 250 * NS_PER_MS
     backoff_ns_max: int = 30 * NS_PER_S
     resync_per_s_max: int = 50
@@ -56,7 +57,15 @@ class Shard:
     pinged_ns: int = 0
     ponged_ns: int = 0
     paused_ns: int = 0  # since when our ring has been full; 0 = not paused
-    lost_count: int = 0  # frames thrown away after the pause ran out
+    lost_count: int = 0  # frames thrown away since we gave up on the socket
+    is_given_up: bool = False  # nothing more is taken from this socket; it is being closed
+    give_ups: int = 0  # in a row, without a sign that the next socket does better
+    late_ns: int = 0  # since when the socket may hold data that we have not read; 0 = it was read to its end
+    last_paused_ns: int = 0
+    ping_count: int = 0  # sent on this socket
+    pong_count: int = 0
+    probe_count: int = 0  # its PONG, of this number, stands behind all that the socket held; 0 = no probe
+    probe_ns: int = 0
 
 
 class FeedMachine:
@@ -120,8 +129,9 @@ class FeedMachine:
 
     def on_open(self, now_ns: int, conn: int) -> None:
         shard = self._shards[conn]
-        shard.is_open, shard.is_opening, shard.attempts = True, False, 0
+        shard.is_open, shard.is_opening, shard.attempts = True, False, shard.give_ups
         shard.pinged_ns = shard.ponged_ns = now_ns
+        shard.ping_count = shard.pong_count = shard.probe_count = shard.late_ns = 0
         self._subscribe(shard, list(shard.rows), None)
 
     def on_close(self, now_ns: int, conn: int, cause: Cause) -> None:
@@ -140,7 +150,7 @@ class FeedMachine:
     def on_frame(self, now_ns: int, conn: int, data: memoryview | bytes) -> bool:
         """Turn one frame into records; False = no room, the driver hands it in again later."""
         shard = self._shards[conn]
-        if shard.lost_count:
+        if shard.is_given_up:
             shard.lost_count += 1
             self._counts.add("frames_lost", 1)
             return True
@@ -162,12 +172,11 @@ class FeedMachine:
             self._counts.add("frames", 1)
             self._stamps.mark(now_ns, now_ns + 1, self._clock())
         elif result == Result.FALLBACK:
-            self._decode_slowly(now_ns, shard, bytes(data))
+            self._decode_slowly(now_ns, shard, data)
         elif result == Result.UNKNOWN:
             self._counts.add("frames_unknown_token", 1)
         elif bytes(data[:4]) == _PONG:
-            shard.ponged_ns = now_ns
-            self._counts.add("pongs", 1)
+            self._on_pong(now_ns, shard)
         else:
             self._counts.add("frames_ignored", 1)
         return True
@@ -192,7 +201,7 @@ class FeedMachine:
 
     # ------------------------------------------------------------------ helpers
 
-    def _decode_slowly(self, now_ns: int, shard: Shard, data: bytes) -> None:
+    def _decode_slowly(self, now_ns: int, shard: Shard, data: memoryview | bytes) -> None:
         self._decoder.source_seq = self._scanner.source_seq
         decoded = self._decoder.decode(data, now_ns)
         self._scanner.source_seq = self._decoder.source_seq
@@ -201,6 +210,9 @@ class FeedMachine:
             self._counts.add("frames_rejected", 1)
             for row in decoded.rows or [0]:
                 self._gap(shard, decoded.reject, row)
+            if decoded.is_breach:
+                self._counts.add("frames_breaching", 1)
+                self._give_up(shard)
         elif decoded.records:
             self._counts.add("frames", 1)
         else:
@@ -221,39 +233,75 @@ class FeedMachine:
         """Nothing waits any more: read on from every socket whose frames are not thrown away."""
         is_losing = False
         for shard in self._shards.values():
-            if shard.paused_ns and not shard.lost_count:
+            if shard.paused_ns and not shard.is_given_up:
                 self.outbox.put(PauseSocket(shard.number, paused=False))
             shard.paused_ns = 0
-            is_losing = is_losing or shard.lost_count > 0
+            is_losing = is_losing or shard.is_given_up
         self.short_cut.is_held = is_losing
 
     def _pause(self, now_ns: int, shard: Shard) -> bool:
         self.short_cut.is_held = True
         if not shard.paused_ns:
-            shard.paused_ns = now_ns
+            shard.paused_ns = shard.last_paused_ns = now_ns
+            shard.late_ns = shard.late_ns or now_ns
             self.outbox.put(PauseSocket(shard.number, paused=True))
             self._counts.add("pauses", 1)
         elif now_ns - shard.paused_ns > self._settings.pause_ns_max:
             # The venue would drop us; better a counted gap and a fresh snapshot than a silent queue.
             shard.lost_count = 1
-            if self._waiting_conn == shard.number:
-                self._scanner.reset()
-                self._waiting_conn = -1
             self._counts.add("frames_lost", 1)
-            self.outbox.put(CloseSocket(shard.number))
+            self._give_up(shard)
             return True
         return False
 
+    def _give_up(self, shard: Shard) -> None:
+        """Close a socket and throw away what it still brings: `on_close` tells it as one Gap."""
+        shard.is_given_up = self.short_cut.is_held = True
+        shard.give_ups += 1
+        if self._waiting_conn == shard.number:
+            self._scanner.reset()
+            self._waiting_conn = -1
+        self.outbox.put(CloseSocket(shard.number))
+
+    def _watch_lateness(self, now_ns: int, shard: Shard) -> None:
+        """Pauses that each end in time may still never let us read a socket to its end: data gets ever older.
+
+        The PONG of a PING that we send behind a pause stands behind all that waited in the socket.
+        """
+        if not shard.late_ns or shard.is_given_up:
+            return
+        if now_ns - shard.late_ns > self._settings.late_ns_max:
+            self._counts.add("sockets_late", 1)
+            self._give_up(shard)
+        elif not shard.probe_count and not shard.paused_ns:
+            self._ping(now_ns, shard)
+            shard.probe_count, shard.probe_ns = shard.ping_count, now_ns
+
+    def _on_pong(self, now_ns: int, shard: Shard) -> None:
+        shard.ponged_ns = now_ns
+        shard.pong_count += 1
+        self._counts.add("pongs", 1)
+        if shard.probe_count and shard.pong_count >= shard.probe_count:
+            shard.probe_count = 0
+            shard.late_ns = shard.probe_ns if shard.last_paused_ns > shard.probe_ns else 0
+        if not shard.late_ns:
+            shard.give_ups = 0
+
+    def _ping(self, now_ns: int, shard: Shard) -> None:
+        shard.pinged_ns = now_ns
+        shard.ping_count += 1
+        self.outbox.put(SendText(shard.number, b"PING"))
+
     def _keep_alive(self, now_ns: int, shard: Shard) -> None:
         if now_ns - shard.pinged_ns >= self._settings.ping_ns:
-            shard.pinged_ns = now_ns
-            self.outbox.put(SendText(shard.number, b"PING"))
+            self._ping(now_ns, shard)
+        self._watch_lateness(now_ns, shard)
         if now_ns - shard.ponged_ns > self._settings.pong_ns_max:
             self.outbox.put(CloseSocket(shard.number))
             shard.ponged_ns = now_ns
 
     def _open(self, shard: Shard) -> None:
-        shard.is_opening, shard.lost_count = True, 0
+        shard.is_opening, shard.is_given_up, shard.lost_count = True, False, 0
         self.outbox.put(OpenSocket(shard.number, self._settings.ws_url))
 
     def _subscribe(self, shard: Shard, rows: list[int], operation: str | None) -> None:

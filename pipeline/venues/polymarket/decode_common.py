@@ -22,6 +22,7 @@ VALUES_MAX = 200_000  # commas and containers of one frame; bounds the memory of
 SIZE_MICRO_MAX = 10**15  # a billion shares
 _MS_MIN, _MS_MAX = 10**12, 9 * 10**12  # 13 digits; nanoseconds must fit 63 bits
 _BLANKS = b" \t\n\r"
+_NO_BREACH = ("repeats a key", "has an escape in a key")  # of what `survey` finds: wrong, and not too much
 _SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
 
 Token = tuple[int, int] | tuple[int, int, str]  # row, outcome, and the market text to check if there is one
@@ -44,6 +45,10 @@ class Refused(ValueError):
         self.cause = cause
 
 
+class Breach(Refused):
+    """A frame is beyond a cap of size, depth, count or time: its socket is not to be listened to further."""
+
+
 class Decoded(NamedTuple):
     """What became of one frame or row; `records` is empty whenever `reject` is set."""
 
@@ -54,6 +59,7 @@ class Decoded(NamedTuple):
     ignored_count: int  # objects that are none of our business (event types, the 2025 schema, PONG)
     rows: tuple[int, ...]  # of a reject: instruments that the frame names; empty = any may be meant
     announced: list[dict[str, Any]]  # parsed `new_market` objects, for refdata
+    is_breach: bool = False  # of a reject: a cap was broken, so the socket should be closed
 
 
 class KnownToken(NamedTuple):
@@ -78,7 +84,10 @@ def lookup_of(table: TokenLookup) -> Callable[[str], KnownToken | None]:
 
 
 def shape_of(data: bytes | memoryview) -> Shape:
-    """Tell what a frame is from its first byte; raises Refused when it is no JSON object or array."""
+    """Tell what a frame is from its first byte; raises Refused when it is no JSON object or array.
+
+    What is larger than one object may be is a Breach then.
+    """
     head = bytes(data[:64]).lstrip(_BLANKS) or bytes(data[:FRAME_BYTES_MAX]).lstrip(_BLANKS)
     is_small = len(data) <= FRAME_BYTES_MAX
     if not head and is_small:
@@ -89,17 +98,18 @@ def shape_of(data: bytes | memoryview) -> Shape:
         return Shape.ARRAY
     if head.startswith(b"PONG") and is_small and bytes(data).strip(_BLANKS) == b"PONG":
         return Shape.IGNORED
-    raise Refused(f"frame starts with {head[:16]!r}, expected a JSON object or array")
+    raise (Refused if is_small else Breach)(
+        f"frame starts with {head[:16]!r}, expected a JSON object or array")
 
 
 def parse(data: bytes | memoryview, shape: Shape) -> list[Any]:
     """Return the frame's objects; raises Refused for a breach of a cap and ValueError for what is no JSON."""
     bytes_max = ARRAY_BYTES_MAX if shape is Shape.ARRAY else FRAME_BYTES_MAX
     if len(data) > bytes_max:
-        raise Refused(f"frame has {len(data)} bytes, at most {bytes_max} are read")
+        raise Breach(f"frame has {len(data)} bytes, at most {bytes_max} are read")
     wrong = survey(data, VALUES_MAX)
     if wrong:
-        raise Refused(f"frame {wrong}")
+        raise (Refused if wrong in _NO_BREACH else Breach)(f"frame {wrong}")
     parsed = orjson.loads(data)
     return parsed if shape is Shape.ARRAY else [parsed]
 
@@ -108,6 +118,8 @@ def refusal_of(error: BaseException) -> Refused:
     """Return the one form that every decoding error ends in."""
     if isinstance(error, Refused):
         return error
+    if isinstance(error, RecursionError | MemoryError):
+        return Breach(f"frame cannot be decoded: {type(error).__name__}")
     if isinstance(error, orjson.JSONDecodeError):
         return Refused(f"frame is not JSON: {error.msg[:80]} at byte {error.pos}")
     return Refused(f"frame cannot be decoded: {type(error).__name__}")
@@ -188,13 +200,13 @@ def ms_field(obj: dict[str, Any], key: str, path: str) -> int:
 
 
 def list_field(obj: dict[str, Any], key: str, path: str, count_max: int) -> list[Any]:
-    """Return a required array of at most `count_max` items."""
+    """Return a required array of at most `count_max` items; more are a breach."""
     value = obj.get(key)
     if not isinstance(value, list):
         found = shown(value) if key in obj else "absent"
         raise Refused(f"{key} at {path}.{key} must be an array, was {found}")
     if len(value) > count_max:
-        raise Refused(f"{key} at {path}.{key} has {len(value)} items, at most {count_max} are read")
+        raise Breach(f"{key} at {path}.{key} has {len(value)} items, at most {count_max} are read")
     return value
 
 

@@ -7,6 +7,7 @@ not at all. Source of the wire: venue sheet "Market WebSocket", read 2026-11-20,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pipeline.records import (
@@ -19,8 +20,9 @@ from pipeline.records import (
     Kind,
     Outcome,
 )
-from pipeline.units import MICRO, TICKS_PER_USD
+from pipeline.units import MICRO, NS_PER_MS, TICKS_PER_USD
 from pipeline.venues.polymarket.decode_common import (
+    Breach,
     Decoded,
     KnownToken,
     Refused,
@@ -46,6 +48,8 @@ from pipeline.venues.polymarket.decode_common import (
 OBJECTS_MAX = 4_096  # of one array
 CHANGES_MAX = 10_000  # of one price_change
 LEVELS_MAX = TICKS_PER_USD - 1  # of one side; there are no more prices
+SPENT_NS_MAX = 5 * NS_PER_MS  # work on one object of a frame; the parse before it is bounded by the caps
+_LOOK_EVERY = 256  # items between two looks at the work done
 _NO_HASH = bytes(20)
 _HEX = frozenset("0123456789abcdef")
 _RUN_LEVELS = RUN_SLOTS_MAX * SNAPSHOT_LEVELS
@@ -57,10 +61,18 @@ _Facts = tuple[bytes, int, int]  # hash, best bid, best ask of one token
 
 
 class MarketDecoder:
-    """Frames to runs of records; `source_seq` counts runs as the scanner's does, and either may be set."""
+    """Frames to runs of records; `source_seq` counts runs as the scanner's does, and either may be set.
 
-    def __init__(self, token_lookup: TokenLookup, source: int) -> None:
+    worked_ns: processor time of this thread so far, for the bound on the work that one object may cause;
+    without it there is none.
+    """
+
+    def __init__(
+        self, token_lookup: TokenLookup, source: int, worked_ns: Callable[[], int] | None = None,
+    ) -> None:
         self._find = lookup_of(token_lookup)
+        self._worked_ns = worked_ns
+        self._until_ns = 0
         self.source = source
         self.source_seq = 0
         self.frame_count = 0
@@ -118,16 +130,24 @@ class MarketDecoder:
                     if found:
                         rows[found.row] = None
         text = f"polymarket.decode: {refusal} (market {short_id(market)}); frame dropped, book marked stale"
-        return Decoded([], refusal.cause, text, 0, 0, tuple(rows), [])
+        is_breach = isinstance(refusal, Breach)
+        return Decoded([], refusal.cause, text, 0, 0, tuple(rows), [], is_breach)
+
+    def _look(self, index: int) -> None:
+        """Refuse to work on at an item of an object that has cost too much already."""
+        if index % _LOOK_EVERY == 0 and self._worked_ns is not None and self._worked_ns() > self._until_ns:
+            raise Breach(f"an object of the frame takes more than {SPENT_NS_MAX // NS_PER_MS} ms")
 
     def _objects(self, objects: list[Any], shape: Shape) -> None:
         if len(objects) > OBJECTS_MAX:
-            raise Refused(f"frame has {len(objects)} objects, at most {OBJECTS_MAX} are read")
+            raise Breach(f"frame has {len(objects)} objects, at most {OBJECTS_MAX} are read")
         if not objects:
             self._ignored += 1
         for index, item in enumerate(objects):
             path = f"$[{index}]" if shape is Shape.ARRAY else "$"
             obj = object_item(item, path)
+            if self._worked_ns is not None:
+                self._until_ns = self._worked_ns() + SPENT_NS_MAX
             handler = self._handlers.get(text_field(obj, "event_type", path))
             if handler is None:
                 self._ignored += 1
@@ -162,7 +182,7 @@ class MarketDecoder:
 
     def _book(self, obj: dict[str, Any], path: str) -> None:
         token, venue_ns = self._head(obj, path)
-        bids, asks = _levels(obj, "bids", path), _levels(obj, "asks", path)
+        bids, asks = self._levels(obj, "bids", path), self._levels(obj, "asks", path)
         state, last_ticks = _last_trade(obj, path)
         shared = {
             "venue_ns": venue_ns, "hash": _hash(obj, path) if "hash" in obj else _NO_HASH,
@@ -185,6 +205,15 @@ class MarketDecoder:
             self._emit(Kind.SNAPSHOT, token, slots,
                        int(Flag.MORE) if first + _RUN_LEVELS < len(levels) else 0)
 
+    def _levels(self, obj: dict[str, Any], key: str, path: str) -> list[_Level]:
+        levels = []
+        for index, value in enumerate(list_field(obj, key, path, LEVELS_MAX)):
+            self._look(index)
+            level_path = f"{path}.{key}[{index}]"
+            level = object_item(value, level_path)
+            levels.append((price_field(level, "price", level_path), size_field(level, "size", level_path)))
+        return levels
+
     def _price_change(self, obj: dict[str, Any], path: str) -> None:
         if "price_changes" not in obj and isinstance(obj.get("changes"), list):
             self.legacy_count += 1
@@ -197,6 +226,7 @@ class MarketDecoder:
         group_token: KnownToken | None = None
         is_unknown = False
         for index, value in enumerate(items):
+            self._look(index)
             item_path = f"{path}.price_changes[{index}]"
             item = object_item(value, item_path)
             token = self._token(item, "asset_id", item_path, market)
@@ -284,15 +314,6 @@ def _market(obj: dict[str, Any], path: str) -> str:
     if not market:
         raise Refused(f"market at {path}.market must not be empty")
     return market
-
-
-def _levels(obj: dict[str, Any], key: str, path: str) -> list[_Level]:
-    levels = []
-    for index, value in enumerate(list_field(obj, key, path, LEVELS_MAX)):
-        level_path = f"{path}.{key}[{index}]"
-        level = object_item(value, level_path)
-        levels.append((price_field(level, "price", level_path), size_field(level, "size", level_path)))
-    return levels
 
 
 def _hash(obj: dict[str, Any], path: str) -> bytes:

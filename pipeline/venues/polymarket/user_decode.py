@@ -17,6 +17,7 @@ from pipeline.core.fees import taker_fee_usd_micro
 from pipeline.records import CODECS, Cause, Kind, OrderState, Origin, Side, TradeStatus
 from pipeline.units import NS_PER_MS, NS_PER_S, cost_micro, proceeds_micro
 from pipeline.venues.polymarket.decode_common import (
+    Breach,
     Decoded,
     KnownToken,
     Refused,
@@ -136,7 +137,7 @@ class UserDecoder:
                 if found:
                     rows[found.row] = None
         text = f"polymarket.user: {refusal} (id {short_id(name)}); frame dropped, reconcile needed"
-        return Decoded([], refusal.cause, text, 0, 0, tuple(rows), [])
+        return Decoded([], refusal.cause, text, 0, 0, tuple(rows), [], isinstance(refusal, Breach))
 
     def _objects(self, objects: list[Any], shape: Shape) -> None:
         if len(objects) > OBJECTS_MAX:
