@@ -1,0 +1,155 @@
+"""Books under lost, doubled, swapped and cut streams (MD03, MD05, MD06): they are the venue's, or not believed.
+
+The venue is a truthful model that speaks text; between it and the stages stand the fates of a fault plan.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from pipeline import records as r
+from tests.models.chain import Chain
+from tests.models.venue_model import Market
+from tests.proxy.plan import Fate, Plan
+from tests.shared import fresh_seed, scaled, seeds
+
+HASHED = r.Rule.MIRRORED | r.Rule.TRADABLE | r.Rule.HASHED
+RULES = (HASHED, HASHED | r.Rule.WATCH, HASHED | r.Rule.WATCH | r.Rule.NEG_RISK, HASHED | r.Rule.V2)
+RECONNECTS = scaled(100, 1_000)
+DEEPER_NS_MAX = 10 * 10**9
+COMMITS = 40  # of one seed
+
+
+def markets(rng: random.Random, count: int) -> list[Market]:
+    return [Market(row, rng, rng.choice((100, 100, 10)), rng.choice(RULES))
+            for row in rng.sample(range(1, 40), count)]
+
+
+def started(rng: random.Random, plan: Plan, count: int = 2) -> Chain:
+    """Return a chain whose books all stand."""
+    chain = Chain(markets(rng, count), plan)
+    assert chain.run(20_000, until=chain.is_settled), f"seed {plan.seed}: no books"
+    return chain
+
+
+def delete_levels(rng: random.Random, market: Market) -> int:
+    """Take away a part of a book, at times the best prices; return how many levels."""
+    gone = 0
+    for side in (0, 1):
+        prices = sorted(market.sides[side])
+        for price in rng.sample(prices, rng.randrange(0, len(prices) + 1)):
+            gone += market.place(side, price, 0) is not None
+    market.venue_ns += 10**6
+    return gone
+
+
+@pytest.mark.parametrize("seed", [3, fresh_seed()])
+def test_MD03_a_reconnect_leaves_no_ghost_levels(seed: int) -> None:  # noqa: N802
+    """1,000 reconnects with levels deleted meanwhile: stale until the snapshot, then exactly the venue's book."""
+    rng = random.Random(seed)
+    chain = started(rng, Plan(seed), 3)
+    rows = list(chain.venue.markets.values())
+    gone = 0
+    for number in range(RECONNECTS // 2):
+        chain.commit(rng.choice(rows))
+        if rng.random() < 0.5:
+            chain.step()  # else the last frames are lost with the socket
+        chain.cut()
+        for market in rows:
+            gone += delete_levels(rng, market)
+            if rng.random() < 0.7:
+                market.commit()
+        chain.venue.before_snapshot = rng.sample(rows, rng.randrange(0, 3))  # deltas ahead of the snapshot
+        snapshots = chain.venue.snapshot_count
+        chain.step()
+        while chain.venue.snapshot_count == snapshots:
+            assert not any(map(chain.is_believed, chain.venue.markets)), f"seed {seed}, reconnect {number}"
+            assert all(top.flags & r.Flag.STALE for top in map(shown(chain), chain.venue.markets))
+            chain.step(5)
+        assert chain.run(5_000, until=chain.is_settled), f"seed {seed}, reconnect {number}: {chain.counts}"
+        for market in rng.sample(rows, 2):
+            chain.commit(market)
+        assert chain.run(2_000, until=chain.is_settled), f"seed {seed}, after reconnect {number}"
+    assert RECONNECTS // 2 == chain.counters()["disconnects"]
+    assert gone > RECONNECTS
+
+
+def shown(chain: Chain) -> Any:
+    """Return a look at what observers of a row see now."""
+    class Seen:
+        def __init__(self, row: int) -> None:
+            book = chain.books.snapshot_row(row)
+            assert book is not None
+            self.flags = r.Flag.STALE * book["is_stale"]
+
+    return Seen
+
+
+@pytest.mark.parametrize("seed", seeds(scaled(500, 10_000)))
+def test_MD05_a_lost_message_is_found_on_the_next_one(seed: int) -> None:  # noqa: N802
+    """1 % lost: behind the next message of a market its book is the venue's or not believed; then it heals."""
+    rng = random.Random(seed)
+    chain = started(rng, Plan(seed, drop=0.01, first=1))  # the first snapshot is MD04
+    rows = list(chain.venue.markets.values())
+    wrong_ns: dict[int, int] = {}  # row -> since when its book differs behind a message that told of it
+    for number in range(COMMITS):
+        market = rng.choice(rows)
+        market.venue_ns += 10**6  # within one millisecond a state that comes back is a copy of the old frame
+        fates = chain.commit(market)
+        chain.step(rng.choice((1, 1, 5, 40)))
+        if any(kind != r.Kind.TRADE_PRINT and fate is Fate.PASS for kind, fate in fates):  # it bears a hash
+            right = chain.equals(market)
+            assert right or not chain.is_believed(market.row), f"seed {seed}, commit {number}: {chain.counts}"
+            if right:
+                wrong_ns.pop(market.row, None)
+            else:
+                wrong_ns.setdefault(market.row, chain.now_ns)
+        assert all(chain.now_ns - since_ns <= DEEPER_NS_MAX for since_ns in wrong_ns.values())
+    chain.venue.plan = Plan(seed)
+    for line in chain.venue.lines.values():
+        line.spare()
+    for market in rows:  # one more message of each shows what its last one lost
+        chain.venue.tell(market, one_frame(rng, market), chain.now_ns)
+        chain.step()
+        assert chain.equals(market) or not chain.is_believed(market.row), f"seed {seed}"
+    assert chain.run(30_000, until=chain.is_settled), f"seed {seed}: {chain.counts} {chain.counters()}"
+
+
+def one_frame(rng: random.Random, market: Market) -> list[bytes]:
+    """Return a commit of one change in one frame."""
+    market.venue_ns += 10**6
+    change = next(filter(None, (market.place(*market.quiet_order()) for _ in range(1_000))))
+    return market.frames([change], per_frame=1)
+
+
+@pytest.mark.parametrize("seed", seeds(scaled(500, 10_000)))
+def test_MD06_doubled_and_swapped_messages_change_nothing(seed: int) -> None:  # noqa: N802
+    """10 % doubled, 5 % swapped: each believed Top is a state that the venue had, and in the end the book is its."""
+    rng = random.Random(seed)
+    chain = started(rng, Plan(seed, duplicate=0.10, reorder=0.05))
+    rows = list(chain.venue.markets.values())
+    states = {market.row: {state(market)} for market in rows}
+    believed: list[Any] = []
+    chain.on_top = lambda top: believed.append(top) if not top.flags & (
+        r.Flag.OPEN | r.Flag.STALE | r.Flag.CROSSED) else None
+    for _ in range(COMMITS):
+        market = rng.choice(rows)
+        chain.commit(market)
+        states[market.row].add(state(market))
+        chain.step(rng.choice((1, 1, 5, 40)))
+    assert chain.run(30_000, until=chain.is_settled), f"seed {seed}: {chain.counts} {chain.counters()}"
+    assert len(believed) > 10
+    for top in believed:
+        assert levels(top) in states[top.instrument], f"seed {seed}: a book that the venue never had"
+
+
+def state(market: Market) -> Any:
+    return tuple(map(tuple, market.tops()))
+
+
+def levels(top: Any) -> Any:
+    sides = ((top.bid_ticks, top.bid_micro), (top.ask_ticks, top.ask_micro))
+    return tuple(tuple((p, s) for p, s in zip(*side, strict=True) if s) for side in sides)

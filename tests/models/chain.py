@@ -1,0 +1,197 @@
+"""Feed, sequencer, book and trade in a row, in simulated time, behind a venue that speaks text.
+
+The stages' own code, without lanes: `FeedMachine` with scanner and decoder, the native `Sequencer` and `Books`,
+and `Trader`, whose RESYNC goes back to the feed. `rate` slows the sequencer or the book stage down.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from pipeline import records as r
+from pipeline.core.trader import Trader, slots_of
+from pipeline.native.books import Books
+from pipeline.native.framescan import Scanner, TokenTable
+from pipeline.native.ladder import arena_bytes, rows_bytes
+from pipeline.native.sequence import Sequencer
+from pipeline.native.stamps import ENTRY_BYTES, Stamps
+from pipeline.net.edge import CloseSocket, OpenSocket, SendText
+from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
+from pipeline.stages.feed import FeedMachine, FeedSettings
+from pipeline.stages.stage import Counts
+from pipeline.units import NS_PER_MS, NS_PER_S
+from pipeline.venues.polymarket.market_decode import MarketDecoder
+from tests.models.fold import channel, split
+from tests.models.text_venue import TextVenue
+from tests.models.venue_model import Market, stamped
+from tests.proxy.plan import Fate, Plan
+
+T0_NS = 1_790_000_000 * NS_PER_S
+FEED, CONTROL = 3, 1  # sources
+BLOCKS = (6, 6, 1)
+ALL = 1 << 20
+OPENING_NS = 2 * NS_PER_MS
+
+
+class Chain:
+    """`step` moves time; everything of that moment is done when it returns, unless a stage is slow."""
+
+    def __init__(
+        self, markets: list[Market], plan: Plan | None = None, *, slots: int = 1_024, lag: int = 16_384,
+        sequencer_rate: float = ALL, book_rate: float = ALL, stream_slots: int = 4_096,
+    ) -> None:
+        self.now_ns = T0_NS
+        self.venue = TextVenue(markets, plan or Plan(0))
+        self.counts: Counter[str] = Counter()
+        self.tops: dict[int, Any] = {}  # newest TOP by row
+        self.on_top: Callable[[Any], None] = lambda top: None
+        self.decisions: list[Any] = []
+        self.passed: list[Any] = []  # control and gap records, as they reached trade
+        self.rates = {"sequencer": sequencer_rate, "book": book_rate}
+        self._credit = {"sequencer": 0.0, "book": 0.0}
+        page = memoryview(bytearray(PAGE_BYTES))
+        format_page(page, "feed")
+        self._view = StatusView(page)
+        self.feed_in, self.feed_out = channel(slots)
+        self.control_in, control_out = channel(1_024)
+        self._stream_in, self._stream = channel(stream_slots)
+        self._tops_in, self._tops = channel(1_024)
+        table = TokenTable()
+        self.machine = FeedMachine(
+            FeedSettings(ws_url="ws://x/", source=FEED), table, Scanner(table, FEED),
+            MarketDecoder(table.get, FEED), self.feed_in, Counts(StatusPage(page)),
+            Stamps(bytearray(ENTRY_BYTES)), lambda: self.now_ns)
+        self.sequencer = Sequencer([control_out], [self.feed_out], self._stream_in, instruments_max=64,
+                                   stream_lag_records_max=lag)
+        self._buffers = bytearray(arena_bytes(BLOCKS)), bytearray(rows_bytes(64))
+        self.books = Books(64, *self._buffers, BLOCKS)
+        self.trader = Trader()
+        self._control_seq = self.book_position = 0
+        self._opening: list[tuple[int, int]] = []
+        for market in markets:
+            self.control(stamped(market.instrument, source=0))
+            self.machine.on_instrument(
+                self.now_ns, market.row, market.shard, tuple(market.ids["tokens"]), market.ids["market"])
+
+    # -- what happens ----------------------------------------------------------------------------------
+
+    def control(self, slot: bytes) -> None:
+        """Put a record on the control ring, as the supervisor does."""
+        self._control_seq += 1
+        assert self.control_in.push(stamped(
+            slot, source=CONTROL, source_seq=self._control_seq, recv_ns=self.now_ns))
+
+    def commit(self, market: Market) -> list[tuple[int, Fate]]:
+        """The venue changes one book; return kind and fate of each message."""
+        return self.venue.tell(market, market.commit(), self.now_ns)
+
+    def cut(self, conn: int = 0) -> None:
+        """The socket ends: what is on it is lost."""
+        self.venue.close(conn)
+        self.machine.on_close(self.now_ns, conn, r.Cause.DISCONNECT)
+
+    def step(self, ms: float = 1.0) -> None:
+        """Let time pass, then let every part do what it can."""
+        self.now_ns += int(ms * NS_PER_MS)
+        self.machine.on_timer(self.now_ns)
+        self._pump()
+        for line in self.venue.lines.values():
+            line.release(self.now_ns)
+        self._deliver()
+        if self.sequencer.turn(self.now_ns, self.book_position, self._budget("sequencer", ms)) == 0:
+            self.sequencer.idle_tick(self.now_ns)
+        self._fold(self._budget("book", ms))
+        self._pump()
+
+    def run(self, ms: float, step_ms: float = 10.0, until: Callable[[], bool] = lambda: False) -> bool:
+        """Step until `until` or the end; return whether it was so."""
+        end_ns = self.now_ns + int(ms * NS_PER_MS)
+        while self.now_ns < end_ns and not until():
+            self.step(step_ms)
+        return until()
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _budget(self, stage: str, ms: float) -> int:
+        rate = self.rates[stage]
+        if rate >= ALL:
+            return ALL
+        self._credit[stage] = min(self._credit[stage] + rate * ms, 8 * rate + 64)
+        budget = int(self._credit[stage])
+        self._credit[stage] -= budget
+        return budget
+
+    def _deliver(self) -> None:
+        for conn, line in list(self.venue.lines.items()):
+            while line.queue and self.venue.lines.get(conn) is line:
+                if not self.machine.on_frame(self.now_ns, conn, line.queue[0]):
+                    break
+                line.queue.popleft()
+                self.counts["handed"] += 1
+                self._pump()
+
+    def _pump(self) -> None:
+        for due_ns, conn in [item for item in self._opening if item[0] <= self.now_ns]:
+            self._opening.remove((due_ns, conn))
+            self.venue.open(conn)
+            self.machine.on_open(self.now_ns, conn)
+        while (command := self.machine.outbox.take()) is not None:
+            if isinstance(command, OpenSocket):
+                self._opening.append((self.now_ns + OPENING_NS, command.conn))
+            elif isinstance(command, SendText):
+                self.venue.on_text(command.conn, command.data, self.now_ns)
+            elif isinstance(command, CloseSocket):
+                self.counts["closed"] += 1
+                self.cut(command.conn)
+
+    def _fold(self, budget: int) -> None:
+        while budget > 0:
+            done = self.books.poll(self._stream, self._tops_in, min(budget, 64))
+            self.book_position = self._stream.position
+            budget -= done
+            data = self._tops.read(1_024)
+            for run in split(data):
+                self._take(run)
+            if not done and not data:
+                return
+
+    def _take(self, run: bytes) -> None:
+        kind = run[r.KIND_OFFSET]
+        if kind == r.Kind.TOP:
+            top = r.unpack(run)
+            self.tops[top.instrument] = top
+            self.on_top(top)
+            return
+        if kind not in (r.Kind.TICK, r.Kind.STALE):
+            self.passed.append(r.unpack(run))
+        if kind == r.Kind.STALE:
+            self.counts[f"stale_{r.Cause(r.unpack(run).cause).name.lower()}"] += 1
+        for decided in self.trader.on_record(run):
+            for slot in slots_of(decided):
+                if slot[r.KIND_OFFSET] == r.Kind.RESYNC:
+                    self.counts["resyncs"] += 1
+                    self.machine.on_resync(self.now_ns, r.unpack(slot).instrument)
+
+    # -- looking ---------------------------------------------------------------------------------------
+
+    def is_believed(self, row: int) -> bool:
+        """Tell whether a package could be priced from this book: neither open, stale nor crossed."""
+        book = self.books.snapshot_row(row)
+        return book is not None and not (book["is_stale"] or book["is_open"] or book["is_crossed"])
+
+    def equals(self, market: Market) -> bool:
+        """Tell whether our book is the venue's, level by level."""
+        book = self.books.snapshot_row(market.row)
+        assert book is not None
+        return (book["bids"], book["asks"]) == (
+            sorted(market.sides[0].items(), reverse=True), sorted(market.sides[1].items()))
+
+    def is_settled(self) -> bool:
+        """Tell whether every book is believed and the venue's."""
+        return all(self.is_believed(row) and self.equals(m) for row, m in self.venue.markets.items())
+
+    def counters(self) -> dict[str, int]:
+        """Return the feed's counters."""
+        return self._view.counters()
