@@ -79,7 +79,7 @@ class Trader:
                 Kind.HALT, Kind.CONFIG, Kind.CLEAR, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.RESOLVED,
                 Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED)}
         self._routes |= {
-            int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale,
+            int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale, int(Kind.GAP): self._on_gap,
             int(Kind.LANE_UP): self._on_lane_up}
 
     @property
@@ -194,13 +194,24 @@ class Trader:
     def _on_stale(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
         """Remember what is stale; ask at once where only an answer helps."""
         record = CODECS[Kind.STALE].unpack(slot, offset)
-        row, slots = record.instrument, list[bytes]()
-        if record.cause == Cause.NONE or record.cause in _NEVER_HEALS:
+        return self._gone_stale(record.instrument, record.cause, causing)
+
+    def _on_gap(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
+        """One book's stream broke on a socket that goes on (a frame that we cannot read): ask for the book.
+
+        A shard's gap heals by its own reconnect.
+        """
+        record = CODECS[Kind.GAP].unpack(slot, offset)
+        return self._gone_stale(record.instrument, record.cause, causing) if record.instrument else []
+
+    def _gone_stale(self, row: int, cause: int, causing: Causing) -> list[bytes]:
+        slots = list[bytes]()
+        if cause == Cause.NONE or cause in _NEVER_HEALS:
             self._stale.pop(row, None)
             return slots
         known = self._stale.get(row)
-        self._stale[row] = [record.cause, known[1] if known else causing.now_ns]
-        if record.cause not in _HEALS_ITSELF:
+        self._stale[row] = [cause, known[1] if known else causing.now_ns]
+        if cause not in _HEALS_ITSELF:
             self._resync(row, causing, slots, NS_PER_S)
         return slots
 

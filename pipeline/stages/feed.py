@@ -212,7 +212,8 @@ class FeedMachine:
                 self._gap(shard, decoded.reject, row)
             if decoded.is_breach:
                 self._counts.add("frames_breaching", 1)
-                self._give_up(shard)
+            if decoded.is_breach or not decoded.rows:
+                self._give_up(shard)  # no book of it is right any more: a new socket brings them all
         elif decoded.records:
             self._counts.add("frames", 1)
         else:
