@@ -34,6 +34,7 @@ from pipeline.run.channels import Channels, SharedMemory
 from pipeline.run.latency import PackageLatency
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.run.state_dir import event_log
+from pipeline.shm.lock import lock_memory
 from pipeline.shm.status import LaneState, StatusPage, StatusView
 from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell, make_wait, make_waker
 from pipeline.stages.gateway import GatewayStage
@@ -356,6 +357,7 @@ def run_lane(spec: RunSpec, name: str, epoch: int, is_restart: bool) -> None:
     lane = Lane(spec, description, epoch, is_restart)
     lane.page.counter("realtime_refused").put(int(not take_realtime(description)))
     lane.page.counter("awake_refused").put(int(not keep_awake(description)))
+    lane.page.counter("mlock_refused").put(int(bool(lock_memory())))
     lane.page.set_state(LaneState.RUNNING)
     try:
         freeze_heap()

@@ -1,10 +1,12 @@
-"""`pm run`: one pipeline in the foreground until a signal, a halt H4 or the death of a lane ends it.
+"""`pm run`: one pipeline in the foreground until a signal, a halt H4 or what nobody can mend ends it.
 
-Reads configuration and the halt page; the supervisor does the rest. SIGTERM and SIGINT are a clean end.
+Reads configuration and the halt page; the supervisor does the rest. SIGTERM and SIGINT are a clean end. A
+service manager that asks for it (`run/notify.py`) hears when all lanes run, that they turn, and what holds.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 import sys
 import time
@@ -17,11 +19,15 @@ import orjson
 from pipeline.config.load import load, parse_override
 from pipeline.errors import IntegrityError, RiskRefusal, UsageError
 from pipeline.records import HaltLevel
+from pipeline.run.notify import Notifier, Watchdog
 from pipeline.run.supervisor import StartStopped, Supervisor
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
+from pipeline.shm.status import LaneState, StatusView
+from pipeline.units import NS_PER_S
 
 POLL_S = 0.1
+STATUS_NS = NS_PER_S  # how often the service manager may hear a changed status
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -42,18 +48,18 @@ def run_service(
     supervisor = Supervisor(config, config_files, overrides, config.mode, is_virtual=cpus == "virtual")
     _refuse_stopped(supervisor.state_dir)
     asked = _Asked()
+    notifier = Notifier()
+    if notifier.watchdog_ns:
+        faulthandler.enable()  # the watchdog's SIGABRT leaves in the journal where we stood
     try:
         supervisor.start(lambda: bool(asked.name))
-        page = HaltPage(supervisor.state_dir)
-        try:
-            _say_up(supervisor, page, as_json)
-            _watch(supervisor, page, asked)
-        finally:
-            page.close()
+        _run(supervisor, notifier, asked, as_json)
     except StartStopped:
         pass  # asked for, and nothing was left behind
     finally:
+        notifier.stopping()
         supervisor.stop()
+        notifier.close()
     _say({"event": "stopped", "signal": asked.name}, f"stopped by {asked.name}", as_json)
     return 0
 
@@ -70,13 +76,53 @@ class _Asked:
         self.name = self.name or signal.Signals(number).name
 
 
-def _watch(supervisor: Supervisor, page: HaltPage, asked: _Asked) -> None:
+def _run(supervisor: Supervisor, notifier: Notifier, asked: _Asked, as_json: bool) -> None:
+    page = HaltPage(supervisor.state_dir)
+    views = {lane.name: supervisor.status(lane.name) for lane in supervisor.lanes}
+    try:
+        unlocked = _not_locked(views)
+        _say_up(supervisor, page, unlocked, as_json)
+        if unlocked and notifier.is_heard:  # by hand it is nobody's plan
+            print(
+                f"pm: warning: the memory of {', '.join(unlocked)} is not locked, so it may be paged out; "
+                "this machine refuses LimitMEMLOCK=infinity; going on", file=sys.stderr, flush=True)
+        notifier.ready()
+        _watch(supervisor, page, views, notifier, asked)
+    finally:
+        for view in views.values():
+            view.close()
+        page.close()
+
+
+def _watch(
+    supervisor: Supervisor, page: HaltPage, views: dict[str, StatusView], notifier: Notifier, asked: _Asked
+) -> None:
+    watchdog = Watchdog(notifier, list(views.items()), time.monotonic_ns())
+    told_ns = 0
     while not asked.name:
         supervisor.watch()
         page.check()  # a page that was replaced is a brake that no lane feels
         if page.level() >= HaltLevel.H4:
             raise RiskRefusal(f"run: {_who_halts(page)}; the pipeline stopped. pm resume --reason clears it")
+        now_ns = time.monotonic_ns()
+        watchdog.look(now_ns)
+        if now_ns - told_ns >= STATUS_NS:
+            told_ns = now_ns
+            notifier.status(_status_line(supervisor.mode, page, views))
         time.sleep(POLL_S)
+
+
+def _status_line(mode: str, page: HaltPage, views: dict[str, StatusView]) -> str:
+    """Return what `systemctl status` shows: mode, halt, lanes."""
+    lanes = ", ".join(
+        name if view.state == LaneState.RUNNING else f"{name} {view.state.name.lower()}"
+        for name, view in views.items())
+    return f"mode {mode}, {_who_halts(page) if page.level() > HaltLevel.H0 else 'halt H0'}, lanes {lanes}"
+
+
+def _not_locked(views: dict[str, StatusView]) -> list[str]:
+    """Return the lanes that asked the kernel to lock their memory and were refused."""
+    return [name for name, view in views.items() if view.counters().get("mlock_refused")]
 
 
 def _refuse_stopped(state_dir: Path) -> None:
@@ -98,7 +144,7 @@ def _who_halts(page: HaltPage) -> str:
     return f"halted {found[0].level.name} by {found[0].owner} ({found[0].reason})" if found else "halted"
 
 
-def _say_up(supervisor: Supervisor, page: HaltPage, as_json: bool) -> None:
+def _say_up(supervisor: Supervisor, page: HaltPage, unlocked: list[str], as_json: bool) -> None:
     lanes = {lane.name: lane.cpu for lane in supervisor.lanes}
     level = page.level()
     shown = ", ".join(name if cpu is None else f"{name} on cpu {cpu}" for name, cpu in lanes.items())
@@ -114,6 +160,7 @@ def _say_up(supervisor: Supervisor, page: HaltPage, as_json: bool) -> None:
             "state": str(supervisor.state_dir),
             "run_dir": str(supervisor.run_dir),
             "halt": level.name,
+            "memory_not_locked": unlocked,
         },
         words,
         as_json,
