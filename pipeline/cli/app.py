@@ -44,7 +44,10 @@ Cpus = Annotated[
 StateDir = Annotated[
     Path,
     typer.Option(
-        "--state", metavar="DIR", help="The configuration's state_dir, or the folder right above it."
+        "--state",
+        metavar="DIR",
+        envvar="PM_STATE",
+        help="The configuration's state_dir, or the folder right above it.",
     ),
 ]
 DEFAULT_STATE = Path("state")
@@ -156,6 +159,40 @@ def run(
     from pipeline.run.service import run_service
 
     raise typer.Exit(run_service(config, mode, topology, cpus, tuple(set_ or ()), as_json))
+
+
+@app.command(short_help="Run the demo's local exchange in the foreground.")
+def exchange(
+    directory: Annotated[
+        Path,
+        typer.Option("--dir", metavar="DIR", help="Its folder: certificate, keys, pipeline.toml, report."),
+    ],
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything that is generated.")] = 1,
+    feed: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Recording (*.jsonl.zst) to play; default: generated flow."),
+    ] = None,
+    speed: Annotated[str, typer.Option(metavar="N|max", help="Playback speed.")] = "1",
+    seconds: Annotated[int, typer.Option(metavar="N", min=0, help="How long; 0 = until a signal.")] = 0,
+    port: Annotated[
+        int,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65_533,
+            help="Its port; the next two are metadata and control. 0 = free ones.",
+        ),
+    ] = 8443,
+    as_json: AsJson = False,
+) -> None:
+    """Run the demo's local exchange until a signal ends it; a pipeline may come and go meanwhile.
+
+    Listens on this machine only. Writes DIR/pipeline.toml: give it to `pm run` behind config/demo.toml.
+    """
+    from pipeline.run.exchange_service import ExchangeOptions, run_exchange
+
+    options = ExchangeOptions(directory, seed, tuple(feed or ()), speed, seconds, port, as_json)
+    raise typer.Exit(run_exchange(options))
 
 
 @config_app.command("check", short_help="Check configuration files; starts nothing.")

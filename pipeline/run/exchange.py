@@ -22,6 +22,8 @@ from pipeline.errors import EnvironmentProblem, VenueError
 
 READY_S_MAX = 600.0  # rendering a whole recording ahead takes minutes
 STOP_S_MAX = 30.0
+#: In the run directory of an exchange; all but the API file are made by the exchange itself.
+CA_FILE, KEY_FILE, API_FILE = "ca.pem", "key.hex", "api-key.json"
 Progress = Callable[[str, int, int], None]
 
 
@@ -43,17 +45,17 @@ class ExchangeProcess:
     @property
     def ca_file(self) -> Path:
         """The certificate that its TLS is to be verified against; made by the exchange."""
-        return self.directory / "ca.pem"
+        return self.directory / CA_FILE
 
     @property
     def api_file(self) -> Path:
         """The API key in the form that the pipeline reads; made by `start`."""
-        return self.directory / "api-key.json"
+        return self.directory / API_FILE
 
     @property
     def key_file(self) -> Path:
         """The wallet key of the demo account, in hex; made by the exchange."""
-        return self.directory / "key.hex"
+        return self.directory / KEY_FILE
 
     def start(self, progress: Progress) -> None:
         """Start it and wait until it listens; raises its own words and exit code when it cannot."""
@@ -72,24 +74,12 @@ class ExchangeProcess:
             elif event.get("event") == "ready":
                 self.urls = event["urls"]
                 self._token = (self.directory / "control.token").read_text()
-                self._write_api_file()
+                write_api_file(self.directory)
                 return
 
     def account(self) -> dict[str, Any]:
         """Return address, wallet and signature type of the demo account."""
-        found = self._account_file()
-        return {name: found[name] for name in ("address", "wallet", "signature_type")}
-
-    def _account_file(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.directory / "api.json").read_text())
-        return found
-
-    def _write_api_file(self) -> None:
-        found = self._account_file()
-        descriptor = os.open(self.api_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w") as file:
-            keys = {name: found[name] for name in ("secret", "passphrase")}
-            json.dump({"api_key": found["apiKey"], **keys}, file)
+        return read_account(self.directory)
 
     def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the control port; raises VenueError when the exchange does not answer."""
@@ -148,6 +138,26 @@ class ExchangeProcess:
         if code:
             problem.exit_code = code
         raise problem
+
+
+def _account_file(directory: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((directory / "api.json").read_text())
+    return found
+
+
+def read_account(directory: Path) -> dict[str, Any]:
+    """Return address, wallet and signature type of the demo account of an exchange that is ready."""
+    found = _account_file(directory)
+    return {name: found[name] for name in ("address", "wallet", "signature_type")}
+
+
+def write_api_file(directory: Path) -> None:
+    """Write the API key in the form that the pipeline reads, for its owner alone."""
+    found = _account_file(directory)
+    descriptor = os.open(directory / API_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w") as file:
+        keys = {name: found[name] for name in ("secret", "passphrase")}
+        json.dump({"api_key": found["apiKey"], **keys}, file)
 
 
 def cpu_of_exchange(lane_cpus: list[int]) -> int:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-DAYS = 2
+DAYS = 90  # an exchange that runs as a service outlives a demo; each start makes new ones
 NAMES = ("localhost", "polymarket.com", "*.polymarket.com")
 
 

@@ -59,6 +59,7 @@ class ControlPort:
             "frames_queued": sum(item.wire.queued for item in sockets),
             "frames_accepted": sum(item.wire.accepted for item in sockets),
             "orders": tally.orders,
+            "open_orders": len(scenario.exchange.engine.open.get(scenario.account.name, ())),
             "refusals": tally.refusals,
             "trades": tally.trades,
             "plants": len(scenario.planting.journal),

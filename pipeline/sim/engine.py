@@ -64,7 +64,7 @@ class Engine:
         self.tally = Tally()
         self._timers = timers
         self._listener = listener
-        self._seed = seed
+        self._name = f"{seed}.{settings.life}" if settings.life else str(seed)
 
     def add_market(self, market: Market, book: TakingBook | None = None) -> None:
         """Open a market; without a book of its own it gets a `MatchedBook`."""
@@ -291,7 +291,7 @@ class Engine:
         fee_micro: int,
     ) -> Trade:
         self.tally.trades += 1
-        drawn = hashlib.sha256(f"{self._seed}:trade:{self.tally.trades}".encode()).digest()
+        drawn = hashlib.sha256(f"{self._name}:trade:{self.tally.trades}".encode()).digest()
         trade_id = str(uuid.UUID(bytes=drawn[:16], version=4))
         trade = Trade(
             trade_id,

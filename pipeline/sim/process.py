@@ -1,10 +1,11 @@
 """The exchange as a process: `python -m pipeline.sim.process --config FILE`.
 
 Reads a JSON object: `run_dir` (made when missing), `host` (127.0.0.1), `ports` {"clob", "clob_tls",
-"gamma", "gamma_tls", "control"; 0 or absent = free}, `cpu` (pin to it), `die_with_parent` (false), and
-the keys of `ScenarioConfig`. Writes JSON lines to stdout: {"event": "progress"…}, {"event": "ready", urls,
-ca, run_dir}, {"event": "done"}; and in `run_dir`: `ready.json`, `ca.pem`, `key.hex` and `api.json`
-(mode 0600), `control.token` (0600), `report.json`. SIGTERM or SIGINT ends it cleanly with exit 0.
+"gamma", "gamma_tls", "control"; 0 or absent = free}, `cpu` (pin to it), `die_with_parent` (false),
+`ends_after_s` (0 = never), and the keys of `ScenarioConfig`. Tells by JSON lines on stdout, or to whom it is
+given: {"event": "progress"…}, {"event": "ready", urls, ca, run_dir}, {"event": "done"}. Writes in `run_dir`:
+`ready.json`, `ca.pem`, `key.hex` and `api.json` (mode 0600), `control.token` (0600), `report.json`. SIGTERM
+or SIGINT ends it cleanly with exit 0.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import os
 import secrets
 import signal
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -96,8 +99,8 @@ def listen_all(server: Server, host: str, ports: dict[str, int], directory: Path
     return urls
 
 
-def run(raw: dict[str, Any]) -> int:
-    """Build, serve until told to stop, report."""
+def run(raw: dict[str, Any], tell: Callable[..., None] = say) -> int:
+    """Build, serve until told to stop, report. tell(event, **values) hears what happens."""
     stops: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: stops.append(received))
@@ -105,6 +108,7 @@ def run(raw: dict[str, Any]) -> int:
     host, ports, cpu = str(raw.pop("host", "127.0.0.1")), dict(raw.pop("ports", {})), raw.pop("cpu", None)
     niceness = int(raw.pop("nice", 0))
     dies_with_parent = bool(raw.pop("die_with_parent", False))
+    ends_after_s = float(raw.pop("ends_after_s", 0))
     config = ScenarioConfig.parse(raw)
     directory.mkdir(parents=True, exist_ok=True)
     if cpu is not None:
@@ -116,7 +120,7 @@ def run(raw: dict[str, Any]) -> int:
     parent = os.getppid()
 
     def progress(what: str, done: int, total: int) -> None:
-        say("progress", what=what, done=done, total=total)
+        tell("progress", what=what, done=done, total=total)
         if stops:
             raise SystemExit(0)
 
@@ -140,15 +144,20 @@ def run(raw: dict[str, Any]) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    say("ready", **ready)
-    server.run(scenario.pump, lambda: bool(stops) or (dies_with_parent and os.getppid() != parent))
+    tell("ready", **ready)
+    ends_s = time.monotonic() + ends_after_s if ends_after_s else float("inf")
+
+    def should_stop() -> bool:
+        return bool(stops) or (dies_with_parent and os.getppid() != parent) or time.monotonic() > ends_s
+
+    server.run(scenario.pump, should_stop)
     scenario.stop_flow(clock.now_ns())
     server.flush()
     is_drained = server.drain(DRAIN_S)
     final = control.full_report()
     (directory / "report.json").write_bytes(orjson.dumps(final, option=orjson.OPT_NON_STR_KEYS))
     server.close()
-    say("done", is_drained=is_drained, is_final=final["is_final"], report=str(directory / "report.json"))
+    tell("done", is_drained=is_drained, is_final=final["is_final"], report=str(directory / "report.json"))
     return 0
 
 

@@ -54,6 +54,7 @@ class ScenarioConfig:
     quiet_ms: int = 500  # subscribers must be this quiet before the flow starts
     render_frames_max: int = 1_500_000
     best_bid_ask: bool = True
+    life: int = 0  # one that no earlier exchange of this seed had, for a pipeline that remembers those
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> ScenarioConfig:
@@ -159,7 +160,7 @@ def build(
 ) -> Scenario:
     """Return everything, ready to pump. `write` and `backlog` are the sockets' side of the player."""
     account, key = make_account(config)
-    exchange = Exchange(ExchangeSettings(), [], [account], config.seed)
+    exchange = Exchange(ExchangeSettings(life=config.life), [], [account], config.seed)
     channel = MarketChannel(exchange.send, exchange.timers, config.seed, config.best_bid_ask)
     exchange.attach_market_channel(channel)
     player = Player(exchange, channel, write, backlog, config.speed, config.quiet_ms * NS_PER_MS)

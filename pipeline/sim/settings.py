@@ -43,6 +43,7 @@ class ExchangeSettings:
     """Times in ns unless the name says otherwise; defaults follow the venue sheet where it states one."""
 
     chain_id: int = 137
+    life: int = 0  # an exchange that was started anew under the same seed: its trades have other ids
     clock_skew_s_max: int = 30  # |POLY_TIMESTAMP - now|; the venue's tolerance is unconfirmed
     fee_per: FeePer = FeePer.MATCH
     mined_after_ns: int = 400 * NS_PER_MS  # MATCHED to MINED

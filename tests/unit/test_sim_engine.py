@@ -323,3 +323,15 @@ def test_markets_that_cannot_be_judged_are_refused(change: dict[str, Any]) -> No
     """A market of an unknown tick, version or id, or with a token known already, stops the start."""
     with pytest.raises(InvariantError):
         exchange_of([Trader()], [market(), market(**({"condition": "0x2", "tokens": ("21", "22")} | change))])
+
+
+def test_another_life_of_an_exchange_has_other_trades() -> None:
+    """A pipeline drops a trade id it knows: an exchange started anew under its seed must not repeat ids."""
+    ids = []
+    for life in (0, 0, 1, 2):
+        exchange, of, account = venue((False, 5000, 100), life=life)
+        result = placed(exchange, order(account, of, True, 5200, 19_230_000))
+        ids.append(result.trades[0].trade_id)
+
+    assert ids[0] == ids[1]
+    assert 3 == len(set(ids))

@@ -1,0 +1,129 @@
+"""`pm exchange`: the local exchange in the foreground, for a pipeline that comes and goes beside it.
+
+Writes, in its folder, what `pipeline/sim/process.py` says, the API key as the pipeline reads it, and
+`pipeline.toml`: hosts, certificate and account, to be given to `pm run` behind a configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline.errors import EnvironmentProblem, UsageError
+from pipeline.run.exchange import API_FILE, CA_FILE, KEY_FILE, read_account, write_api_file
+from pipeline.run.notify import Notifier
+from pipeline.sim import process
+
+PORTS = ("clob_tls", "gamma_tls", "control")  # from --port on, one after the other
+AHEAD_S = 3_600  # of a run without an end, so much foreign flow is rendered before it starts
+CONFIG_FILE = "pipeline.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeOptions:
+    """What the command line says. port 0 takes free ones; seconds 0 runs until a signal."""
+
+    directory: Path
+    seed: int = 1
+    feeds: tuple[Path, ...] = ()
+    speed: str = "1"
+    seconds: int = 0
+    port: int = 8443
+    as_json: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the exchange's process; raises UsageError in one line."""
+        for feed in self.feeds:
+            if not feed.is_file():
+                raise UsageError(f"exchange: recording {feed} does not exist; give a *.jsonl.zst file")
+        try:
+            speed = self.speed if self.speed == "max" else float(self.speed)
+        except ValueError:
+            raise UsageError(f"exchange: --speed is a number or max, was {self.speed!r}") from None
+        settings = {
+            "run_dir": str(self.directory.resolve()), "seed": self.seed, "speed": speed,
+            "feeds": [str(feed.resolve()) for feed in self.feeds], "ends_after_s": self.seconds,
+            # A pipeline that was here before remembers the trades of the exchange before.
+            "life": time.time_ns(),
+            "seconds": float(self.seconds or AHEAD_S),
+        }
+        if self.port:
+            settings["ports"] = {name: self.port + place for place, name in enumerate(PORTS)}
+        return settings
+
+
+def run_exchange(options: ExchangeOptions) -> int:
+    """Run until a signal or the time ends it; return 0. Raises PipelineError in one line."""
+    settings = options.settings()
+    try:
+        options.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"exchange: {options.directory} cannot be made ({error.strerror}); check --dir") from error
+    teller = _Teller(options.directory.resolve(), options.as_json)
+    try:
+        return process.run(settings, teller.tell)
+    finally:
+        teller.close()
+
+
+class _Teller:
+    """Turns the exchange's events into files, words and what the service manager wants to hear."""
+
+    def __init__(self, directory: Path, as_json: bool) -> None:
+        self._directory = directory
+        self._as_json = as_json
+        self._notifier = Notifier()
+
+    def tell(self, event: str, **values: Any) -> None:
+        if event == "ready":
+            config = self._prepare(values["urls"])
+            self._say(
+                {"event": event, **values, "config": str(config)},
+                f"exchange: {values['urls']['clob_tls']}, control {values['urls']['control']}; "
+                f"pm run --config FILE --config {config} trades on it")
+            self._notifier.ready()
+        elif event == "done":
+            self._notifier.stopping()
+            self._say({"event": event, **values}, f"exchange ended; its report: {values['report']}")
+        elif self._as_json:
+            self._say({"event": event, **values}, "")
+
+    def _prepare(self, urls: dict[str, str]) -> Path:
+        """Write what a pipeline needs; return the configuration file. TOML's strings are JSON's."""
+        write_api_file(self._directory)
+        account = read_account(self._directory)
+        tables: dict[str, dict[str, Any]] = {
+            "venues.polymarket": {
+                "clob_url": urls["clob_tls"], "gamma_url": urls["gamma_tls"],
+                "market_ws_url": urls["ws_market_tls"], "user_ws_url": urls["ws_user_tls"],
+                "tls_ca_file": str(self._directory / CA_FILE),
+            },
+            "accounts.main": {
+                "address": account["address"], "maker": account["wallet"],
+                "signature_type": account["signature_type"],
+                "key_file": str(self._directory / KEY_FILE), "api_file": str(self._directory / API_FILE),
+            },
+        }
+        lines = ["# Made by `pm exchange` at each start: hosts, certificate and account of this exchange."]
+        for table, keys in tables.items():
+            lines += ["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+        path = self._directory / CONFIG_FILE
+        partial = path.with_suffix(".partial")
+        partial.write_text("\n".join(lines) + "\n")
+        partial.replace(path)
+        return path
+
+    def _say(self, facts: dict[str, Any], words: str) -> None:
+        with suppress(BrokenPipeError):  # a reader that is gone is no reason to end
+            print(orjson.dumps(facts).decode() if self._as_json else words, file=sys.stdout, flush=True)
+
+    def close(self) -> None:
+        self._notifier.close()

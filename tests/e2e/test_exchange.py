@@ -1,0 +1,159 @@
+"""pm exchange as a real process: a pipeline trades on it, goes, comes again; it ends when it is told to."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.cli_runs import Run, command, one_line, pm, until
+from tests.shared import ROOT
+
+pytestmark = pytest.mark.timeout(180)
+DEMO = ROOT / "config" / "demo.toml"
+
+
+class Exchange:
+    """One `pm exchange` in the background."""
+
+    def __init__(self, directory: Path, *arguments: object) -> None:
+        self.directory = directory
+        self.process = subprocess.Popen(
+            command("exchange", "--dir", directory, "--json", *arguments),
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(f"pm exchange: {self.process.communicate()[1]}")
+        self.ready: dict[str, Any] = json.loads(line)
+
+    def status(self) -> dict[str, Any]:
+        """Ask the control port, as an operator's script does."""
+        parts = urlsplit(self.ready["urls"]["control"])
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
+        token = (self.directory / "control.token").read_text()
+        try:
+            connection.request("GET", "/control/status", headers={"authorization": f"Bearer {token}"})
+            found: dict[str, Any] = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        return found
+
+    def stop(self) -> tuple[int, str, str]:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        said, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, said, errors
+
+
+@pytest.fixture
+def exchange(tmp_path: Path) -> Iterator[Exchange]:
+    found = Exchange(tmp_path / "exchange", "--port", 0)
+    yield found
+    found.stop()
+
+
+def test_pipeline_comes_and_goes_beside_it(exchange: Exchange, tmp_path: Path) -> None:
+    """Two runs, one after the other, trade on one exchange with the demo's file and the one it wrote."""
+    config = exchange.ready["config"]
+    assert str(exchange.directory / "pipeline.toml") == config
+    orders = 0
+    for place in ("first", "second"):
+        run = Run(
+            DEMO, "--config", config, "--set", f"state_dir={tmp_path / place}", "--set", "name=exchanged",
+            "--topology", "1core")
+        try:
+            assert "local" == run.up["mode"]
+            until(lambda seen=orders: exchange.status()["orders"] > seen, "an order")
+        finally:
+            code, _, errors = run.stop()
+        assert (0, "") == (code, errors)
+        orders = exchange.status()["orders"]
+    assert 0 == exchange.status()["open_orders"]
+    code, said, errors = exchange.stop()
+    assert (0, "") == (code, errors)
+    assert "done" == json.loads(said.splitlines()[-1])["event"]
+    report = json.loads((exchange.directory / "report.json").read_bytes())
+    assert orders == report["tally"]["orders"] > 0
+
+
+def test_keys_are_their_owners_alone(exchange: Exchange) -> None:
+    """The folder and what is secret in it are closed to others, as the pipeline demands."""
+    assert 0o700 == stat.S_IMODE(exchange.directory.stat().st_mode)
+    for name in ("key.hex", "api-key.json", "control.token"):
+        assert 0o600 == stat.S_IMODE((exchange.directory / name).stat().st_mode)
+
+
+def three_ports() -> int:
+    """Return the first of three free ports in a row."""
+    while True:
+        with socket.socket() as first, socket.socket() as second, socket.socket() as third:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+                third.bind(("127.0.0.1", port + 2))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+def test_ports_stay_over_a_restart(tmp_path: Path) -> None:
+    """--port names three ports in a row; an exchange that is started again has them again."""
+    port = three_ports()
+    found = []
+    for _ in range(2):
+        again = Exchange(tmp_path / "exchange", "--port", port)
+        try:
+            urls = again.ready["urls"]
+            found.append([urlsplit(urls[name]).port for name in ("clob_tls", "gamma_tls", "control")])
+        finally:
+            assert 0 == again.stop()[0]
+    assert [[port, port + 1, port + 2]] * 2 == found
+
+
+def test_ends_by_itself_when_asked(tmp_path: Path) -> None:
+    """--seconds ends it cleanly without a signal, and says where its report is."""
+    done = pm("exchange", "--dir", tmp_path / "exchange", "--port", 0, "--seconds", 1)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert f"its report: {tmp_path / 'exchange' / 'report.json'}" in done.stdout
+    assert (tmp_path / "exchange" / "report.json").exists()
+
+
+def test_port_in_use_is_one_line(tmp_path: Path) -> None:
+    """Exit 4 says which port; nothing is left running."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        done = pm("exchange", "--dir", tmp_path / "exchange", "--port", port)
+    assert 4 == done.returncode
+    assert f"127.0.0.1:{port}" in one_line(done)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--feed", "nowhere.jsonl.zst"), 2, "nowhere.jsonl.zst does not exist"),
+        (("--speed", "fast"), 2, "--speed is a number or max"),
+        (("--speed", "-1"), 3, "speed in (0, 1000]"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    arguments: tuple[str, ...], code: int, words: str, tmp_path: Path
+) -> None:
+    """Nothing starts, and the line says what to give instead."""
+    done = pm("exchange", "--dir", tmp_path / "exchange", "--port", 0, *arguments)
+    assert code == done.returncode
+    assert words in one_line(done)
+    assert not os.path.exists(tmp_path / "exchange" / "ready.json")
