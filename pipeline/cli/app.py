@@ -249,6 +249,23 @@ def halt(
     set_halt(state, level, reason, as_json)
 
 
+@app.command("cancel-all", short_help="Cancel every open order and prove that none is left.")
+def cancel_all(
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the halt.")] = "pm cancel-all",
+    seconds: Annotated[int, typer.Option(metavar="N", min=1, help="How long to wait for the proof.")] = 30,
+    state: StateDir = DEFAULT_STATE,
+    as_json: AsJson = False,
+) -> None:
+    """Latch a halt H2, let the running pipeline cancel every open order, and prove that none is left.
+
+    Exit 0 only with that proof. 4: nothing runs that could cancel. 5: the venue leaves orders open, or their
+    end unknown; the line says how many. The halt stays until `pm resume`.
+    """
+    from pipeline.cli.cancel_all import cancel_all as cancel
+
+    raise typer.Exit(cancel(state, reason, seconds, as_json))
+
+
 @app.command(short_help="Lift the operator's halt.")
 def resume(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is safe again; kept.")],

@@ -40,14 +40,19 @@ def set_halt(directory: Path, level_text: str, reason: str, as_json: bool) -> No
     if not reason.strip():
         raise UsageError("halt: the reason is empty; say why, it is kept with the halt")
     for state in states_in(directory) or [_made(directory)]:
-        page = _page(state)
-        try:
-            was_raised = page.raise_to(level, now_ns=time.time_ns(), reason=reason.strip())
-            facts = _facts(state, page)
-        finally:
-            page.close()
-        facts["was_raised"] = was_raised
+        facts = latch(state, level, reason.strip())
+        was_raised = facts["was_raised"]
         _show(facts, "halted" if was_raised else "the operator's halt is at least as strict already", as_json)
+
+
+def latch(state: Path, level: HaltLevel, reason: str) -> dict[str, Any]:
+    """Raise the operator's word to the level, never lower it; return what holds then, and `was_raised`."""
+    page = _page(state)
+    try:
+        was_raised = page.raise_to(level, now_ns=time.time_ns(), reason=reason)
+        return {**_facts(state, page), "was_raised": was_raised}
+    finally:
+        page.close()
 
 
 def clear_halt(directory: Path, reason: str, as_json: bool) -> None:
