@@ -149,6 +149,13 @@ def run(
     ] = None,
     cpus: Cpus = "auto",
     set_: SetKeys = None,
+    recover_from_venue: Annotated[
+        bool,
+        typer.Option(
+            "--recover-from-venue",
+            help="Set the logs aside and take over what the venue says: after a change of the record layout.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the pipeline and stay in the foreground until a signal stops it.
@@ -158,7 +165,9 @@ def run(
     """
     from pipeline.run.service import run_service
 
-    raise typer.Exit(run_service(config, mode, topology, cpus, tuple(set_ or ()), as_json))
+    raise typer.Exit(
+        run_service(config, mode, topology, cpus, tuple(set_ or ()), as_json, recover_from_venue)
+    )
 
 
 @app.command(short_help="Run the demo's local exchange in the foreground.")

@@ -1,7 +1,7 @@
 """`pm cancel-all`: a halt H2 that stays, and the proof that no order is open, or what is left.
 
-Writes the operator's word on the halt page; the running pipeline does the cancelling. Reads its status and
-summary until they prove it.
+Writes the operator's word on the halt page; the running pipeline does the cancelling. Reads what its lanes
+count until that proves it.
 """
 
 from __future__ import annotations
@@ -24,39 +24,42 @@ from pipeline.records import HaltLevel
 #: States in which an order may still trade; UNKNOWN leaves only on the venue's own evidence.
 OPEN_STATES = ("intended", "sent", "live", "delayed", "unknown")
 LOOK_S = 0.1
-HOLD_S = 1.0  # nothing open for so long: the summary follows the logs by a quarter of a second
+HOLD_S = 0.5  # nothing open for so long: a single look could fall between two of trade's
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What one look found. open_orders: trade's own count, -1 when no lane tells one."""
+    """What one look found."""
 
     is_running: bool
+    is_whole: bool  # every lane runs: what they count is of now
     level: HaltLevel
-    is_halt_seen: bool  # the chain has folded the halt: nothing new is decided
-    by_state: dict[str, int]
-    open_orders: int
+    is_halt_seen: bool  # trade has folded the halt: nothing new is decided
+    by_state: dict[str, int]  # of the summary, for people
+    open_orders: int | None  # trade's own count; None when it never counted
 
     @property
     def count(self) -> int:
-        """Orders that may still trade; the more cautious of the two counts."""
-        return max(sum(self.by_state.values()), self.open_orders)
+        """Orders that may still trade: trade's own count, else the summary's."""
+        return sum(self.by_state.values()) if self.open_orders is None else self.open_orders
 
     @property
     def words(self) -> str:
-        """Return such as "live 2, unknown 1"."""
-        return ", ".join(f"{name} {count}" for name, count in self.by_state.items()) or f"{self.count}"
+        """Return such as "3 orders (live 2, unknown 1)"."""
+        states = ", ".join(f"{name} {count}" for name, count in self.by_state.items())
+        return f"{self.count} order{'s' * (self.count != 1)}" + (f" ({states})" if states else "")
 
 
 def left_of(facts: Mapping[str, Any]) -> Left:
     """Return what `pm status` knows about open orders. facts: as `status.collect` returns them."""
-    states = facts["summary"].get("orders_by_state", {})
+    states, counters = facts["summary"].get("orders_by_state", {}), facts["counters"]
     return Left(
         is_running=facts["is_running"],
+        is_whole=all(lane["is"] == "running" for lane in facts["lanes"]),
         level=HaltLevel[facts["halt"]["level"]],
-        is_halt_seen=facts["summary"].get("halt_level", 0) >= HaltLevel.H2,
+        is_halt_seen=counters.get("trade_halt_level", 0) >= HaltLevel.H2,
         by_state={name: states[name] for name in OPEN_STATES if states.get(name)},
-        open_orders=facts["counters"].get("open_orders", -1) if facts["is_running"] else -1,
+        open_orders=counters.get("open_orders"),
     )
 
 
@@ -80,7 +83,7 @@ def cancel_all(
         now_s = time.monotonic()
         if not left.is_running:
             return _nothing_runs(state, left, as_json)
-        is_clear = left.is_halt_seen and not left.count
+        is_clear = left.is_whole and left.is_halt_seen and not left.count
         clear_since_s = (clear_since_s if clear_since_s >= 0 else now_s) if is_clear else -1.0
         if is_clear and now_s - clear_since_s >= HOLD_S:
             return _say(state, left, as_json, "no order is open")
@@ -106,12 +109,13 @@ def _nothing_runs(state: Path, left: Left, as_json: bool) -> int:
 def _late(state: Path, left: Left, seconds: float) -> VenueError | EnvironmentProblem:
     if not left.is_halt_seen:
         return EnvironmentProblem(
-            f"cancel-all: halt H2 stands, but the chain of {state} did not take it up within {seconds:g} s; "
+            f"cancel-all: halt H2 stands, but trade in {state} did not take it up within {seconds:g} s; "
             "see pm status"
         )
     if not left.count:
         return EnvironmentProblem(
-            f"cancel-all: no order is open in {state}, but not yet for {HOLD_S:.0f} s; run it again")
+            f"cancel-all: no order is open in {state}, but not for long or not all lanes run; see pm status, "
+            "run it again")
     return VenueError(
         f"cancel-all: halt H2 stands; after {seconds:g} s still open in {state}: {left.words}; "
         "see pm status, look at the venue, and run it again"

@@ -20,7 +20,9 @@ SOCKET = "NOTIFY_SOCKET"
 WATCHDOG_USEC = "WATCHDOG_USEC"
 WATCHDOG_PID = "WATCHDOG_PID"
 NS_PER_US = 1_000
-RESTART_NS_MAX = 60 * NS_PER_S  # longer than any lane takes to come up, recovery included
+#: Longer than any lane takes to come up, recovery included: what starts of a lane do not mend in this time, a
+#: new run with fresh memory may.
+RESTART_NS_MAX = 180 * NS_PER_S
 _STATUS_BYTES_MAX = 500
 
 

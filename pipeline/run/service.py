@@ -20,7 +20,7 @@ from pipeline.config.load import load, parse_override
 from pipeline.errors import IntegrityError, RiskRefusal, UsageError
 from pipeline.records import HaltLevel
 from pipeline.run.notify import Notifier, Watchdog
-from pipeline.run.supervisor import StartStopped, Supervisor
+from pipeline.run.supervisor import OWN_PAGE, StartStopped, Supervisor
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import LaneState, StatusView
@@ -38,14 +38,19 @@ def run_service(
     cpus: str,
     set_: Sequence[str],
     as_json: bool,
+    from_venue: bool = False,
 ) -> int:
-    """Run until told to stop; return 0 after a clean end. Raises PipelineError, with nothing left behind."""
+    """Run until told to stop; return 0 after a clean end. Raises PipelineError, with nothing left behind.
+
+    from_venue: set the logs aside and take over what the venue says.
+    """
     if cpus not in ("auto", "virtual"):
         raise UsageError(f"run: --cpus is auto or virtual, was {cpus!r}")
     overrides = dict(parse_override(text) for text in set_)
     overrides |= {key: value for key, value in (("topology", topology), ("mode", mode)) if value is not None}
     config = load(config_files, overrides)
-    supervisor = Supervisor(config, config_files, overrides, config.mode, is_virtual=cpus == "virtual")
+    supervisor = Supervisor(
+        config, config_files, overrides, config.mode, is_virtual=cpus == "virtual", from_venue=from_venue)
     _refuse_stopped(supervisor.state_dir)
     asked = _Asked()
     notifier = Notifier()
@@ -78,7 +83,7 @@ class _Asked:
 
 def _run(supervisor: Supervisor, notifier: Notifier, asked: _Asked, as_json: bool) -> None:
     page = HaltPage(supervisor.state_dir)
-    views = {lane.name: supervisor.status(lane.name) for lane in supervisor.lanes}
+    views = {name: supervisor.status(name) for name in (*(lane.name for lane in supervisor.lanes), OWN_PAGE)}
     try:
         unlocked = _not_locked(views)
         _say_up(supervisor, page, unlocked, as_json)
@@ -97,6 +102,7 @@ def _run(supervisor: Supervisor, notifier: Notifier, asked: _Asked, as_json: boo
 def _watch(
     supervisor: Supervisor, page: HaltPage, views: dict[str, StatusView], notifier: Notifier, asked: _Asked
 ) -> None:
+    # Its own page tells that somebody looks after the lanes: this loop alone would not notice.
     watchdog = Watchdog(notifier, list(views.items()), time.monotonic_ns())
     told_ns = 0
     while not asked.name:
@@ -116,7 +122,7 @@ def _status_line(mode: str, page: HaltPage, views: dict[str, StatusView]) -> str
     """Return what `systemctl status` shows: mode, halt, lanes."""
     lanes = ", ".join(
         name if view.state == LaneState.RUNNING else f"{name} {view.state.name.lower()}"
-        for name, view in views.items())
+        for name, view in views.items() if name != OWN_PAGE)
     return f"mode {mode}, {_who_halts(page) if page.level() > HaltLevel.H0 else 'halt H0'}, lanes {lanes}"
 
 

@@ -18,14 +18,16 @@ Look = Callable[[Path], dict[str, Any]]
 
 
 def facts(
-    *, running: bool = True, level: str = "H2", seen: int = 2, counter: int | None = None, **states: int
+    *, running: bool = True, level: str = "H2", seen: int = 2, counter: int | None = None,
+    lanes: str = "running", **states: int
 ) -> dict[str, Any]:
-    """Return what pm status would know: orders by state, trade's own count."""
+    """Return what pm status would know: orders by state, trade's own count, how the lanes are."""
     return {
         "is_running": running,
+        "lanes": [{"is": lanes if running else "gone"}],
         "halt": {"level": level, "owners": []},
-        "summary": {"orders_by_state": states, "halt_level": seen},
-        "counters": {} if counter is None else {"open_orders": counter},
+        "summary": {"orders_by_state": states},
+        "counters": {"trade_halt_level": seen, **({} if counter is None else {"open_orders": counter})},
     }
 
 
@@ -48,12 +50,13 @@ def state(tmp_path: Path) -> Path:
         (facts(intended=1), 1),
         (facts(sent=1, live=2, delayed=3, unknown=4, matched=9), 10),
         (facts(live=1, counter=3), 3),
-        (facts(live=3, counter=0), 3),
-        (facts(running=False, live=1, counter=9), 1),
+        (facts(intended=3, counter=0), 0),
+        (facts(running=False, live=1), 1),
+        (facts(running=False, counter=2), 2),
     ],
 )
 def test_open_is_whatever_may_still_trade(found: dict[str, Any], count: int) -> None:
-    """An unknown order counts; of the summary and trade's own count the higher one is believed."""
+    """An unknown order counts; trade's own count decides, the summary only where there is none."""
     assert count == left_of(found).count
 
 
@@ -79,17 +82,18 @@ def test_no_proof_before_the_chain_saw_the_halt(state: Path) -> None:
 
 
 def test_one_order_in_between_starts_the_wait_again(state: Path) -> None:
-    """An order seen within the second of proof is not overlooked."""
-    with pytest.raises(VenueError, match=r"still open .*: live 1"):
+    """An order seen within the time of the proof is not overlooked."""
+    with pytest.raises(VenueError, match=r"still open .*: 1 order \(live 1\)"):
         cancel_all(state, "enough", 0.5, False, looks(facts(), facts(), facts(live=1)))
 
 
 @pytest.mark.parametrize(
     ("found", "problem", "words"),
     [
-        (facts(unknown=2, live=1), VenueError, "after 1 s still open in .*: live 1, unknown 2"),
-        (facts(counter=4), VenueError, "still open in .*: 4;"),
-        (facts(running=False, live=1), EnvironmentProblem, "nothing runs in .* left live 1 open: start it"),
+        (facts(unknown=2, live=1), VenueError, r"after 1 s still open in .*: 3 orders \(live 1, unknown 2\)"),
+        (facts(counter=4), VenueError, "still open in .*: 4 orders;"),
+        (facts(lanes="starting"), EnvironmentProblem, "not all lanes run"),
+        (facts(running=False, live=1), EnvironmentProblem, "nothing runs in .* left 1 order .* open: start it"),
         (facts(running=False, live=1, level="H4"), RiskRefusal, "halted H4, so nothing runs there"),
     ],
 )
