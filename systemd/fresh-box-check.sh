@@ -51,12 +51,14 @@ is_back() { [ "$(ask "lane['$1']['pid'] not in (0, $2) and lane['$1']['is'] == '
 
 # The kernel's own list for every lane's process, against the CPU that the topology gives it.
 on_their_cpus() {
-    local name pid wanted found
+    local name pid wanted found count=0
     while read -r name pid wanted; do
         found=$(awk '/^Cpus_allowed_list:/ {print $2}' "/proc/$pid/status")
         [ "$found" = "$wanted" ] || failed "lane $name, pid $pid: cpu $wanted expected, the kernel says $found"
         say "lane $name, pid $pid, on cpu $found"
-    done < <(ask '"\n".join(f"{n} {one[\"pid\"]} {one[\"cpu_wanted\"]}" for n, one in lane.items())')
+        count=$((count + 1))
+    done < <(ask '"\n".join(" ".join([n, str(one["pid"]), str(one["cpu_wanted"])]) for n, one in lane.items())')
+    [ $count -ge 4 ] || failed "4 lanes expected, $count were seen"
 }
 
 # Every lane answers in /metrics, by its label.

@@ -93,7 +93,7 @@ def test_one_order_in_between_starts_the_wait_again(state: Path) -> None:
         (facts(unknown=2, live=1), VenueError, r"after 1 s still open in .*: 3 orders \(live 1, unknown 2\)"),
         (facts(counter=4), VenueError, "still open in .*: 4 orders;"),
         (facts(lanes="starting"), EnvironmentProblem, "not all lanes run"),
-        (facts(running=False, live=1), EnvironmentProblem, "nothing runs in .* left 1 order .* open: start it"),
+        (facts(running=False, live=1), EnvironmentProblem, "nothing runs in .* left 1 order .* open: start"),
         (facts(running=False, live=1, level="H4"), RiskRefusal, "halted H4, so nothing runs there"),
     ],
 )
