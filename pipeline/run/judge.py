@@ -22,6 +22,7 @@ from pipeline.run.judge_orders import Endings, check_orders
 from pipeline.run.judge_plants import Taking, match_plants
 from pipeline.run.judge_refold import explain
 from pipeline.run.judge_report import latency_figures, latency_gap_ns, report_lines
+from pipeline.run.judge_resumes import check_resumes
 from pipeline.shm.status import Latency
 from pipeline.units import NS_PER_MS, usd_text
 
@@ -44,6 +45,8 @@ class RunFacts:
     steal_ticks: int  # of the whole machine while it ran, 1/100 s each
     dry: bool
     why_nothing: list[str]
+    #: From the death of a lane until the run trades again, ns; what it lost meanwhile is counted, not wrong.
+    outages: Sequence[tuple[int, int]] = ()
 
     def sum(self, name: str) -> int:
         """Return a counter added over the lanes."""
@@ -94,7 +97,7 @@ def _frame_figures(report: dict[str, Any], facts: RunFacts, findings: Findings) 
     accounted = sum(facts.sum(name) for name in ACCOUNTED)
     frames, fallbacks = facts.sum("frames"), facts.sum("fallbacks")
     dropped, lost = accepted - accounted, facts.sum("frames_lost")
-    if dropped:
+    if dropped < 0 or (dropped and not facts.outages):
         why = f"; the feed threw {lost} away after its ring stayed full" if lost else ""
         findings.broken("frames", (
             f"frames: the exchange's kernel accepted {accepted}, we folded or rejected {accounted}, "
@@ -109,7 +112,7 @@ def _frame_figures(report: dict[str, Any], facts: RunFacts, findings: Findings) 
         "frames_unknown_token": facts.sum("frames_unknown_token"),
         "frames_ignored": facts.sum("frames_ignored"), "gaps": facts.sum("gaps"), "ideas": facts.sum("ideas"),
         "market_sockets": len(rows), "seconds": round(facts.seconds, 3), "topology": facts.topology,
-        "feeds": facts.feeds, "speed": facts.speed, "steal_ticks": facts.steal_ticks, "dry": facts.dry,
+        "outages": len(facts.outages), "feeds": facts.feeds, "speed": facts.speed, "steal_ticks": facts.steal_ticks, "dry": facts.dry,
         # what stays of a run whose logs cannot be read
         "books": 0, "orders": 0, "fills": 0, "pnl_usd_micro": 0, "planted": 0, "taken": 0,
         "false_positives": 0,
@@ -130,7 +133,8 @@ def _judge_logs(
     for item in judged:
         if item.look is Look.WRONG:
             findings.broken("false positives", _false_positive(item))
-    taking = match_plants(logs, venue, judged, endings, filled)
+    check_resumes(logs, findings)
+    taking = match_plants(logs, venue, judged, endings, filled, facts.outages)
     unexplained = [item for item in taking.untaken if not item.reason]
     if unexplained:
         explain(state_dir, logs, unexplained)
@@ -206,4 +210,6 @@ def _figures(
         "packages_unjudged": sum(item.look is Look.UNJUDGED for item in judged),
         "orders_by_state": dict(states), "orders_sent": endings.sent_count,
         "orders_refused_unseen": endings.refused_unseen_count, "vetoes": dict(vetoes.most_common()),
+        "unknown_unseen": endings.unknown_unseen_count,
+        "resumes": len(logs.resumes), "gateway_starts": len(logs.gateway_starts),
     }

@@ -15,10 +15,12 @@ from typing import Any
 from pipeline.core.positions import PnlFold
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
-from pipeline.records import CODECS, SLOT_BYTES, Kind, Outcome, Rule, kind_of
+from pipeline.records import CODECS, HEADER_STRUCT, SLOT_BYTES, Kind, Outcome, Rule, kind_of
 
-STREAM_KINDS = (Kind.INSTRUMENT, Kind.REPORT, Kind.FILL, Kind.RESOLVED, Kind.LANE_UP)
-DECISION_KINDS = (Kind.PACKAGE, Kind.INTENT, Kind.VERDICT)
+STREAM_KINDS = (
+    Kind.INSTRUMENT, Kind.REPORT, Kind.FILL, Kind.RESOLVED, Kind.LANE_UP, Kind.RESUME, Kind.RECONCILED)
+DECISION_KINDS = (
+    Kind.PACKAGE, Kind.INTENT, Kind.VERDICT, Kind.CANCEL, Kind.SUBSCRIBE, Kind.RESYNC, Kind.RECONCILE, Kind.BEAT)
 READ_SLOTS = 4_096
 SHOWN_MAX = 12  # lines of one sort of problem; the rest is counted
 
@@ -81,7 +83,10 @@ class Logs:
     order_of: dict[str, int] = field(default_factory=dict)
     fills: list[Any] = field(default_factory=list)
     resolved: dict[int, tuple[int, int]] = field(default_factory=dict)
-    gateway_starts: list[Any] = field(default_factory=list)  # LANE_UP of gateways
+    gateway_starts: list[Any] = field(default_factory=list)  # LANE_UP of gateways, each (re)start once
+    causes: list[tuple[int, int]] = field(default_factory=list)  # of each decision: (position, cause's seq)
+    resumes: list[Any] = field(default_factory=list)  # RESUME of the core's restarts, in log order
+    reconciled: list[Any] = field(default_factory=list)  # RECONCILED that were complete
     rows_of: dict[str, list[int]] = field(default_factory=dict)  # condition -> rows
     _unnamed: list[Any] = field(default_factory=list)
     _findings: Findings = field(default_factory=Findings)
@@ -121,13 +126,17 @@ def read_logs(state_dir: Path, findings: Findings) -> Logs:
     handlers: dict[int, Callable[[Logs, Any], None]] = {
         Kind.INSTRUMENT: _on_instrument, Kind.REPORT: _on_report, Kind.RESOLVED: _on_resolved,
         Kind.LANE_UP: _on_lane_up, Kind.INTENT: _on_intent,
-        Kind.FILL: lambda logs, record: logs.fills.append(record),
+        Kind.RESUME: lambda logs, record: logs.resumes.append(record),
+        Kind.RECONCILED: _on_reconciled, Kind.FILL: lambda logs, record: logs.fills.append(record),
         Kind.PACKAGE: lambda logs, record: logs.packages.append(record),
         Kind.VERDICT: lambda logs, record: logs.verdicts.append(record)}
     for name, kinds in (("decisions", DECISION_KINDS), ("stream", STREAM_KINDS)):
         for data in slots_of(state_dir / "logs" / name, name, kinds):
             for at in range(0, len(data), SLOT_BYTES):
                 kind = kind_of(data, at)
+                if name == "decisions":
+                    header = HEADER_STRUCT.unpack_from(data, at)
+                    logs.causes.append((header[0], header[3]))
                 logs.fold.on_record(data, at)
                 handler = handlers.get(kind)
                 if handler is not None:
@@ -176,6 +185,11 @@ def _on_resolved(logs: Logs, record: Any) -> None:
 def _on_lane_up(logs: Logs, record: Any) -> None:
     if b"gateway" in record.stage_name:
         logs.gateway_starts.append(record)
+
+
+def _on_reconciled(logs: Logs, record: Any) -> None:
+    if record.ok:
+        logs.reconciled.append(record)
 
 
 def _on_report(logs: Logs, record: Any) -> None:

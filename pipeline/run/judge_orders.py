@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.core.orders import UNKNOWN_FINAL_NS
 from pipeline.records import Cause, OrderState, OrderType, Origin, Side
 from pipeline.run.judge_logs import Findings, Logs, Venue
 from pipeline.units import cost_micro
@@ -46,6 +47,7 @@ class Endings:
     orders: dict[int, Ending] = field(default_factory=dict)
     sent_count: int = 0
     refused_unseen_count: int = 0  # refused by HTTP status before the exchange looked at the order
+    unknown_unseen_count: int = 0  # a gateway died with them on its way, and they never arrived
 
 
 def evidence(intent: Any, reports: list[Any], filled: Filled) -> tuple[OrderState, int, str]:
@@ -81,10 +83,11 @@ def check_orders(logs: Logs, venue: Venue, filled: dict[int, Filled], findings: 
     unseen = list(venue.nameless)
     for order_no, intent in logs.intents.items():
         reports = logs.reports.get(order_no, [])
-        ending = Ending(*evidence(intent, reports, filled.get(order_no, Filled())))
-        if ending.state == OrderState.INTENDED and _died_unsent(logs, intent):
-            ending.state, ending.cause = OrderState.UNSENT, int(Cause.LANE_DIED)
+        ending = Ending(*_ended(logs, intent, reports, filled.get(order_no, Filled())))
         endings.orders[order_no] = ending
+        if ending.state == OrderState.UNKNOWN and _never_came(logs, venue, intent, reports):
+            endings.unknown_unseen_count += 1
+            continue
         endings.sent_count += ending.state not in (*_NEVER_LEFT, OrderState.INTENDED)
         if ending.state not in _OVER:
             findings.broken("open orders", (
@@ -95,11 +98,51 @@ def check_orders(logs: Logs, venue: Venue, filled: dict[int, Filled], findings: 
     return endings
 
 
-def _died_unsent(logs: Logs, intent: Any) -> bool:
-    """A gateway that restarted later had not sent it: its state file says so."""
-    return any(
-        start.now_ns >= intent.now_ns and start.sent_order_no < intent.order_no
-        for start in logs.gateway_starts)
+def _ended(
+    logs: Logs, intent: Any, reports: list[Any], filled: Filled,
+) -> tuple[OrderState, int, str]:
+    """Return what is proven, also by the restart of a gateway: its state file tells what may have left."""
+    state, cause, text = evidence(intent, reports, filled)
+    if state not in (OrderState.INTENDED, OrderState.SENT):
+        return state, cause, text
+    start = next((start for start in logs.gateway_starts if start.seq > intent.source_seq), None)
+    if start is None:
+        return state, cause, text
+    if intent.order_no <= start.sent_order_no:
+        return OrderState.UNKNOWN, int(Cause.LANE_DIED), ""
+    return (OrderState.UNSENT, int(Cause.LANE_DIED), "") if state == OrderState.INTENDED else (state, cause, text)
+
+
+def _never_came(logs: Logs, venue: Venue, intent: Any, reports: list[Any]) -> bool:
+    """Tell whether nobody at the exchange ever saw it, and nothing more can be asked of us.
+
+    Until T_UNKNOWN_FINAL it may still arrive; behind it the venue must have refused a cancel, and a whole
+    reconcile must have ended.
+    """
+    name = logs.hash_of.get(intent.order_no, "")
+    if name in venue.orders or name in venue.arrivals:
+        return False
+    return venue.report["now_ns"] < intent.now_ns + UNKNOWN_FINAL_NS or _had_last_word(logs, intent, reports)
+
+
+def _had_last_word(logs: Logs, intent: Any, reports: list[Any]) -> bool:
+    final_ns = intent.now_ns + UNKNOWN_FINAL_NS
+    refused = any(
+        report.state == OrderState.CANCEL_REFUSED and report.origin in _VENUE and report.now_ns >= final_ns
+        for report in reports)
+    return refused and any(record.now_ns >= final_ns for record in logs.reconciled)
+
+
+def unfinished(logs: Logs, filled: dict[int, Filled]) -> dict[int, str]:
+    """Return the orders whose end our log does not tell yet: number -> hash, "" while it is not known."""
+    found = {}
+    for order_no, intent in logs.intents.items():
+        reports = logs.reports.get(order_no, [])
+        state = _ended(logs, intent, reports, filled.get(order_no, Filled()))[0]
+        is_lost = state == OrderState.UNKNOWN and _had_last_word(logs, intent, reports)
+        if state not in _OVER and not is_lost:
+            found[order_no] = logs.hash_of.get(order_no, "")
+    return found
 
 
 def _meet(
@@ -113,6 +156,10 @@ def _meet(
         arrivals = _claim_nameless(logs, venue, intent, unseen)
     if arrivals:
         ending.arrival_ns, ending.error = arrivals[0]["now_ns"], arrivals[0]["error"]
+        if ending.arrival_ns < intent.now_ns:
+            findings.broken("journal", (
+                f"{logs.name(order_no)}: arrived {intent.now_ns - ending.arrival_ns} ns before its intent was "
+                "decided"))
     if ending.state in (*_NEVER_LEFT, OrderState.INTENDED):
         if row or arrivals:
             findings.broken("orders", (

@@ -73,14 +73,20 @@ def is_required(plant: dict[str, Any]) -> bool:
 
 def match_plants(
     logs: Logs, venue: Venue, judged: Sequence[Judged], endings: Endings, filled: dict[int, Filled],
+    outages: Sequence[tuple[int, int]] = (),
 ) -> Taking:
-    """Return what was taken, and for each required plant that was not the reason our log gives."""
+    """Return what was taken, and for each required plant that was not the reason our log gives.
+
+    outages: (from, until) in ns; a plant that lived in one of them, even in part, need not be taken.
+    """
     taking = Taking()
     packages = _by_plant(venue, judged)
     verdicts = _verdicts_by_event(logs)
     for plant in venue.report["plants"]:
         own = packages.get(plant["id"], [])
         is_taken, counts = any(item.is_whole for item in own), is_required(plant)
+        counts = counts and not any(
+            plant["t_start_ns"] <= until_ns and plant["t_end_ns"] >= from_ns for from_ns, until_ns in outages)
         taking.planted_all += 1
         taking.taken_all += is_taken
         taking.required += counts

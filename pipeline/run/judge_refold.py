@@ -1,7 +1,7 @@
 """Folds the stream log once more through book and detect, to say why a plant never became an idea.
 
 Same records in, same records out: what detect refused in the run it refuses here, at the same stream
-time. Used only for plants that neither a package nor a verdict explains.
+time. Where the core was started again (RESUME), both begin empty here, too. Used only for plants that neither a package nor a verdict explains.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.native.ladder import arena_bytes, rows_bytes
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
 from pipeline.native.ring import Reader, Ring, Writer
-from pipeline.records import SLOT_BYTES, Kind, kind_of
+from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES, Kind, kind_of
 from pipeline.run.channels import ladder_blocks
 from pipeline.run.judge_logs import Logs
 from pipeline.run.judge_plants import Untaken
@@ -67,20 +67,29 @@ def explain(state_dir: Path, logs: Logs, items: Sequence[Untaken]) -> None:
 
 def _refold(state_dir: Path, logs: Logs, seen: dict[int, list[_Seen]]) -> None:
     """Run the whole stream through book and detect, looking on at the rows in `seen`."""
+    starts = sorted({0, *(record.live_seq for record in logs.resumes)})
+    for start, end in zip(starts, [*starts[1:], 1 << 63], strict=True):
+        _refold_part(state_dir, logs, seen, start, end)
+
+
+def _refold_part(state_dir: Path, logs: Logs, seen: dict[int, list[_Seen]], start: int, end: int) -> None:
+    """Fold the stream's positions [start, end) with fresh books and a fresh detector."""
     rows_max = max(logs.instruments) + 1
     blocks = ladder_blocks(Shm())
     books = Books(rows_max, bytearray(arena_bytes(blocks)), bytearray(rows_bytes(rows_max)), blocks)
     memory = bytearray(Ring.bytes_for(RING_SLOTS))
     Ring.format(memory, RING_SLOTS)
     writer, reader = Writer(memory), Reader(memory)
-    source = LogReader(state_dir / "logs" / "stream", "stream", 0)
+    source = LogReader(state_dir / "logs" / "stream", "stream", start)
     wanted, detector = Filter(reader, WANTED), Detector()
     # what may be in a basket: rows of events, and conditions with two books
     listed = [(row, len(rows)) for rows in logs.rows_of.values() for row in rows]
     wanted.want_rows([row for row, count in listed if logs.instruments[row].event or count > 1], rows_max)
     try:
         while True:
-            done = books.poll(source, writer, BUDGET)
+            # in records of at most RUN_SLOTS_MAX slots: never past the end
+            budget = min(BUDGET, max(1, (end - source.position) // RUN_SLOTS_MAX))
+            done = books.poll(source, writer, budget) if source.position < end else 0
             data = wanted.read(BUDGET)
             for at in range(0, len(data), SLOT_BYTES):
                 _look(detector, data, at, seen)
