@@ -38,7 +38,9 @@ EXCHANGE = {
     "seconds": 3_600.0, "markets": 4, "planted_events": 14, "plant_spacing_ms": 150, "plant_settle_ms": 100,
     "quiet_ms": 200}
 #: As many kills as there are would be a crash loop: what latches the halt is PR05's matter.
-SETTINGS = ("topology=2core", "universe.instruments_max=200")
+SETTINGS = (
+    "topology=2core", "universe.instruments_max=200", "supervision.restarts_max=1000",
+    "supervision.health_clear_s=1")
 
 
 @dataclass(slots=True)
@@ -133,7 +135,9 @@ class Kills:
         watcher = self.watcher
         events = set(watcher.events.values())
         until_s = time.monotonic() + AGAIN_S_GIVEN
-        while time.monotonic() < until_s and len(_again(watcher, moment)) < len(events):
+        while time.monotonic() < until_s and (
+            events - set(_again(watcher, moment)) - _doubtful(watcher, moment, watcher.clock())
+        ):
             self._alive()
             watcher.look()
             threading.Event().wait(0.002)
@@ -219,11 +223,7 @@ class Kills:
                 first_ns[event] = min(first_ns.get(event, sent_ns), sent_ns)
         for number, moment in enumerate(self.run.moments):
             found, limit_ns = _again(watcher, moment), moment.at_ns + AGAIN_NS_MAX
-            doubtful = {
-                watcher.events[seen.group_no] for seen in watcher.orders.values()
-                if seen.order_no <= max(moment.in_flight, default=0)
-                and (seen.is_sent or seen.order_no <= moment.stored_order_no)
-                and not 0 < seen.end_ns <= limit_ns}
+            doubtful = _doubtful(watcher, moment, limit_ns)
             due = {event for event, ns in first_ns.items() if ns < moment.at_ns}
             self.run.again_ns.append({
                 event: ns for event, ns in found.items() if event in due and event not in doubtful})
@@ -251,6 +251,15 @@ def _again(watcher: Watcher, moment: Moment) -> dict[int, int]:
         if watcher.causes[group] >= moment.stream_position and sent_ns > moment.at_ns:
             found[event] = min(found.get(event, 1 << 62), sent_ns - moment.at_ns)
     return found
+
+
+def _doubtful(watcher: Watcher, moment: Moment, until_ns: int) -> set[int]:
+    """Return the events with an order that may have left before the death and had no end by `until_ns`."""
+    return {
+        watcher.events[seen.group_no] for seen in watcher.orders.values()
+        if seen.order_no <= max(moment.in_flight, default=0)
+        and (seen.is_sent or seen.order_no <= moment.stored_order_no)
+        and not 0 < seen.end_ns <= until_ns}
 
 
 def summarise(run: KillRun) -> dict[str, Any]:
