@@ -18,6 +18,7 @@ from pydantic import PrivateAttr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from pipeline.config.accounts import Account
+from pipeline.config.archive import Archive
 from pipeline.config.books import Books
 from pipeline.config.execution import Execution
 from pipeline.config.lane import Lane
@@ -31,15 +32,17 @@ from pipeline.config.supervision import Supervision
 from pipeline.config.universe import Universe
 from pipeline.config.venues import Venues
 from pipeline.errors import ConfigError
+from pipeline.records import SLOT_BYTES
 from pipeline.units import NS_PER_MS, usd_text
 
 FILE_BYTES_MAX = 1 << 20
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,30}$"
 SET = "--set"  # origin of an override
 DEFAULT = "default"  # origin of a key that nobody gave
+SEGMENTS_AHEAD = 2  # files of each log that are made before they are needed
 HASH_BYTES = 16  # as in the `Config` record
 # Where and how fast stages run, what is told of it and who looks after them never changes a decision.
-HASH_LEAVES_OUT = {"topology", "lane", "metrics", "logging", "supervision"}
+HASH_LEAVES_OUT = {"topology", "lane", "metrics", "logging", "supervision", "archive"}
 
 
 class Config(Section):
@@ -66,6 +69,7 @@ class Config(Section):
     execution: Execution = setting("", "Submission of orders.", Execution())
     metrics: Metrics = setting("", "Counters.", Metrics())
     supervision: Supervision = setting("", "Lanes that stall, die or are alone.", Supervision())
+    archive: Archive = setting("", "Checkpoints and old log segments.", Archive())
     logging: Logging = setting("", "Event logs.", Logging())
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -90,6 +94,13 @@ class Config(Section):
             )
         if basket.enabled and not self.accounts:
             raise ValueError("strategies.basket.enabled needs a wallet; add a table [accounts.<name>]")
+        segments = 2 * (self.archive.segments_kept_min + SEGMENTS_AHEAD)
+        if shm.log_bytes_max < segments * shm.log_segment_slots * SLOT_BYTES:
+            raise ValueError(
+                "shm.log_bytes_max must hold, of both logs, archive.segments_kept_min segments and "
+                f"{SEGMENTS_AHEAD} ahead ({segments * shm.log_segment_slots * SLOT_BYTES} bytes), "
+                f"was {shm.log_bytes_max}"
+            )
         ladders = shm.ladders_128 + shm.ladders_1024 + shm.ladders_16384
         if universe.instruments_max > ladders:
             raise ValueError(

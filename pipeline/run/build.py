@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ from pipeline.run.channels import Channels, ladder_blocks
 from pipeline.run.metrics import serve_metrics
 from pipeline.run.startpoint import StartPoint
 from pipeline.shm.halt import HaltPage
-from pipeline.shm.status import StatusPage
+from pipeline.shm.status import StatusPage, StatusView
 from pipeline.stages import (
     account,
     archive,
@@ -51,7 +51,9 @@ from pipeline.stages import (
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.stages.stage import Clock, Counts, Stage
 from pipeline.store import checkpoints
+from pipeline.store.background import Background
 from pipeline.store.events import EventLog, silent
+from pipeline.store.upkeep import Limits
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.auth import L2Auth, Secret, load_api_file, load_key_file
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
@@ -60,6 +62,7 @@ from pipeline.venues.polymarket.market_decode import MarketDecoder
 from pipeline.venues.polymarket.sign import OrderSigner, order_hasher, owner_address
 
 _MAX = (1 << 62) - 1
+PINS_NOTHING = ("archive", "observe")  # readers of a log that trading does not need
 MISSED_S = 300  # how much before the last record of the old run the first pass over the trades begins
 ORDERS_PER_MINUTE_SHARE = 60  # ceiling of a signer: its tier's sustained rate for a whole minute
 
@@ -100,6 +103,7 @@ class Env:
     is_restart: bool = False  # the lane ran before in this run: what was asked meanwhile went unheard
     lease_ns_max: int = 0  # 0: nobody supervises, as in simulated time
     log: EventLog = field(default_factory=silent)  # the lane's
+    lanes: Sequence[str] = ()  # of the whole run, by name
 
     @property
     def counts(self) -> Counts:
@@ -350,9 +354,24 @@ def _gateway_understudy(settings: gateway.GatewaySettings, halt_page: HaltPage) 
 
 def _archive(name: str, ident: str, env: Env) -> Built:
     del ident
-    return Built(archive.ArchiveStage(
-        name, env.channels.log_reader(wiring.STREAM, None), env.channels.log_reader(wiring.DECISIONS, None),
-        env.state_dir / "checkpoints", env.counts))
+    settings, shm = env.config.archive, env.config.shm
+    stage = archive.ArchiveStage(
+        name, env.state_dir, env.channels.log_reader, _reads(env), Background("archive"), env.counts,
+        env.clock, env.log, archive.ArchiveSettings(
+            Limits(settings.segments_kept_min, shm.log_bytes_max), settings.checkpoint_records,
+            settings.sync_ms * NS_PER_MS))
+    return Built(stage)
+
+
+def _reads(env: Env) -> archive.ReadPositions:
+    """Return how far trading has read the logs; `observe` goes on from the archive and pins nothing."""
+    needed = {
+        log: [
+            stage for stage in env.stages
+            if log in wiring.reads(stage, env.stages) and wiring.split_name(stage)[0] not in PINS_NOTHING]
+        for log in wiring.LOGS}
+    views = [StatusView(env.channels.memory.buffer(f"status.{lane}")) for lane in env.lanes]
+    return archive.ReadPositions(needed, [view.counters for view in views])
 
 
 def _observe(name: str, ident: str, env: Env) -> Built:

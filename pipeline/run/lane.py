@@ -94,7 +94,7 @@ class Lane:
             clock=self.clock, state_dir=state_dir, run_dir=Path(spec.run_dir),
             book_position=self._book_position(), start=spec.start, epoch=epoch, is_restart=is_restart,
             lease_ns_max=self.config.supervision.lease_ms_max * NS_PER_MS,
-            log=event_log(self.config, lane.name))
+            log=event_log(self.config, lane.name), lanes=[one.name for one in spec.lanes])
         self.env = env
         self.built: list[Built] = [build_stage(stage, env) for stage in lane.stages]
         self._marks = [self.page.stage(stage) for stage in lane.stages]

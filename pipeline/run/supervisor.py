@@ -36,7 +36,7 @@ from pipeline.shm import halt, memory
 from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import LaneState, StatusView
 from pipeline.shm.wait import make_doorbell_fd
-from pipeline.store import checkpoints
+from pipeline.store.durable import write_durably
 from pipeline.store.events import EventLog
 
 START_S_MAX = 60.0
@@ -242,7 +242,7 @@ class Supervisor:
                 f"run.supervisor: {path} must hold a number, holds {text[:20]!r}; "
                 f"write a number into it that is above all folders of {self.state_dir / 'run'}")
         generation = int(text) + 1
-        checkpoints.write_durably(path, str(generation).encode())
+        write_durably(path, str(generation).encode())
         return generation
 
     def _copy_config(self, run_dir: Path) -> tuple[str, ...]:

@@ -6,39 +6,19 @@ A file `<position in decisions, 20 digits>.checkpoint` in the state directory's 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.core.checkpoint import restore
 from pipeline.core.trader import Trader
 from pipeline.errors import LayoutError, LogCorrupt
-from pipeline.native.log import LogReader
+from pipeline.store.durable import write_durably
 from pipeline.store.refold import recover
+from pipeline.store.segments import reading
 
 CHECKPOINTS_KEPT = 4
 _SUFFIX, _PARTIAL = ".checkpoint", ".partial"
 OnSkip = Callable[[Path, str], object]  # a file that cannot be used, and why
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file so that after any crash it is there whole or not at all; raises OSError."""
-    partial = path.with_name(path.name + _PARTIAL)
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make names that were given or taken in a directory survive a power loss."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def write(directory: Path, data: bytes, decisions_seq: int, kept: int = CHECKPOINTS_KEPT) -> Path:
@@ -84,21 +64,31 @@ def load_newest(
     return None
 
 
+def positions(directory: Path) -> list[tuple[int, int]]:
+    """Return what each whole checkpoint was taken at (stream, decisions), oldest first."""
+    found = []
+    for path in files(directory):
+        try:
+            found.append(restore(path.read_bytes())[1:])
+        except (OSError, LogCorrupt, LayoutError):
+            continue  # `load_newest` tells why
+    return found
+
+
 def recovered(
     checkpoints: Path, logs: Path, stream_end: int, decisions_end: int, on_skip: OnSkip = _nobody,
 ) -> Trader:
     """Return trade's state at the two ends: the newest checkpoint and what `logs` hold after it.
 
-    logs: the directory that holds `stream` and `decisions`. Every record is proven on the way; raises
-    LogCorrupt for damage, EnvironmentProblem when the logs no longer reach back to where the fold must begin.
+    logs: `<state_dir>/logs`; where they no longer reach back to where the fold begins, `archive` beside them
+    does. Every record is proven on the way; raises LogCorrupt for damage,
+    EnvironmentProblem when the beginning is nowhere.
     """
     trader, stream_seq, decisions_seq = (
         load_newest(checkpoints, stream_end, decisions_end, on_skip) or (Trader(), 0, 0))
-    stream = LogReader(logs / "stream", "stream", stream_seq, verify=True)
-    decisions = LogReader(logs / "decisions", "decisions", decisions_seq, verify=True)
-    try:
+    with (
+        reading(logs.parent, "stream", stream_seq, verify=True) as stream,
+        reading(logs.parent, "decisions", decisions_seq, verify=True) as decisions,
+    ):
         recover(trader, stream, decisions, stream_end, decisions_end)
-    finally:
-        stream.close()
-        decisions.close()
     return trader

@@ -30,9 +30,9 @@ class LoggedWorld(World):
         self.directory = directory
         self.writers = {}
         for log in ("stream", "decisions"):
-            (directory / log).mkdir(parents=True)
-            self.writers[log] = LogWriter(directory / log, log, SEGMENT_SLOTS)
-        self._tail = LogReader(directory / "stream", "stream")
+            (directory / "logs" / log).mkdir(parents=True)
+            self.writers[log] = LogWriter(directory / "logs" / log, log, SEGMENT_SLOTS)
+        self._tail = LogReader(directory / "logs" / "stream", "stream")
         self.cuts: list[tuple[int, int, str]] = []
         self.trade_is_dead = False
         super().__init__(seed)
@@ -98,9 +98,10 @@ def from_logs(
 
 def both(directory: Path, stream_seq: int = 0, decisions_seq: int = 0) -> tuple[LogReader, LogReader]:
     """Return proving readers of stream and decisions."""
+    logs = directory / "logs"
     return (
-        LogReader(directory / "stream", "stream", stream_seq, verify=True),
-        LogReader(directory / "decisions", "decisions", decisions_seq, verify=True),
+        LogReader(logs / "stream", "stream", stream_seq, verify=True),
+        LogReader(logs / "decisions", "decisions", decisions_seq, verify=True),
     )
 
 
@@ -147,7 +148,7 @@ def test_a_checkpoint_and_the_rest_give_the_facts_of_every_later_moment(seed: in
         start = checkpoints.load_newest(tmp_path / "checkpoints", stream_end, decisions_end)
         found = from_logs(tmp_path, stream_end, decisions_end, start=start)
         assert digest == facts_digest(found), f"seed {seed}, ends {stream_end} and {decisions_end}"
-    whole = checkpoints.recovered(tmp_path / "checkpoints", tmp_path, *world.ends)
+    whole = checkpoints.recovered(tmp_path / "checkpoints", tmp_path / "logs", *world.ends)
     assert facts_digest(world.rig.trader) == facts_digest(whole), f"seed {seed}"
     assert ([], {}, []) == (whole.volatile["parts"], whole.counts, whole.volatile["untold"])
 
@@ -195,9 +196,9 @@ def test_a_log_that_ends_too_early_is_refused(tmp_path: Path) -> None:
 def test_positions_are_told_between_runs_only(tmp_path: Path) -> None:
     """A reader that proves what it reads must be able to start at a checkpoint's positions."""
     for log in ("stream", "decisions"):
-        (tmp_path / log).mkdir()
-    stream = LogWriter(tmp_path / "stream", "stream", SEGMENT_SLOTS)
-    decisions = LogWriter(tmp_path / "decisions", "decisions", SEGMENT_SLOTS)
+        (tmp_path / "logs" / log).mkdir(parents=True)
+    stream = LogWriter(tmp_path / "logs" / "stream", "stream", SEGMENT_SLOTS)
+    decisions = LogWriter(tmp_path / "logs" / "decisions", "decisions", SEGMENT_SLOTS)
     for _ in range(3):
         stream.push(tick(1) + report(7, OrderState.SENT, Origin.GATEWAY))
     decisions.push(b"".join(pack(Kind.BEAT, source_seq=5) for _ in range(3)))

@@ -27,7 +27,8 @@ from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_s
 from pipeline.shm import halt
 from pipeline.shm.status import StatusPage, StatusView
 from pipeline.sim.scenario import Scenario, build
-from pipeline.stages.archive import ArchiveStage
+from pipeline.stages.archive import ArchiveSettings, ArchiveStage, ReadPositions
+from pipeline.store.background import Inline
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.shared import ROOT
 from tests.world.network import CLOB_URL, GAMMA_URL, Network, Weather
@@ -38,7 +39,8 @@ T0_NS = 1_790_000_000 * NS_PER_S
 TIMER_NS = 2 * NS_PER_MS  # how often a lane looks at its machines' timers
 IDLE_NS = 20 * NS_PER_MS  # longest sleep of a lane
 LONG_IDLE_NS = 250 * NS_PER_MS  # while only time decides
-CHECKPOINT_RECORDS = 60
+CHECKPOINT_RECORDS = 500
+SYNC_NS = 20 * NS_PER_S  # a real disk in simulated time: now and then
 STAGES = (
     "feed.polymarket.0",
     "refdata.polymarket",
@@ -159,11 +161,14 @@ class World:
         return Built(
             ArchiveStage(  # as the builder does, with checkpoints that a short run reaches
                 name,
-                self.channels.log_reader(wiring.STREAM, None),
-                self.channels.log_reader(wiring.DECISIONS, None),
-                self.checkpoints,
+                self.directory / "state",
+                self.channels.log_reader,
+                ReadPositions({}, ()),
+                Inline(),
                 self.env.counts,
-                CHECKPOINT_RECORDS,
+                self.clock,
+                self.env.log,
+                ArchiveSettings(checkpoint_records=CHECKPOINT_RECORDS, sync_ns=SYNC_NS),
             )
         )
 
