@@ -17,6 +17,8 @@ from pipeline.shm.halt import HaltPage
 from pipeline.store.words import utc_text
 
 OWNER = "operator"
+OTHERS_S_MAX = 1.0  # a pipeline that runs lets go within a few of its 20 ms rounds
+POLL_S = 0.02
 FORBIDS = {
     HaltLevel.H0: "nothing is forbidden",
     HaltLevel.H1: "no new risk: hedges, reductions and cancels only",
@@ -67,6 +69,7 @@ def clear_halt(directory: Path, reason: str, as_json: bool) -> None:
     page = _page(state)
     try:
         page.put(HaltLevel.H0, now_ns=time.time_ns(), reason=f"resumed: {reason.strip()}")
+        _await_others(page)
         facts = _facts(state, page)
     finally:
         page.close()
@@ -77,6 +80,13 @@ def clear_halt(directory: Path, reason: str, as_json: bool) -> None:
             f"resume: your halt is cleared, {first['level']} still holds by {first['owner']} "
             f"({first['reason']}); its owner clears it"
         )
+
+
+def _await_others(page: HaltPage) -> None:
+    """Give a running pipeline time to let go of what it latched: it follows our word, and asks again."""
+    deadline = time.monotonic() + OTHERS_S_MAX
+    while page.level() > HaltLevel.H0 and time.monotonic() < deadline:
+        time.sleep(POLL_S)
 
 
 def _made(directory: Path) -> Path:

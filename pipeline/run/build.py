@@ -62,7 +62,7 @@ from pipeline.venues.polymarket.market_decode import MarketDecoder
 from pipeline.venues.polymarket.sign import OrderSigner, order_hasher, owner_address
 
 _MAX = (1 << 62) - 1
-PINS_NOTHING = ("archive", "observe")  # readers of a log that trading does not need
+PINS_NOTHING = ("archive", "observe", "refdata")  # readers of a log that trading does not need
 MISSED_S = 300  # how much before the last record of the old run the first pass over the trades begins
 ORDERS_PER_MINUTE_SHARE = 60  # ceiling of a signer: its tier's sustained rate for a whole minute
 
@@ -167,7 +167,8 @@ def _feed(name: str, ident: str, env: Env) -> Built:
         settings, table, scanner, MarketDecoder(table.get, source, time.thread_time_ns), writer, env.counts,
         env.channels.stamps("feed"), env.clock)
     stage = feed.FeedStage(
-        name, machine, env.rows(Kind.INSTRUMENT), env.requests(Kind.SUBSCRIBE, Kind.RESYNC), env.clock)
+        name, machine, env.rows(Kind.INSTRUMENT, Kind.RESUME),
+        env.requests(Kind.SUBSCRIBE, Kind.RESYNC), env.clock)
     return Built(stage, sockets=machine, short_cut=machine.short_cut)
 
 
@@ -308,7 +309,8 @@ def _signer(name: str, ident: str, env: Env) -> Built:
     stage = signer.SignerStage(
         name, signing, understudy, Filter(intents, (Kind.INTENT,)),
         env.channels.ring_reader(f"hints.{ident}"), env.rows(Kind.INSTRUMENT, Kind.TICK_STEP),
-        env.channels.ring_writer(f"signed.{ident}"), env.clock, counts, env.channels.stamps("signer"), lambda: intents.position)
+        env.channels.ring_writer(f"signed.{ident}"), env.clock, counts, env.channels.stamps("signer"),
+        lambda: intents.position)
     return Built(stage, close=[halt_page.close])
 
 

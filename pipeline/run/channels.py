@@ -124,6 +124,7 @@ class Channels:
         self._salt_epoch = salt_epoch
         self._ends: list[Writer | Reader | LogWriter | LogReader] = []
         self._stamps: dict[str, Stamps] = {}
+        self.log_readers: list[tuple[str, LogReader]] = []  # in the order in which they were asked for
         self.written: dict[str, Writer | LogWriter] = {}  # channel -> the end that this lane writes
 
     def ring_writer(self, ring: str) -> Writer:
@@ -150,6 +151,7 @@ class Channels:
         """Return a reading end at `position`; None = at the oldest record that is there."""
         end = LogReader(self._log_dir / log, log, position)
         self._ends.append(end)
+        self.log_readers.append((log, end))
         return end
 
     def stamps(self, kind: str) -> Stamps:

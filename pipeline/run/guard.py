@@ -81,6 +81,7 @@ class Guard:
         self._dead: dict[str, list[Watched]] = {}  # "core" or a lane's name -> what waits to be revived
         self._revive_ns: dict[str, int] = {}
         self._looked_ns = now_ns
+        self._disk_ns = 0
         self._stalled_ns = 0  # when a lane was last seen stalled
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._go, name="guard", daemon=True)
@@ -202,9 +203,20 @@ class Guard:
         del self._dead[group]
         self._revive_ns.pop(group, None)
 
+    def _look_at_disk(self) -> None:
+        """Follow what `archive` says of the room for the logs."""
+        keeper = next(lane.process.lane.name for lane in self._lanes if "archive" in lane.process.lane.stages)
+        if not self._run.view(keeper).counters().get("disk_full", 0):
+            self._halts.drop(Cause.DISK_FULL)
+        elif self._halts.want(Cause.DISK_FULL, HaltLevel.H1, "the logs have no room; see shm.log_bytes_max"):
+            self._run.tell("error", "disk_full")
+
     def _judge(self, now_ns: int) -> None:
-        """Halt new risk while a lane is away or stood still; both clear themselves."""
+        """Halt new risk while a lane is away or stands, or the logs have no room; all clear themselves."""
         halts, settings = self._halts, self._settings
+        if now_ns - self._disk_ns >= NS_PER_S:
+            self._disk_ns = now_ns
+            self._look_at_disk()
         if all(lane.is_up for lane in self._lanes if lane.process.is_trading):
             halts.drop(Cause.LANE_DIED)
         stalled = [lane.process.lane.name for lane in self._lanes if lane.is_stalled and lane.is_up]

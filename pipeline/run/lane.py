@@ -8,7 +8,6 @@ after a clean stop, otherwise the code of the error it prints in one line.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import ssl
@@ -22,8 +21,9 @@ import uvloop
 
 from pipeline.config.load import Config, load
 from pipeline.config.topology import LaneSpec
-from pipeline.errors import EnvironmentProblem, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.native.futex import Waker
+from pipeline.native.log import LogReader
 from pipeline.native.wslistener import FeedListener
 from pipeline.net.orders import OrderConnections
 from pipeline.net.rest import RestDriver
@@ -32,17 +32,19 @@ from pipeline.run import wiring
 from pipeline.run.build import Built, Env, build_stage
 from pipeline.run.channels import Channels, SharedMemory
 from pipeline.run.latency import PackageLatency
+from pipeline.run.process import freeze_heap, keep_awake, pin, take_realtime
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.run.state_dir import event_log
 from pipeline.shm.lock import lock_memory
 from pipeline.shm.status import LaneState, StatusPage, StatusView
 from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell, make_wait, make_waker
+from pipeline.stages.archive import reads_name
 from pipeline.stages.gateway import GatewayStage
 from pipeline.stages.stage import Signalling, Stage, Telling
 from pipeline.units import NS_PER_MS
 
-CPU_LATENCY_DEVICE = Path("/dev/cpu_dma_latency")
 BUDGET = 256
+READS_NS = 100 * NS_PER_MS
 TIMER_NS = 2 * NS_PER_MS  # how often machines look at their timers
 SLEEP_S_MAX = 0.02
 AWAKE_NS = 400_000  # a rung lane looks on for this long: a signal comes before the work it announces
@@ -96,13 +98,33 @@ class Lane:
             lease_ns_max=self.config.supervision.lease_ms_max * NS_PER_MS,
             log=event_log(self.config, lane.name), lanes=[one.name for one in spec.lanes])
         self.env = env
-        self.built: list[Built] = [build_stage(stage, env) for stage in lane.stages]
+        self.built: list[Built] = []
+        self._reads: list[tuple[Callable[[int], None], LogReader]] = []
+        self._told_ns = 0
+        for stage in lane.stages:
+            self._build(stage)
         self._marks = [self.page.stage(stage) for stage in lane.stages]
         self._wakers: dict[str, Waker] = {}
         self._wakes = self._make_wakes()
         self._polled = list(zip(
             self.built, self._marks, self._wakes, [built.is_driven for built in self.built], strict=True))
         self._is_in_turn = False
+
+    def _build(self, stage: str) -> None:
+        """Build a stage; how far it reads each log is told, for those who delete what nobody needs."""
+        readers = self.channels.log_readers
+        first = len(readers)
+        self.built.append(build_stage(stage, self.env))
+        for log, reader in readers[first:]:
+            if (wiring.split_name(stage)[0], log) != ("signer", wiring.DECISIONS):  # tells it behind its push
+                self._reads.append((self.page.counter(reads_name(log, stage)).put, reader))
+
+    def _tell_reads(self) -> None:
+        now_ns = self.clock()
+        if now_ns - self._told_ns >= READS_NS:
+            self._told_ns = now_ns
+            for put, reader in self._reads:
+                put(reader.position)
 
     def _book_position(self) -> Callable[[], int]:
         holder = next(one.name for one in self.spec.lanes if "book" in one.stages)
@@ -150,6 +172,8 @@ class Lane:
                 if polled or is_driven:
                     _look_all(wakes)
             self.page.progress.add(1)
+            if not done:
+                self._tell_reads()
         finally:
             self._is_in_turn = False
         return done
@@ -162,58 +186,6 @@ class Lane:
                 close()
         for waker in self._wakers.values():
             waker.close()
-
-
-def pin(lane: LaneSpec) -> None:
-    """Pin this process and set its niceness; then check that the kernel really did."""
-    if lane.cpu is not None:
-        try:
-            os.sched_setaffinity(0, {lane.cpu})
-        except OSError as error:
-            raise EnvironmentProblem(
-                f"run.lane: lane {lane.name} asks for cpu {lane.cpu}, which this machine does not give "
-                f"({error.strerror}); set lane.{lane.name}.cpu to one of {sorted(os.sched_getaffinity(0))}"
-            ) from error
-        found = os.sched_getaffinity(0)
-        if found != {lane.cpu}:
-            raise EnvironmentProblem(
-                f"run.lane: lane {lane.name} asked for cpu {lane.cpu}, the kernel gave {sorted(found)}")
-    if lane.nice:
-        os.nice(lane.nice)
-
-
-def take_realtime(lane: LaneSpec) -> bool:
-    """Ask for SCHED_FIFO where the lane wants it; False = refused, and the lane goes on without."""
-    if not lane.realtime:
-        return True
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
-    except PermissionError:
-        return False
-    return True
-
-
-def keep_awake(lane: LaneSpec, device: Path = CPU_LATENCY_DEVICE) -> bool:
-    """Ask the kernel for no idle latency where the lane wants it; False = refused, the lane goes on without.
-
-    A CPU that sleeps is slow to wake and loses its caches to whoever else uses the core: a neighbour on the
-    same host, or the power management. The wish holds as long as the device is open: until this process
-    ends. Source: the kernel's Documentation/power/pm_qos_interface.rst, read 2026-11-21.
-    """
-    if not lane.awake:
-        return True
-    try:
-        os.write(os.open(device, os.O_WRONLY | os.O_CLOEXEC), bytes(4))  # an int32 of 0 us
-    except OSError:
-        return False
-    return True
-
-
-def freeze_heap() -> None:
-    """Everything built so far lives until the end: keep the collector away from it."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
 
 
 def run_plain(lane: Lane, should_stop: Callable[[], bool]) -> None:
@@ -357,8 +329,10 @@ def run_lane(spec: RunSpec, name: str, epoch: int, is_restart: bool) -> None:
     lane = Lane(spec, description, epoch, is_restart)
     lane.page.counter("realtime_refused").put(int(not take_realtime(description)))
     lane.page.counter("awake_refused").put(int(not keep_awake(description)))
-    lane.page.counter("mlock_refused").put(int(bool(lock_memory())))
+    unlocked = lock_memory()
+    lane.page.counter("mlock_refused").put(int(bool(unlocked)))
     lane.page.set_state(LaneState.RUNNING)
+    lane.env.log.info("lane_started", pid=os.getpid(), epoch=epoch, memory_not_locked=unlocked)
     try:
         freeze_heap()
         if name in spec.doorbells:
@@ -366,8 +340,14 @@ def run_lane(spec: RunSpec, name: str, epoch: int, is_restart: bool) -> None:
         else:
             run_plain(lane, should_stop)
         lane.page.set_state(LaneState.STOPPED)
+        lane.env.log.info("lane_stopped")
+    except Exception as error:
+        lane.page.set_state(LaneState.FAILED)
+        lane.env.log.error("lane_failed", problem=type(error).__name__, words=str(error))
+        raise
     finally:
         lane.close()
+        lane.env.log.close()
 
 
 async def _loop_main(lane: Lane, should_stop: Callable[[], bool]) -> None:

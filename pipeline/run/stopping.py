@@ -6,14 +6,17 @@ Asks trade through the halt page (H2) and looks at its counters; the lanes still
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from pipeline.config.topology import LaneSpec
+from pipeline.errors import PipelineError
 from pipeline.records import Cause, HaltLevel
 from pipeline.run.halts import SupervisorHalts
 from pipeline.run.lanes import LaneProcess
 from pipeline.shm.status import StatusView
+from pipeline.store import segments
 
 CANCEL_S_MAX = 5.0
 POLL_S = 0.01
@@ -49,3 +52,13 @@ def cancel_orders(run: Run, halts: SupervisorHalts, seconds_max: float = CANCEL_
         if (is_heard and not left) or not is_alive or time.monotonic() > deadline:
             return left
         time.sleep(POLL_S)
+
+
+def leave_logs(state_dir: Path, tell: Callable[..., None]) -> None:
+    """Bring both logs to the disk and copy what is full; a failure is told, the live files stay."""
+    try:
+        made = segments.archive_all(state_dir)
+    except (OSError, PipelineError) as problem:
+        tell("error", "logs_not_archived", words=str(problem))
+    else:
+        tell("info", "logs_archived", segments=len(made))

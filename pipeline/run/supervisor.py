@@ -139,7 +139,9 @@ class Supervisor:
                 if left:
                     self.tell("error", "stopped_with_open_orders", orders=left)
             self._guard = None
-        self._end_lanes()
+        has_run = self._end_lanes()
+        if has_run:
+            stopping.leave_logs(self.state_dir, self.tell)
         for fd in self._doorbells.values():
             os.close(fd)
         self._doorbells.clear()
@@ -348,7 +350,9 @@ class Supervisor:
 
     # ------------------------------------------------------------------ the end
 
-    def _end_lanes(self) -> None:
+    def _end_lanes(self) -> bool:
+        """End every lane; tell whether any was started."""
+        has_run = bool(self.lanes_running)
         for process in self.lanes_running:
             process.ask_to_stop()
         deadline = time.monotonic() + STOP_S_MAX
@@ -356,6 +360,7 @@ class Supervisor:
             if not process.wait(deadline - time.monotonic()):
                 process.kill()
         self.lanes_running.clear()
+        return has_run
 
     def _leave_memory(self) -> None:
         """Write what the lanes counted, for `pm status` after the end, and let every segment go."""

@@ -38,7 +38,7 @@ EDGE_RINGS = ("feed.{id}", "refdata.{id}", "account.{id}", "report.{id}")
 
 WIRES: dict[str, Wire] = {
     "feed": Wire((STREAM, DECISIONS), ("feed.{id}",), (), has_sockets=True),
-    "refdata": Wire((DECISIONS,), ("refdata.{id}",), (), has_sockets=True),
+    "refdata": Wire((STREAM,), ("refdata.{id}",), (), has_sockets=True),
     "account": Wire((STREAM, DECISIONS), ("account.{id}",), (), has_sockets=True),
     "sequencer": Wire((*EDGE_RINGS, CONTROL), (STREAM,), (*EDGE_RINGS, CONTROL), is_core=True),
     "book": Wire((STREAM,), ("tops",), (STREAM,), is_core=True),

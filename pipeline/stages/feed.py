@@ -111,6 +111,13 @@ class FeedMachine:
         elif not shard.is_opening and now_ns >= shard.retry_ns:
             self._open(shard)
 
+    def on_resume(self) -> None:
+        """The core began anew with empty books: ask for a snapshot of each, on the sockets that stand."""
+        for shard in self._shards.values():
+            if shard.is_open and shard.rows:
+                self._subscribe(shard, list(shard.rows), "unsubscribe")
+                self._subscribe(shard, list(shard.rows), "subscribe")
+
     def on_resync(self, now_ns: int, row: int) -> None:
         """The core asks for a fresh snapshot: unsubscribe and subscribe, under a rate budget."""
         if now_ns - self._resync_ns >= NS_PER_S:
@@ -345,6 +352,8 @@ class FeedStage:
                 yes, no = (str(int.from_bytes(token, "big")) for token in (record.token_yes, record.token_no))
                 market = "0x" + record.condition.hex()
                 self.machine.on_instrument(now_ns, record.instrument, record.shard, (yes, no), market)
+            elif kind == Kind.RESUME:
+                self.machine.on_resume()
             elif kind == Kind.RESYNC:
                 self.machine.on_resync(now_ns, CODECS[Kind.RESYNC].unpack(data, at).instrument)
         return len(data) // SLOT_BYTES

@@ -129,6 +129,8 @@ class SignerStage:
         if self._pause.is_over:
             self._understudy.make(rehearsal.INTENT)
             self._pause.work()
+        if not self._waiting or self._next >= len(self._waiting):
+            self._put_position(self._position())
         return self._learn(budget)  # last: after a sleep there is much to pass by
 
     def _learn(self, budget: int) -> int:
