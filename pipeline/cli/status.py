@@ -15,14 +15,20 @@ from typing import Any
 import orjson
 import typer
 
+from pipeline.cli.logs import in_words
 from pipeline.cli.states import latest_run, one_state
-from pipeline.cli.why import why_nothing
+from pipeline.cli.why import Seen, why_nothing
 from pipeline.errors import EnvironmentProblem
 from pipeline.records import HaltLevel
+from pipeline.run.metrics import facts_of
 from pipeline.run.spec import RunSpec
 from pipeline.shm import halt, memory
 from pipeline.shm.status import StatusView
+from pipeline.store import eventfiles, events
 from pipeline.store.words import utc_text
+from pipeline.ui import looks
+from pipeline.ui.endpoint import served_at
+from pipeline.ui.looks import LaneLook as LaneFacts
 from pipeline.units import usd_text
 
 PROGRESS_S_MAX = 0.5  # an idle lane turns at least every 20 ms; a busy machine may be slower
@@ -54,6 +60,7 @@ class LaneLook:
     state: str = "gone"
     cpus: list[int] = field(default_factory=list)
     turns: int = 0
+    restarts: int = 0
     counters: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -79,7 +86,10 @@ def collect(state: Path) -> dict[str, Any]:
     """Return everything that `pm status --json` prints."""
     spec = latest_run(state)
     lanes = look_at_lanes(spec) if spec else []
-    is_running = any(lane.is_alive for lane in lanes)
+    supervisor = looks.look_at_lane(facts_of(spec), looks.SUPERVISOR) if spec else LaneFacts("")
+    for lane in lanes:
+        lane.restarts = supervisor.counters.get(f"{looks.RESTARTS}{lane.name}", 0)
+    is_running = supervisor.is_up or any(lane.is_alive for lane in lanes)
     summary = _read_json(Path(spec.run_dir) / "summary.json") if spec else {}
     counters = _sums([lane.counters for lane in lanes])
     if spec and not counters:
@@ -93,32 +103,41 @@ def collect(state: Path) -> dict[str, Any]:
     ]
     if problem:
         owners = [{"owner": "halt page", "level": level.name, "since_ns": 0, "reason": problem}]
-    mode = spec.mode if spec else ""
-    return {
+    books = looks.count_books(facts_of(spec)) if spec and is_running else None
+    facts = {
         "state": str(state),
         "is_running": is_running,
         "instance": spec.instance if spec else "",
         "generation": spec.generation if spec else 0,
-        "mode": mode,
+        "mode": spec.mode if spec else "",
         "started_ns": spec.anchor_wall_ns if spec else 0,
-        "lanes": [
-            {
-                "name": lane.name,
-                "is": lane.words,
-                "state": lane.state,
-                "pid": lane.pid,
-                "is_alive": lane.is_alive,
-                "turns": lane.turns,
-                "cpu_wanted": lane.cpu_wanted,
-                "cpus": lane.cpus,
-                "stages": list(lane.stages),
-            }
-            for lane in lanes
-        ],
+        "lanes": [_lane_facts(lane) for lane in lanes],
         "counters": counters,
         "summary": summary,
+        "books": books,
         "halt": {"level": level.name, "owners": owners},
-        "why_nothing": why_nothing(is_running, mode, counters, summary, owners),
+        "metrics": served_at(Path(spec.run_dir)).get("url", "") if spec and is_running else "",
+        "last_error": eventfiles.newest(state / events.DIRECTORY, "error"),
+    }
+    seen = Seen(
+        is_running, str(facts["mode"]), counters, summary, owners, [_lane_facts(lane) for lane in lanes],
+        books, not supervisor.is_up and bool(supervisor.since_ns), spec.anchor_wall_ns if spec else 0,
+        time.time_ns())
+    return {**facts, "why_nothing": why_nothing(seen)}
+
+
+def _lane_facts(lane: LaneLook) -> dict[str, Any]:
+    return {
+        "name": lane.name,
+        "is": lane.words,
+        "state": lane.state,
+        "pid": lane.pid,
+        "is_alive": lane.is_alive,
+        "turns": lane.turns,
+        "restarts": lane.restarts,
+        "cpu_wanted": lane.cpu_wanted,
+        "cpus": lane.cpus,
+        "stages": list(lane.stages),
     }
 
 
@@ -202,12 +221,18 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [_headline(facts)]
     if facts["is_running"]:
         lines += [_lane_line(lane) for lane in facts["lanes"]]
+    if facts["metrics"]:
+        lines.append(f"metrics: {facts['metrics']}")
     counters, summary = facts["counters"], facts["summary"]
     when = "" if facts["is_running"] else "last run: "
     if counters:
         lines.append(when + ", ".join(f"{words} {counters.get(name, 0)}" for name, words in SHOWN))
+    if facts["books"]:
+        lines.append("books: " + ", ".join(f"{state} {count}" for state, count in facts["books"].items()))
     if summary:
         lines.append(when + _money_line(summary))
+    if facts["last_error"]:
+        lines.append("last error: " + in_words(facts["last_error"]))
     owners = facts["halt"]["owners"]
     lines.append(f"halt: {facts['halt']['level']}" + ("" if owners else ", nobody halts"))
     lines += [
@@ -237,7 +262,8 @@ def _lane_line(lane: dict[str, Any]) -> str:
         else (f" (cpu {lane['cpu_wanted']} was asked)")
     )
     stages = ", ".join(lane["stages"])
-    return f"  lane {lane['name']:<8} {lane['is']}, pid {lane['pid']}, cpu {cpus}{wanted}: {stages}"
+    again = f", {lane['restarts']} restarts" if lane["restarts"] else ""
+    return f"  lane {lane['name']:<8} {lane['is']}, pid {lane['pid']}, cpu {cpus}{wanted}{again}: {stages}"
 
 
 def _money_line(summary: dict[str, Any]) -> str:

@@ -5,10 +5,15 @@ Reads plain numbers; writes lines, the most decisive first. Empty when something
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.records import Cause
+from pipeline.units import NS_PER_S
+
+ORPHANED = "the supervisor is gone: lanes refuse new orders without it and end; start anew with pm run"
+QUIET_NS = 60 * NS_PER_S  # a run without a package for this long is asked why
 
 #: Counters of `detect`: looks at a basket that was profitable at first sight and came to nothing.
 _DETECT = {
@@ -40,25 +45,89 @@ _GATE = {
 }
 
 
-def why_nothing(
-    is_running: bool,
-    mode: str,
-    counters: Mapping[str, int],
-    summary: Mapping[str, Any],
-    halted: list[dict[str, Any]],
-) -> list[str]:
-    """Return one line per reason.
 
-    counters: added over the lanes; summary: `summary.json` or {}; halted: owners above H0, highest first.
-    """
-    lines = [f"halted {owner['level']} by {owner['owner']}: {owner['reason']}" for owner in halted[:1]]
-    if not is_running:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of a run. counters: added over the lanes; summary: `summary.json` or {}."""
+
+    is_running: bool
+    mode: str
+    counters: Mapping[str, int]
+    summary: Mapping[str, Any]
+    halted: Sequence[Mapping[str, Any]] = ()  # owners above H0, highest first
+    lanes: Sequence[Mapping[str, Any]] = ()  # name, is ("running" when all is well), restarts
+    books: Mapping[str, int] | None = None  # by state; None = not to be seen
+    is_orphaned: bool = False  # lanes without their supervisor
+    started_ns: int = 0
+    now_ns: int = 0
+
+
+def why_nothing(seen: Seen) -> list[str]:
+    """Return one line per reason, the most decisive first."""
+    lines = [_halt_line(owner) for owner in seen.halted]
+    if seen.is_running:
+        lines += _lane_lines(seen) + _doubt_lines(seen)
+    else:
         lines.append("nothing runs: start it with pm run --config FILE")
-    if mode == "dry" and summary.get("packages"):
-        lines.append("mode dry: packages are decided and signed, nothing is sent")
-    if summary.get("packages"):
+    is_held = bool(lines)
+    packages_count = seen.summary.get("packages", 0)
+    if seen.mode == "dry" and (seen.is_running or packages_count):
+        done = "packages are decided and signed, " if packages_count else ""
+        lines.append(f"mode dry: {done}nothing is sent")
+    if packages_count and not (seen.is_running and _is_quiet(seen)):
         return lines
-    known = counters.get("instruments", summary.get("instruments", 0))
+    found = _market_lines(seen)
+    return lines + (found if found or is_held else [_no_opportunity(seen)])
+
+
+def _halt_line(owner: Mapping[str, Any]) -> str:
+    return f"halted {owner['level']} by {owner['owner']}: {owner['reason']}"
+
+
+def _lane_lines(seen: Seen) -> list[str]:
+    """Say which lanes do not do their work."""
+    found = [ORPHANED] if seen.is_orphaned else []
+    for lane in seen.lanes:
+        if lane["is"] == "running":
+            continue
+        again = f"; {lane['restarts']} restarts so far" if lane.get("restarts") else ""
+        is_down = lane["is"] in ("dead", "gone", "stopped", "failed")
+        state = "down, the supervisor starts it again" if is_down else lane["is"]
+        found.append(f"lane {lane['name']} is {state}{again}")
+    return found
+
+
+def _doubt_lines(seen: Seen) -> list[str]:
+    """Say what the venue has yet to tell us."""
+    counters, found = seen.counters, []
+    is_asked = any(name.startswith("account.") for lane in seen.lanes for name in lane.get("stages", ()))
+    if counters.get("is_reconciled", 1) == 0 or (is_asked and not counters.get("reconciles")):
+        failed = counters.get("reconciles_failed", 0)
+        more = f"; {failed} attempts failed" if failed else ""
+        found.append(f"not reconciled: the venue has not told our orders and balance since the start{more}")
+    states = seen.summary.get("orders_by_state", {})
+    unknown_count = max(states.get("unknown", 0), counters.get("doubtful_orders", 0))
+    if unknown_count:
+        found.append(
+            f"unknown orders {unknown_count}: sent, and the venue has not told their end; "
+            "their markets take no new package")
+    if seen.books and not seen.books.get("proven"):
+        found += _book_lines(seen.books)
+    return found
+
+
+def _is_quiet(seen: Seen) -> bool:
+    """Tell whether the run that traded once has stopped to, or never did since this start."""
+    last_ns = seen.summary.get("last_package_ns", 0)
+    if not last_ns or not seen.now_ns:  # not told: take it that it trades
+        return False
+    return bool(last_ns < seen.started_ns or seen.now_ns - last_ns > QUIET_NS)
+
+
+def _market_lines(seen: Seen) -> list[str]:
+    """Say what is missing on the way from a frame to a package."""
+    counters, lines = seen.counters, []
+    known = counters.get("instruments", seen.summary.get("instruments", 0))
     if not known:
         errors = counters.get("refdata_errors", 0)
         more = f" ({errors} answers of it were errors)" if errors else ""
@@ -67,14 +136,22 @@ def why_nothing(
         lines.append("no market data: no frame came in; check venues.polymarket.market_ws_url")
     elif "detect_baskets" in counters and not counters["detect_baskets"]:
         lines.append(f"no baskets: {known} markets known, no complete and proven event among them")
+    if seen.books and seen.books.get("stale") and seen.books.get("proven"):
+        lines += _book_lines(seen.books)
     lines += _detect_lines(counters)
-    lines += _gate_lines(summary.get("refused", {}))
-    if len(lines) == 0:
-        lines.append(
-            f"no opportunity yet: {counters.get('detect_baskets', 0)} baskets watched, "
-            f"{counters.get('detect_tops', 0)} books seen, none for sale below its payout"
-        )
-    return lines
+    return lines + _gate_lines(seen.summary.get("refused", {}))
+
+
+def _book_lines(books: Mapping[str, int]) -> list[str]:
+    bad = [f"{count} {state}" for state, count in books.items() if state != "proven" and count]
+    return [f"books not to be traded on: {', '.join(bad)}, of {sum(books.values())}"] if bad else []
+
+
+def _no_opportunity(seen: Seen) -> str:
+    when = "now" if seen.summary.get("packages") else "yet"
+    return (
+        f"no opportunity {when}: {seen.counters.get('detect_baskets', 0)} baskets watched, "
+        f"{seen.counters.get('detect_tops', 0)} books seen, none for sale below its payout")
 
 
 def _detect_lines(counters: Mapping[str, int]) -> list[str]:

@@ -381,7 +381,8 @@ def _observe(name: str, ident: str, env: Env) -> Built:
     stream = env.channels.log_reader(wiring.STREAM, None)
     stage = observe.ObserveStage(
         name, Filter(stream, observe.STREAM_KINDS), env.whole(wiring.DECISIONS, *observe.DECISION_KINDS),
-        env.run_dir / "summary.json", env.clock, env.counts, lambda: stream.position)
+        env.run_dir / "summary.json", env.clock, env.counts, lambda: stream.position,
+        env.start.since_ns)
     endpoint = serve_metrics(name, env.config.metrics.port, env.run_dir, env.log)
     return Built(stage, close=[endpoint.close] if endpoint is not None else [])
 

@@ -25,9 +25,14 @@ WRITE_NS = 250 * NS_PER_MS
 
 
 class Summary:
-    """What happened so far, in numbers that `pm status` and the demo show."""
+    """What happened so far, in numbers that `pm status` and the demo show.
 
-    def __init__(self) -> None:
+    since_ns: stream time before which refusals are not counted; an earlier run's help nobody.
+    """
+
+    def __init__(self, since_ns: int = 0) -> None:
+        self._since_ns = since_ns
+        self._package_ns = 0
         self._fold = PnlFold()
         self._states: dict[int, int] = {}
         self._by_state: Counter[int] = Counter()
@@ -52,9 +57,11 @@ class Summary:
                 self._set_state(record.order_no, int(OrderState.INTENDED))
         elif kind == Kind.PACKAGE:
             self._numbers["packages"] += 1
+            self._package_ns = record.now_ns
             self._edge_usd_micro += record.payout_usd_micro - record.cost_usd_micro - record.fee_usd_micro
         elif kind == Kind.VERDICT:
-            self._refused[Cause(record.cause).name.lower()] += max(1, record.count)
+            if record.now_ns >= self._since_ns:
+                self._refused[Cause(record.cause).name.lower()] += max(1, record.count)
         elif kind == Kind.HALT:
             self._halt_level = record.level
         elif kind == Kind.INSTRUMENT:
@@ -79,6 +86,7 @@ class Summary:
             "fills": pnl.fill_count, "fees_usd_micro": pnl.fees_usd_micro,
             "cash_usd_micro": pnl.pnl_usd_micro,
             "packaged_edge_usd_micro": self._edge_usd_micro, "refused": dict(self._refused),
+            "last_package_ns": self._package_ns,
             "halt_level": self._halt_level, "open_rows": len(pnl.open_rows),
         }
 
@@ -91,10 +99,10 @@ class ObserveStage:
 
     def __init__(
         self, name: str, stream: Filter, decisions: Filter, path: Path, clock: Clock, counts: Counts,
-        position: Callable[[], int],
+        position: Callable[[], int], since_ns: int = 0,
     ) -> None:
         self.name = name
-        self.summary = Summary()
+        self.summary = Summary(since_ns)
         self._put_position = counts.counter("observe_position").put
         self._position = position
         self._sources = (stream, decisions)

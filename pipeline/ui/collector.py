@@ -28,7 +28,6 @@ Metric = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 Value = float | Latency
 #: Owners of the halt page that are always shown; the others only while they ask for a level.
 OWNERS_SHOWN = ("operator", "supervisor", "trade", "web", "alert")
-RESTARTS = "restarts."  # counters of the supervisor's page
 _ORDER_STATES = [state for state in OrderState if state != OrderState.CANCEL_REFUSED]  # of reports only
 _WHOLE, _BY_LEGS = "tick_to_order", "tick_to_order_"
 _LEGS_SUMMED = "2-3"  # a sum of others
@@ -117,8 +116,8 @@ class RunCollector(Collector):
 
     def _put_supervisor(self, sheet: _Sheet) -> None:
         look = looks.look_at_lane(self._run, looks.SUPERVISOR)
-        restarts = {name.removeprefix(RESTARTS): count for name, count in look.counters.items()
-                    if name.startswith(RESTARTS)}
+        restarts = {name.removeprefix(looks.RESTARTS): count for name, count in look.counters.items()
+                    if name.startswith(looks.RESTARTS)}
         for lane in self._run.lanes:
             sheet.put("pm_restarts_total", (lane, ""), restarts.get(lane, 0))
         if look.since_ns:

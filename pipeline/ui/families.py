@@ -110,7 +110,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("pm_open_orders", "gauge", "Orders that trade counts as open: sent and not known to have ended."),
     Family("pm_doubtful_orders", "gauge", "Orders whose end or whose fills the venue has yet to tell."),
     Family("pm_reconciled", "gauge", "1 when the venue's own state was read since the last restart, else 0."),
-    Family("pm_trade_halt_level", "gauge", "The halt level that trade itself asks for."),
+    Family("pm_trade_halt_level", "gauge", "The halt level that trade obeys now."),
     Family("pm_fills_total", "counter", "Fills."),
     Family("pm_fees_usd_total", "counter", "Fees paid, USD."),
     Family("pm_cash_usd", "gauge", "Cash result of fills and settlements, USD."),

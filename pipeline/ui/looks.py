@@ -25,6 +25,7 @@ from pipeline.shm.ringview import RingLook, look_at_ring
 from pipeline.shm.status import LaneState, Latency, StatusView
 
 SUPERVISOR = "supervisor"
+RESTARTS = "restarts."  # its counters of each lane's restarts
 BOOK_STATES = ("stale", "crossed", "open", "proven")
 _FLAGS_AT = KIND_OFFSET + 2
 

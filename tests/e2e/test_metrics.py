@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -34,8 +36,12 @@ class Trading:
     def __init__(self, directory: Path) -> None:
         self.market = Market(directory, "metricsrun")
         self.run = Run(self.market.config, "--mode", "local")
-        self.url = served_at(Path(self.run.up["run_dir"])).get("url", "")
         until(lambda: self.value("pm_orders", state="matched") > 3, "matched orders")
+
+    @property
+    def url(self) -> str:
+        """Return where the metrics are served now: a restarted lane may have another port."""
+        return str(served_at(Path(self.run.up["run_dir"])).get("url", ""))
 
     def text(self) -> str:
         with urllib.request.urlopen(self.url, timeout=20) as answer:
@@ -142,3 +148,44 @@ def test_only_this_machine_can_reach_it(trading: Trading) -> None:
     listening = [one.laddr.ip for pid in pids for one in psutil.Process(pid).net_connections("tcp")
                  if one.status == psutil.CONN_LISTEN]
     assert ["127.0.0.1"] == listening
+
+
+def test_a_lane_that_died_is_told_everywhere(trading: Trading) -> None:
+    """Its restart is counted by the metrics and by pm status, and the event log has the error."""
+    state = trading.market.state
+    edge = next(lane for lane in trading.status()["lanes"] if "edge" == lane["name"])
+    os.kill(edge["pid"], signal.SIGKILL)
+    until(lambda: trading.value("pm_restarts", lane="edge") == 1, "the restart to be counted")
+    until(lambda: trading.value("pm_lane_up", lane="edge") == 1, "the lane to be up again")
+    found = trading.status()
+    again = next(lane for lane in found["lanes"] if "edge" == lane["name"])
+    assert (1, True) == (again["restarts"], again["pid"] != edge["pid"])
+    assert ("lane_died", "edge", "supervisor") == tuple(
+        found["last_error"][name] for name in ("event", "of", "lane"))
+    text = pm("status", "--state", state).stdout
+    assert f"metrics: {trading.url}" in text
+    assert ", 1 restarts: " in text
+    assert "last error: " in text
+    logged = pm("logs", "--state", state, "--event", "lane_died", "--json").stdout.splitlines()
+    assert [edge["pid"]] == [json.loads(line)["pid"] for line in logged]
+
+
+def test_metrics_outlive_the_lane_that_serves_them(trading: Trading) -> None:
+    """Its next start serves again, and the file says where."""
+    pid = served_at(Path(trading.run.up["run_dir"]))["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: served_at(Path(trading.run.up["run_dir"])).get("pid", pid) != pid, "the next endpoint")
+    until(lambda: trading.value("pm_lane_up", lane="back") == 1, "the lane to be up again")
+    assert trading.value("pm_orders", state="matched") > 3
+
+
+def test_a_stopped_run_leaves_no_address_behind(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tools must not scrape another program that got the port later."""
+    market = Market(tmp_path_factory.mktemp("stopped"), "metricsend")
+    run = Run(market.config)
+    run_dir = Path(run.up["run_dir"])
+    assert served_at(run_dir)["url"].startswith("http://127.0.0.1:")
+    assert 0 == run.stop()[0]
+    market.close()
+    assert {} == served_at(run_dir)
+    assert "" == json.loads(pm("status", "--state", market.state, "--json").stdout)["metrics"]

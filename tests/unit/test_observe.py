@@ -47,3 +47,21 @@ def test_a_refusal_counts_as_often_as_its_verdict_says() -> None:
     verdicts = [pack(Kind.VERDICT, cause=int(Cause.HALTED), count=count) for count in (1, 5)]
     found = figures(*verdicts, pack(Kind.HALT, level=3))
     assert ({"halted": 6}, 3) == (found["refused"], found["halt_level"])
+
+
+def test_refusals_of_an_earlier_run_are_left_out_and_the_last_package_is_dated() -> None:
+    """`pm status` tells why this run does not trade, and when it last did."""
+    summary = Summary(since_ns=100)
+    for now_ns in (99, 100, 150):
+        summary.on_record(pack(Kind.VERDICT, cause=int(Cause.HALTED), count=1, now_ns=now_ns), 0)
+        summary.on_record(pack(Kind.PACKAGE, group_no=now_ns, now_ns=now_ns), 0)
+    found = summary.figures()
+    assert ({"halted": 2}, 3, 150) == (found["refused"], found["packages"], found["last_package_ns"])
+
+
+def test_orders_in_a_state_are_never_negative_and_empty_states_are_left_out() -> None:
+    """Each change moves one order from one state to another, whatever comes twice."""
+    intent = pack(Kind.INTENT, order_no=1, instrument=1)
+    sent, unknown = report(1, OrderState.SENT), report(1, OrderState.UNKNOWN)
+    assert {"intended": 1} == figures(intent, intent)["orders_by_state"]
+    assert {"unknown": 1} == figures(sent, intent, sent, unknown, unknown)["orders_by_state"]
