@@ -1,8 +1,8 @@
 """Starts of one instance in a process of their own: `salt_worker.py STATE_DIR ORDERS STARTS HASHES`.
 
 Each start takes the supervisor's lock and a generation as the supervisor does, makes ORDERS intents at one
-and the same stream time, all alike but for what the product makes different, hashes each as the signer does, and
-appends eight bytes of every hash to a file of its own, package by package: what a killed start had already
+and the same stream time, all alike but for what the product makes different, hashes each as the signer does
+and appends eight bytes of every hash to a file of its own, package by package: what a killed start had already
 handed on stays counted. Ends when STARTS generations were taken and all files hold HASHES hashes.
 """
 

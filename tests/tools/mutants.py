@@ -32,8 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "tests" / "mutants"
 CHANGED_LINES_MAX = 5
 SECONDS_MAX = 1_800  # of one pytest call
-NOT_COPIED = {".git", ".venv", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis",
-              "build", "dist", "run", "state"}
+NOT_COPIED = {".git", ".venv", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+NOT_COPIED_TOPS = {"build", "dist", "run", "state"}  # left by builds and runs in the project's own folder
 NATIVE_ENDINGS = (".pyx", ".pxd", ".pxi", ".h")
 HEAD = re.compile(r"^# (row|test|thought|others):\s*(.+?)\s*$")
 READS = (
@@ -198,8 +198,11 @@ def modules_of(changed: Iterable[str], root: Path) -> list[str]:
 
 def copy_tree(source: Path, target: Path) -> None:
     """Copy the project and its built modules; no links: no test of a mutant may write into the original."""
-    shutil.copytree(source, target, symlinks=True,
-                    ignore=lambda _, names: [name for name in names if name in NOT_COPIED])
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        is_top = Path(folder) == source
+        return {name for name in names if name in NOT_COPIED or (is_top and name in NOT_COPIED_TOPS)}
+
+    shutil.copytree(source, target, symlinks=True, ignore=left_out)
     shared = source.parent / "shared"
     if shared.is_dir():
         (target.parent / "shared").symlink_to(shared.resolve())

@@ -71,6 +71,21 @@ def test_what_proves_nothing_is_exit_1(project: Path, capsys, old, new, thorough
     assert words in capsys.readouterr().out
 
 
+def test_a_copy_has_all_but_what_runs_left(project: Path, tmp_path: Path) -> None:
+    """Builds, caches and runs stay behind; a package that is named `run` does not."""
+    for name in ("pipeline/run/lane.py", "run/x", "state/x", "build/x", "pipeline/__pycache__/x", ".venv/x"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).touch()
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "copy").mkdir()
+    tree = tmp_path / "copy" / "tree"
+    mutants.copy_tree(project, tree)
+    assert (tree / "pipeline" / "run" / "lane.py").is_file()
+    for name in ("run", "state", "build", "pipeline/__pycache__", ".venv"):
+        assert not (tree / name).exists()
+    assert (tmp_path / "shared").resolve() == (tree.parent / "shared").resolve()
+
+
 def test_tests_that_fail_anyway_prove_nothing(project: Path, capsys) -> None:
     """Without a mutant the tests must pass; else nothing is planted at all."""
     plant(project, "AA01_minus", diff("pipeline/code.py", "    return a + b", "    return a - b"))
