@@ -190,11 +190,12 @@ class FeedMachine:
 
     def on_timer(self, now_ns: int) -> None:
         """Retry, ping, and give up on what stayed silent; call every few milliseconds."""
-        self.flush()
+        has_room = self.flush()
         for shard in self._shards.values():
             if shard.is_open:
                 self._keep_alive(now_ns, shard)
-            elif not shard.is_opening and shard.rows and now_ns >= shard.retry_ns:
+            elif has_room and not shard.is_opening and shard.rows and now_ns >= shard.retry_ns:
+                # without room its snapshot would only be thrown away, once a second, a Gap each
                 self._open(shard)
 
     def flush(self) -> bool:

@@ -2,8 +2,8 @@
 
 Each start takes the supervisor's lock and a generation as the supervisor does, makes ORDERS intents at one
 and the same stream time, all alike but for what the product makes different, hashes each as the signer does
-and appends eight bytes of every hash to a file of its own, package by package: what a killed start had already
-handed on stays counted. Ends when STARTS generations were taken and all files hold HASHES hashes.
+and appends eight bytes of each hash to a file of its own, package by package: what a killed start had
+already handed on stays counted. Ends when STARTS generations were taken and all files hold HASHES hashes.
 """
 
 from __future__ import annotations
