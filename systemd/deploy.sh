@@ -80,29 +80,28 @@ install -d -m 0700 -o "$user" -g "$user" /var/lib/pm-pipeline   # so that a halt
 install -d -m 0750 -o root -g "$user" "$config"
 install -d -m 0700 -o "$user" -g "$user" "$config/secrets"
 
-# put SOURCE NAME: never over a file that is there.
+# put NAME <CONTENT: never over a file that is there.
 put() {
-    [ ! -e "$config/$2" ] || { say "kept $config/$2"; return 0; }
-    install -m 0640 -o root -g "$user" "$1" "$config/$2"
-    say "wrote $config/$2"
+    [ ! -e "$config/$1" ] || { say "kept $config/$1"; return 0; }
+    cat >"$config/$1.partial"
+    chgrp "$user" "$config/$1.partial"
+    chmod 0640 "$config/$1.partial"
+    mv "$config/$1.partial" "$config/$1"
+    say "wrote $config/$1"
 }
 
-template=paper
-[ "$is_demo" = no ] || template=demo
-put "$place/config/$template.toml" pipeline.toml
-if [ ! -e "$config/service.env" ]; then
-    {
-        echo '# Options of `pm run` for pm-pipeline.service, such as --topology 4core or a second --config FILE.'
-        if [ "$is_demo" = yes ]; then
-            echo 'PM_OPTIONS=--config /var/lib/pm-exchange/pipeline.toml'
-        else
-            echo 'PM_OPTIONS='
-        fi
-    } >"$config/service.env"
-    chgrp "$user" "$config/service.env"
-    chmod 0640 "$config/service.env"
-    say "wrote $config/service.env"
-fi
+template=paper options=''
+[ "$is_demo" = no ] || { template=demo options='--config /var/lib/pm-exchange/pipeline.toml'; }
+put pipeline.toml <<TOML
+$(cat "$place/config/$template.toml")
+
+[metrics]
+port = 9464 # fixed, so that Prometheus can be told
+TOML
+put service.env <<ENV
+# Options of pm run for pm-pipeline.service, such as --topology 4core or a second --config FILE.
+PM_OPTIONS=$options
+ENV
 
 # --- command and units -------------------------------------------------------------------------------------------
 
@@ -132,7 +131,7 @@ systemctl daemon-reload
 if systemctl is-active --quiet pm-pipeline; then
     say "installed; the running pipeline is still the old one: systemctl restart pm-pipeline"
 elif [ "$is_demo" = yes ]; then
-    say "installed; start it: systemctl enable --now pm-exchange pm-pipeline"
+    say "installed; start it: systemctl enable --now pm-pipeline"
 else
     say "installed; edit $config/pipeline.toml, then: systemctl enable --now pm-pipeline"
 fi

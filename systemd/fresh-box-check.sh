@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Proves the service on a fresh Debian 12 with systemd as PID 1: run as root in the folder of a checkout, BOOT=1 first. Exit 100
-# asks for a reboot and for another run with BOOT=2. 0: everything held; 1: the line that begins with FAILED did not.
+# Proves the service on a fresh Debian 12 with systemd as PID 1. Run it as root in the folder of a checkout, BOOT=1 at
+# first; exit 100 asks for a reboot and for another run with BOOT=2. Exit 0: everything held; 1: the line with FAILED
+# did not. Changes the machine that it runs on: it is for one that nobody needs.
 #
 # The commands of systemd/README.md that need a service manager stand here word for word; tests/unit/test_systemd.py
 # compares.
@@ -27,7 +28,6 @@ within() {
 }
 equal() { [ "$2" = "$3" ] || failed "$1: expected $2, was $3"; say "$1: $3"; }
 python=/opt/pm-pipeline/current/.venv/bin/python
-state=/var/lib/pm-pipeline/state
 
 # ask EXPRESSION: about s = `pm status --json`, lane by name.
 ask() { pm status --json | "$python" -c 'import json, sys
@@ -63,9 +63,10 @@ on_their_cpus() {
 
 # Every lane answers in /metrics, by its label.
 metrics_answer() {
-    local port text name
-    port=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["port"])' "$state/run/latest/metrics.json")
-    text=$(curl -fsS "http://127.0.0.1:$port/metrics")
+    local text name
+    text=$(
+        curl -fsS http://127.0.0.1:9464/metrics
+    )
     for name in $(ask '" ".join(lane)') supervisor; do
         grep -q "lane=\"$name\"" <<<"$text" || failed "/metrics has no series of lane $name"
     done
@@ -82,20 +83,31 @@ killed_lane_comes_back() {
     equal "lane $1 was restarted under supervisor" "$main" "$(systemctl show --property MainPID --value pm-pipeline)"
 }
 
+nothing_is_left() {
+    equal "after the stop" inactive "$(systemctl is-active pm-pipeline || true)"
+    equal "result" success "$(systemctl show --property Result --value pm-pipeline)"
+    equal "processes left" "" "$(pgrep -f pipeline.run.lane || true)"
+    equal "segments left" "" "$(find /dev/shm -name 'pm-*')"
+    equal "open orders at the exchange" 0 "$(exchange open_orders)"
+    equal "the exchange goes on" active "$(systemctl is-active pm-exchange)"
+}
+
 first_boot() {
     say "deploy"
     systemd/deploy.sh --demo
     echo "# a line of ours" >>/etc/pm-pipeline/pipeline.toml
-    systemd/deploy.sh --demo
+    systemd/deploy.sh
     equal "a second deploy keeps our configuration" "# a line of ours" "$(tail -n 1 /etc/pm-pipeline/pipeline.toml)"
     equal "versions after the same code twice" 1 "$(find /opt/pm-pipeline -mindepth 1 -maxdepth 1 -type d | wc -l)"
-    systemd-analyze verify /etc/systemd/system/pm-pipeline.service /etc/systemd/system/pm-exchange.service
     equal "words of systemd-analyze verify" "" "$(systemd-analyze verify /etc/systemd/system/pm-*.service 2>&1)"
+    pm config check --config /etc/pm-pipeline/pipeline.toml
 
     say "start"
-    systemctl enable --now pm-exchange pm-pipeline
+    systemctl enable --now pm-pipeline
     equal "systemctl start returns when" active "$(systemctl is-active pm-pipeline)"
     systemctl status pm-pipeline --no-pager
+    pm status
+    journalctl --unit pm-pipeline --no-pager --lines 20
     equal "warnings about locked memory" 1 "$(journalctl --no-pager -u pm-pipeline | grep -c 'is not locked' || true)"
     on_their_cpus
     within 60 more_orders 0
@@ -107,6 +119,7 @@ first_boot() {
     metrics_answer
     orders=$(exchange orders)
     within 60 more_orders "$orders"
+    pm logs --level warning
 
     say "a supervisor that stands"
     main=$(systemctl show --property MainPID --value pm-pipeline)
@@ -114,14 +127,11 @@ first_boot() {
     within 60 is_other "$main"
     within 90 systemctl is-active pm-pipeline
     within 30 all_running
-    equal "restarts by the watchdog" 1 "$(systemctl show --property NRestarts --value pm-pipeline)"
-
-    say "restart and upgrade"
-    systemctl restart pm-pipeline
-    equal "after the restart" active "$(systemctl is-active pm-pipeline)"
+    equal "restarts by systemd" 1 "$(systemctl show --property NRestarts --value pm-pipeline)"
+    on_their_cpus
 
     say "halt"
-    pm halt "a drill before the reboot"
+    pm halt "prices look wrong"
     equal "halt level" H3 "$(ask 's["halt"]["level"]')"
     exit 100
 }
@@ -131,23 +141,39 @@ second_boot() {
     within 120 systemctl is-active pm-pipeline
     within 30 all_running
     equal "halt level after the reboot" H3 "$(ask 's["halt"]["level"]')"
-    equal "why nothing trades" "halted H3 by operator: a drill before the reboot" "$(ask 's["why_nothing"][0]')"
+    equal "why nothing trades" "halted H3 by operator: prices look wrong" "$(ask 's["why_nothing"][0]')"
     orders=$(exchange orders)
-    plants=$(exchange plants)
-    within 60 more_plants $((plants + 20))
+    within 60 more_plants $(($(exchange plants) + 20))
     equal "orders at the exchange while halted" "$orders" "$(exchange orders)"
-    pm resume --reason "the drill is over"
+    pm resume --reason "the venue's notice explains it"
     within 60 more_orders "$orders"
+    on_their_cpus
+
+    say "cancel all"
+    pm cancel-all
+    equal "open orders at the exchange" 0 "$(exchange open_orders)"
+    pm resume --reason "looked at the venue, all is flat"
+
+    say "stop, start, restart"
+    systemctl stop pm-pipeline
+    nothing_is_left
+    systemctl start pm-pipeline
+    within 60 more_orders "$(exchange orders)"
+    systemctl restart pm-pipeline
+    within 60 more_orders "$(exchange orders)"
+
+    say "start from what the venue says"
+    echo PM_ONCE=--recover-from-venue >/run/pm-pipeline.once
+    systemctl restart pm-pipeline
+    rm /run/pm-pipeline.once
+    equal "after it" active "$(systemctl is-active pm-pipeline)"
+    within 60 more_orders "$(exchange orders)"
+    metrics_answer
     on_their_cpus
 
     say "stop"
     systemctl stop pm-pipeline
-    equal "after the stop" inactive "$(systemctl is-active pm-pipeline || true)"
-    equal "result" success "$(systemctl show --property Result --value pm-pipeline)"
-    equal "processes left" "" "$(pgrep -f pipeline.run.lane || true)"
-    equal "segments left" "" "$(find /dev/shm -name 'pm-*')"
-    equal "open orders at the exchange" 0 "$(exchange open_orders)"
-    equal "the exchange goes on" active "$(systemctl is-active pm-exchange)"
+    nothing_is_left
     say "everything held"
 }
 

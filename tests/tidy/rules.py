@@ -84,7 +84,7 @@ CORE_IMPORTS_BANNED = {
 CORE_CALLS_BANNED = {"float", "hash", "id", "input", "open", "print"}
 # In halves, so that this file does not name them itself.
 MACHINE_WORDS = tuple("".join(halves) for halves in (
-    ("/wo", "rk/"), ("/op", "t/"), ("pypi", ".org"), ("python", "hosted"), ("sub", "agent"),
+    ("/wo", "rk/"), ("/op", "t/pmdev"), ("pypi", ".org"), ("python", "hosted"), ("sub", "agent"),
 ))
 
 Rule = Callable[[str, str], list[str]]

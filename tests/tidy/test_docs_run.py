@@ -19,9 +19,12 @@ import pytest
 from tests.shared import ROOT
 
 pytestmark = pytest.mark.timeout(300)
-DOCUMENTS = ("README.md", "pipeline/README.md", "config/README.md", "bench/README.md")
+DOCUMENTS = (
+    "README.md", "pipeline/README.md", "config/README.md", "bench/README.md", "systemd/README.md")
 MUST_RUN = ("README.md", "config/README.md")  # documents that must show something to type
-KNOWN = ("sh", "text", "console", "toml", "json", "python", "mermaid")  # sh is the only one that is run
+#: sh is the only one that is run here; what needs systemd is `sh box`, run by systemd/fresh-box-check.sh
+#: (tests/unit/test_systemd.py compares).
+KNOWN = ("sh", "sh box", "text", "console", "toml", "json", "python", "mermaid")
 FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```[ ]*$", re.DOTALL | re.MULTILINE)
 SECONDS = 5
 SHORT_CODE = 1  # the demo's verdict "too little was taken"
