@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -155,3 +156,14 @@ def test_scripts_are_scripts() -> None:
         ["sh", UNITS / "deploy.sh", "--demo", "--wrong"], capture_output=True, text=True, check=False)
     assert (2, "") == (done.returncode, done.stdout)
     assert 'no argument or --demo expected, was "--wrong"' in done.stderr
+
+
+def test_service_state_is_named_once(tmp_path: Path) -> None:
+    """The installed `pm` names the service's state in PM_STATE; --state still wins."""
+    environment = {**os.environ, "PM_STATE": str(tmp_path / "service")}
+    for more, expected in (([], "service"), (["--state", str(tmp_path / "other")], "other")):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", "status", *more],
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert 4 == done.returncode
+        assert f"state directory {tmp_path / expected} does not exist" in done.stderr
