@@ -124,7 +124,7 @@ first_boot() {
     say "a supervisor that stands"
     main=$(systemctl show --property MainPID --value pm-pipeline)
     kill -STOP "$main"
-    within 60 is_other "$main"
+    within 90 is_other "$main"
     within 90 systemctl is-active pm-pipeline
     within 30 all_running
     equal "restarts by systemd" 1 "$(systemctl show --property NRestarts --value pm-pipeline)"
