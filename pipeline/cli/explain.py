@@ -19,6 +19,7 @@ from pipeline.cli.states import one_state
 from pipeline.cli.story import Story, read_story
 from pipeline.errors import UsageError
 from pipeline.records import Cause, OrderState, OrderType, Origin, Outcome, Side, TradeStatus
+from pipeline.store.segments import whole_logs
 from pipeline.store.words import price_text, share_text, utc_text
 from pipeline.units import NS_PER_US, usd_text
 
@@ -28,7 +29,8 @@ SORTS = {"g": "package", "i": "idea", "o": "order"}
 def explain_ident(ident: str, directory: Path, as_json: bool) -> None:
     """Print the story. Raises UsageError for an id that is malformed or not in the logs."""
     sort, number = parse_ident(ident)
-    story = read_story(one_state(directory) / "logs", sort, number)
+    with whole_logs(one_state(directory) / "logs") as logs:
+        story = read_story(logs, sort, number)
     if as_json:
         facts = {"asked": f"{sort}{number}", **asdict(story)}
         typer.echo(orjson.dumps(facts, option=orjson.OPT_NON_STR_KEYS).decode())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -11,6 +13,7 @@ from pipeline.errors import UsageError
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
 from pipeline.records import SLOT_BYTES, Kind
+from pipeline.store.segments import reading
 from pipeline.store.words import describe, fields
 
 
@@ -25,24 +28,37 @@ def kinds_named(names: tuple[str, ...]) -> list[Kind]:
     return [Kind[name.upper()] for name in names]
 
 
-def open_log(directory: Path, first: int = 0) -> LogReader:
-    """Open a log for reading; a missing one is a usage error with the fix."""
+@contextmanager
+def open_log(directory: Path, first: int = 0) -> Iterator[LogReader]:
+    """Lend a reader, over the archive's copies where `first` is older than the live segments.
+
+    A missing log is a usage error with the fix.
+    """
     if not directory.is_dir() or not any(directory.glob("*.log")):
         raise UsageError(
             f"inspect: {directory} holds no log segments (*.log); give a log's directory, "
             "such as state/logs/decisions"
         )
-    return LogReader(str(directory), directory.name, first)
+    directory = directory.resolve()
+    if directory.parent.name != "logs":  # somebody's copy: nothing stands beside it
+        reader = LogReader(str(directory), directory.name, first)
+        try:
+            yield reader
+        finally:
+            reader.close()
+        return
+    with reading(directory.parent.parent, directory.name, first) as reader:
+        yield reader
 
 
 def inspect_log(directory: Path, first: int, count: int, kinds: tuple[str, ...], as_json: bool) -> None:
     """Print up to `count` records from `first` on."""
-    reader = open_log(directory, first)
-    wanted = Filter(reader, kinds_named(kinds))
     shown = 0
-    while data := wanted.read(256):
-        for at in range(0, len(data), SLOT_BYTES):
-            if count and shown >= count:
-                return
-            typer.echo(orjson.dumps(fields(data, at)).decode() if as_json else describe(data, at))
-            shown += 1
+    with open_log(directory, first) as reader:
+        wanted = Filter(reader, kinds_named(kinds))
+        while data := wanted.read(256):
+            for at in range(0, len(data), SLOT_BYTES):
+                if count and shown >= count:
+                    return
+                typer.echo(orjson.dumps(fields(data, at)).decode() if as_json else describe(data, at))
+                shown += 1

@@ -13,13 +13,15 @@ from pipeline.errors import IntegrityError
 from pipeline.run.manifest import Manifest
 from pipeline.run.progress import Progress
 from pipeline.run.replay import Replay, Replayed, find_logs, to_dict
+from pipeline.store.segments import whole_logs
 from pipeline.store.words import utc_text
 
 
 def replay_log(path: Path, as_json: bool) -> int:
     """Replay the logs at `path`; return 0 when every decision is the logged one, else 7."""
-    replay = Replay(find_logs(path), (lambda _done, _all: None) if as_json else _progress())
-    result = replay.run()
+    with whole_logs(find_logs(path)) as logs:
+        replay = Replay(logs, (lambda _done, _all: None) if as_json else _progress())
+        result = replay.run()
     if as_json:
         print(orjson.dumps(to_dict(result)).decode())
     else:

@@ -24,6 +24,7 @@ from pipeline.run.judge_refold import explain
 from pipeline.run.judge_report import latency_figures, latency_gap_ns, report_lines
 from pipeline.run.judge_resumes import check_resumes
 from pipeline.shm.status import Latency
+from pipeline.store.segments import whole_logs
 from pipeline.units import NS_PER_MS, usd_text
 
 EXIT_BROKEN = IntegrityError.exit_code
@@ -124,6 +125,13 @@ def _judge_logs(
     state_dir: Path, report: dict[str, Any], facts: RunFacts, is_max_speed: bool, findings: Findings,
 ) -> dict[str, Any]:
     """Check orders, money, packages and plants; return their figures."""
+    with whole_logs(state_dir / "logs") as whole:  # a long run's first segments are in the archive
+        return _judge_whole(whole.parent, report, facts, is_max_speed, findings)
+
+
+def _judge_whole(
+    state_dir: Path, report: dict[str, Any], facts: RunFacts, is_max_speed: bool, findings: Findings,
+) -> dict[str, Any]:
     logs = read_logs(state_dir, findings)
     venue = Venue(report, logs.order_of)
     filled = fill_orders(logs, findings)

@@ -199,6 +199,29 @@ def _lend(live: Path, target: Path) -> bool:
 
 
 @contextmanager
+def whole_logs(logs: Path) -> Iterator[Path]:
+    """Lend the folder of both logs as if no segment had ever been deleted; `logs` is `<state_dir>/logs`.
+
+    It is `logs` itself when nothing was, else a temporary folder with all that stands in and beside `logs`.
+    """
+    state_dir = logs.parent
+    firsts = {log: segment_firsts(logs / log) if (logs / log).is_dir() else [] for log in LOGS}
+    if not any(set(archived(state_dir, log)) - set(firsts[log]) for log in LOGS):
+        yield logs
+        return
+    with ExitStack() as held:
+        made = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="pm-whole-"))) / "logs"
+        made.mkdir()
+        for source, target in ((state_dir, made.parent), (logs, made)):
+            for entry in source.iterdir():
+                if entry.name not in (*LOGS, "logs"):
+                    (target / entry.name).symlink_to(entry.resolve())
+        for log in LOGS:
+            (made / log).symlink_to(held.enter_context(whole_log(state_dir, log)))
+        yield made
+
+
+@contextmanager
 def reading(
     state_dir: Path, log: str, position: int | None = 0, *, verify: bool = False,
 ) -> Iterator[LogReader]:
