@@ -62,7 +62,6 @@ from pipeline.venues.polymarket.market_decode import MarketDecoder
 from pipeline.venues.polymarket.sign import OrderSigner, order_hasher, owner_address
 
 _MAX = (1 << 62) - 1
-PINS_NOTHING = ("archive", "observe", "refdata")  # readers of a log that trading does not need
 MISSED_S = 300  # how much before the last record of the old run the first pass over the trades begins
 ORDERS_PER_MINUTE_SHARE = 60  # ceiling of a signer: its tier's sustained rate for a whole minute
 
@@ -368,10 +367,7 @@ def _archive(name: str, ident: str, env: Env) -> Built:
 def _reads(env: Env) -> archive.ReadPositions:
     """Return how far trading has read the logs; `observe` goes on from the archive and pins nothing."""
     needed = {
-        log: [
-            stage for stage in env.stages
-            if log in wiring.reads(stage, env.stages) and wiring.split_name(stage)[0] not in PINS_NOTHING]
-        for log in wiring.LOGS}
+        log: [stage for stage in env.stages if wiring.needs(stage, log)] for log in wiring.LOGS}
     views = [StatusView(env.channels.memory.buffer(f"status.{lane}")) for lane in env.lanes]
     return archive.ReadPositions(needed, [view.counters for view in views])
 

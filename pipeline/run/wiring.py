@@ -34,6 +34,8 @@ class Wire:
 
 #: Rings whose id is that of a stage of another kind: whoever writes reports, or reads hints.
 _NAMED_AFTER = {"report": "gateway", "hints": "signer"}
+#: These go on from the archive, or read only at their start: what they have not read may be deleted.
+_PINS_NOTHING = ("archive", "observe", "refdata")
 EDGE_RINGS = ("feed.{id}", "refdata.{id}", "account.{id}", "report.{id}")
 
 WIRES: dict[str, Wire] = {
@@ -60,6 +62,12 @@ def split_name(stage: str) -> tuple[str, str]:
     """Return (kind, id) of a stage's name; "feed.polymarket.0" is ("feed", "polymarket.0")."""
     kind, _, ident = stage.partition(".")
     return kind, ident
+
+
+def needs(stage: str, log: str) -> bool:
+    """Tell whether trading needs this stage's place in a log: what is not read yet must not be deleted."""
+    kind = split_name(stage)[0]
+    return log in WIRES[kind].reads and kind not in _PINS_NOTHING
 
 
 def _expand(patterns: Iterable[str], stages: Iterable[str], own: str) -> list[str]:

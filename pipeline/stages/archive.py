@@ -125,6 +125,8 @@ class ArchiveStage:
     def poll(self, budget: int) -> int:
         """Fold what both logs hold, in the order in which trade saw it; hand disk work to the thread."""
         done = self._fold.step(budget)
+        if done:
+            self._counts.put("archive_position", self._fold.stream_position)
         for result in self._worker.results():
             self._take(result)
         folded = self._fold.facts_count + self._fold.decisions_count

@@ -86,6 +86,11 @@ class Refold:
         stream_seq, decisions_seq = self._facts.position, self._decided.position
         return None if stream_seq is None or decisions_seq is None else (stream_seq, decisions_seq)
 
+    @property
+    def stream_position(self) -> int:
+        """How far `stream` is read; some of it may wait for a decision before it is folded."""
+        return int(self._facts.reader.position)
+
     def step(self, budget: int) -> int:
         """Fold up to `budget` slots of live logs; return how many.
 

@@ -125,6 +125,14 @@ FAMILIES: tuple[Family, ...] = (
            ("legs",)),
     Family("pm_packages_unstamped_total", "counter", "Packages without a latency: a stamp was overwritten."),
     Family("pm_checkpoints_total", "counter", "Checkpoints written."),
+    Family("pm_log_synced_position_records", "gauge", "Everything of the log below it is on the disk.",
+           ("log",)),
+    Family("pm_log_bytes", "gauge", "Size of all live segments of both logs."),
+    Family("pm_segments_archived_total", "counter", "Log segments copied into the archive."),
+    Family("pm_segments_deleted_total", "counter", "Live log segments deleted behind their copies."),
+    Family("pm_archive_errors_total", "counter", "Disk work that failed; the event log says what."),
+    Family("pm_disk_full", "gauge", "0, or why no log segment can be made ahead: 1 no space, 2 log_bytes_max."),
+    Family("pm_disk_failed_segments", "gauge", "Log segments that the disk refused to keep."),
     # the brake
     Family("pm_halt_level", "gauge", "Halt level in force, 0 to 4; an unreadable page counts as 3."),
     Family("pm_halt_owner_level", "gauge", "Halt level that one owner asks for.", ("owner",)),
@@ -190,9 +198,18 @@ COUNTED: tuple[Counted, ...] = (
     Counted("venue_troubles", "gateway", "pm_venue_troubles_total"),
     Counted("packages_unstamped", "gateway", "pm_packages_unstamped_total"),
     Counted("checkpoints", "archive", "pm_checkpoints_total"),
+    Counted("stream_fsync_position", "archive", "pm_log_synced_position_records", "stream"),
+    Counted("decisions_fsync_position", "archive", "pm_log_synced_position_records", "decisions"),
+    Counted("log_bytes", "archive", "pm_log_bytes"),
+    Counted("segments_archived", "archive", "pm_segments_archived_total"),
+    Counted("segments_deleted", "archive", "pm_segments_deleted_total"),
+    Counted("archive_errors", "archive", "pm_archive_errors_total"),
+    Counted("disk_full", "archive", "pm_disk_full"),
+    Counted("disk_failed", "archive", "pm_disk_failed_segments"),
 )
 #: Shown in another way (a lag, a sum of others, the same as another), so not a second time.
-HIDDEN = ("book_position", "archive_position", "observe_position", "book_stales", "detect_ideas")
+HIDDEN = (
+    "book_position", "archive_position", "observe_position", "book_stales", "detect_ideas", "disk_busy_ms")
 #: Kinds of stages that say how far they have read the stream, as `<kind>_position`.
 READERS = ("book", "archive", "observe")
 _EXACT = {one.counter: one for one in COUNTED if not one.counter.endswith("*")}

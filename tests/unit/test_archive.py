@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 
+from pipeline.cli.inspect import inspect_log
 from pipeline.core.checkpoint import facts_digest, restore
 from pipeline.core.trader import Trader
 from pipeline.errors import InvariantError, LogCorrupt
@@ -21,7 +23,15 @@ from pipeline.store import checkpoints
 from pipeline.store.background import Background, Inline
 from pipeline.store.events import silent
 from pipeline.store.refold import recover
-from pipeline.store.segments import archive_all, archive_path, archived, live_directory, reading, whole_log
+from pipeline.store.segments import (
+    archive_all,
+    archive_path,
+    archived,
+    live_directory,
+    reading,
+    whole_log,
+    whole_logs,
+)
 from pipeline.store.upkeep import DiskFull, Limits
 from tests.models.core_rig import balance, config, pack, tick
 from tests.shared import wait_until
@@ -344,3 +354,32 @@ def test_what_must_not_happen_in_the_thread_ends_the_lane(tmp_path: Path) -> Non
     with pytest.raises(ZeroDivisionError):
         rig.poll(3)
     rig.close()
+
+
+def test_tools_read_what_was_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """pm inspect from position 0 shows the log's first record though its segment is only in the archive."""
+    rig = Rig(tmp_path)
+    rig.write(1_000)
+    rig.poll()
+    rig.close()
+    assert rig.live("stream")[0] > 0
+    (tmp_path / "logs" / "manifests").mkdir()
+
+    inspect_log(live_directory(tmp_path, "stream"), 0, 3, (), as_json=True)
+    assert [0, 1, 2] == [orjson.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()]
+    with whole_logs(tmp_path / "logs") as logs:
+        assert {"stream", "decisions", "manifests"} == {path.name for path in logs.iterdir()}
+        assert checkpoints.files(tmp_path / "checkpoints")[0].name in {
+            path.name for path in (logs.parent / "checkpoints").iterdir()}
+        assert [0, 0] == [segment_firsts(logs / log)[0] for log in ("stream", "decisions")]
+    assert not logs.exists()
+
+
+def test_logs_that_lost_nothing_are_lent_as_they_are(tmp_path: Path) -> None:
+    """Nothing is unpacked or linked while every segment is live, copied or not."""
+    rig = Rig(tmp_path, Limits(segments_kept_min=1_000))
+    rig.write(1_000)
+    rig.poll()
+    rig.close()
+    with whole_logs(tmp_path / "logs") as logs:
+        assert tmp_path / "logs" == logs
