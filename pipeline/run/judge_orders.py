@@ -67,14 +67,26 @@ def evidence(intent: Any, reports: list[Any], filled: Filled) -> tuple[OrderStat
     for state in (OrderState.LIVE, OrderState.DELAYED):
         if state in by_state:
             return state, by_state[state].cause, ""
-    own = [record for record in reports if record.origin not in _VENUE]
-    doubts = [record for record in reports if record.state == OrderState.UNKNOWN]
-    if doubts:
-        return OrderState.UNKNOWN, doubts[-1].cause, doubts[-1].text.decode("ascii", "replace")
-    for record in reversed(own):
-        if record.state in _NEVER_LEFT:
-            return OrderState(record.state), record.cause, record.text.decode("ascii", "replace")
-    return (OrderState.SENT if own else OrderState.INTENDED), 0, ""
+    return _own_words(reports)
+
+
+def _own_words(reports: list[Any]) -> tuple[OrderState, int, str]:
+    """Return what our own side knows of an order of which the venue says nothing.
+
+    What ended unsent stays so: a gateway that starts again doubts every number up to the stored one. What was
+    doubted before it was sent may turn out unsent, e.g. when it still waits to be signed.
+    """
+    state, cause, text, is_sent = OrderState.INTENDED, 0, "", False
+    for record in reports:
+        told = OrderState(record.state)
+        is_sent = is_sent or told == OrderState.SENT
+        is_news = (
+            told == OrderState.SENT and state in (OrderState.INTENDED, *_NEVER_LEFT)
+            or told == OrderState.UNKNOWN and state in (OrderState.INTENDED, OrderState.SENT)
+            or told in _NEVER_LEFT and (state in (OrderState.INTENDED, OrderState.SENT) or not is_sent))
+        if is_news:
+            state, cause, text = told, record.cause, record.text.decode("ascii", "replace")
+    return state, cause, text
 
 
 def check_orders(logs: Logs, venue: Venue, filled: dict[int, Filled], findings: Findings) -> Endings:

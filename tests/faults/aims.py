@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.chaos.watcher import Watcher
+from tests.faults.watcher import Watcher
 
 AIM_S_MAX = 8.0  # then the kill comes where it comes
 WAIT_S = 0.25  # for an order, with the lane frozen: less than what counts as a stall
@@ -85,6 +85,8 @@ def strike(watcher: Watcher, aim: str, draw: random.Random) -> Moment:
     unanswered, in_flight = _numbers(watcher.unanswered()), _numbers(watcher.open.values())
     position = watcher.stream_position
     at_ns = watcher.kill(lane)
+    if kind == "gateway":
+        watcher.mourn(stored, at_ns)
     return Moment(
         aim, lane, kind, at_ns, in_flight, unsigned, unsent, unanswered, stored, is_inside, position)
 

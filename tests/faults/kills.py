@@ -21,8 +21,8 @@ from pipeline.run.judge_logs import Findings, read_logs
 from pipeline.run.judge_money import fill_orders
 from pipeline.run.judge_orders import unfinished
 from pipeline.units import NS_PER_MS, NS_PER_S
-from tests.chaos.aims import ACK, SEND, SIGN, Moment, draw_aims, strike
-from tests.chaos.watcher import Watcher
+from tests.faults.aims import ACK, SEND, SIGN, Moment, draw_aims, strike
+from tests.faults.watcher import Watcher
 from tests.cli_runs import Market, Run
 from tests.shared import wait_until
 
@@ -126,8 +126,7 @@ class Kills:
             moment = strike(self.watcher, aim, self._draw)
             self.run.moments.append(moment)
             self._await_trading(moment)
-            self.watcher.forget(
-                seen for seen in self.watcher.open.values() if seen.order_no <= max(moment.in_flight, default=0))
+            self.watcher.forget(max(moment.in_flight, default=0))
             self._pause(self._draw.random() * PAUSE_S_MAX)
 
     def _await_trading(self, moment: Moment) -> None:
@@ -257,8 +256,7 @@ def _doubtful(watcher: Watcher, moment: Moment, until_ns: int) -> set[int]:
     """Return the events with an order that may have left before the death and had no end by `until_ns`."""
     return {
         watcher.events[seen.group_no] for seen in watcher.orders.values()
-        if seen.order_no <= max(moment.in_flight, default=0)
-        and (seen.is_sent or seen.order_no <= moment.stored_order_no)
+        if seen.order_no <= max(moment.in_flight, default=0) and (seen.is_sent or seen.is_doubtful)
         and not 0 < seen.end_ns <= until_ns}
 
 

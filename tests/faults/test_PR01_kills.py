@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.aims import ACK, SEND, SIGN
-from tests.chaos.kills import AGAIN_NS_MAX, Kills
+from tests.faults.aims import ACK, SEND, SIGN
+from tests.faults.kills import AGAIN_NS_MAX, Kills
 from tests.shared import fresh_seed, scaled, tier
 
 KILLS = scaled(20, 100)

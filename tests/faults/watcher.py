@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +39,7 @@ class Seen:
     is_signed: bool = False
     is_sent: bool = False
     is_answered: bool = False
+    is_doubtful: bool = False  # a gateway died, and it may have left
     end_ns: int = 0
 
 
@@ -183,10 +183,19 @@ class Watcher:
         """Return the orders that were told as sent and have no answer."""
         return [seen for seen in self.open.values() if seen.is_sent and not seen.is_answered]
 
-    def forget(self, orders: Iterable[Seen]) -> None:
-        """Leave orders out of what is open: nobody will ever say more of them."""
-        for seen in list(orders):
-            self.open.pop(seen.order_no, None)
+    def mourn(self, stored_order_no: int, at_ns: int) -> None:
+        """A gateway died: what is open up to the number that it stored is in doubt, the rest never left."""
+        for seen in list(self.open.values()):
+            if seen.order_no <= stored_order_no:
+                seen.is_doubtful = True
+            else:
+                seen.end_ns = at_ns
+                del self.open[seen.order_no]
+
+    def forget(self, order_no_max: int) -> None:
+        """Leave what is still open of the orders before a death out of the moments to come."""
+        for number in [number for number in self.open if number <= order_no_max]:
+            del self.open[number]
 
     def close(self) -> None:
         self._signed.close()

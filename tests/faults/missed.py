@@ -1,0 +1,39 @@
+"""Why an event did not trade: was there anything to take, by the exchange's own journal and a second fold.
+
+Reads the exchange's report and both logs after the run; the second fold is the judge's (`run/judge_refold`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.run.judge_logs import Findings, read_logs
+from pipeline.run.judge_plants import Untaken, is_required
+from pipeline.run.judge_refold import explain
+from pipeline.units import NS_PER_MS
+
+SEEN_NS_MIN = 250 * NS_PER_MS  # a plant must have stood this long while we traded again
+#: What the second fold says of a plant that nobody can take, or that somebody took first.
+NOTHING_TO_TAKE = ("no idea: below_minimum", "no idea: no profit", "no idea: below_edge", "no idea: depth_used")
+
+
+def missed_reasons(
+    state: Path, report: dict[str, Any], items: Sequence[tuple[int, int, int]],
+) -> list[str]:
+    """Return, for each (event row, from ns, until ns), why it should have traded then; "" when it could not."""
+    logs = read_logs(state, Findings())
+    events = {
+        condition: logs.instruments[rows[0]].event for condition, rows in logs.rows_of.items()}
+    found = []
+    for event, from_ns, until_ns in items:
+        own = [
+            Untaken(plant, "") for plant in report["plants"]
+            if events.get(plant["legs"][0]["condition"]) == event and is_required(plant)
+            and min(plant["t_end_ns"], until_ns) - max(plant["t_start_ns"], from_ns) >= SEEN_NS_MIN]
+        if own:
+            explain(state, logs, own)
+        reasons = [one.reason for one in own if not one.reason.startswith(NOTHING_TO_TAKE)]
+        found.append("; ".join(f"plant {one.plant['id']}: {one.reason or 'unseen'}" for one in own) if reasons else "")
+    return found
