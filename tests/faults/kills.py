@@ -22,6 +22,7 @@ from pipeline.run.judge_money import fill_orders
 from pipeline.run.judge_orders import unfinished
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.faults.aims import ACK, SEND, SIGN, Moment, draw_aims, strike
+from tests.faults.missed import missed_reasons
 from tests.faults.watcher import Watcher
 from tests.cli_runs import Market, Run
 from tests.shared import wait_until
@@ -51,7 +52,8 @@ class KillRun:
     moments: list[Moment] = field(default_factory=list)
     again_ns: list[dict[int, int]] = field(default_factory=list)  # per kill: event -> ns after the death
     late: list[str] = field(default_factory=list)  # events that did not trade again in time, unexcused
-    excused: int = 0
+    excused: int = 0  # events with an order in doubt
+    idle: int = 0  # events in which there was nothing to trade in those 5 s
     verdict: Judgement | None = None
 
     def share(self, is_so: Callable[[Moment], object]) -> float:
@@ -81,7 +83,8 @@ class KillRun:
         if firsts:
             rows.append(f"  trading again: first event median {firsts[len(firsts) // 2] / NS_PER_S:.2f} s, max "
                         f"{firsts[-1] / NS_PER_S:.2f} s; every event max {self.again_max_ns / NS_PER_S:.2f} s "
-                        f"({self.excused} events waited for an order's evidence, {len(self.late)} were late)")
+                        f"({self.excused} times an event waited for an order's evidence, {self.idle} times it had "
+                        f"nothing to trade, {len(self.late)} times it was late)")
         if self.verdict is not None:
             figures = self.verdict.figures
             rows.append(
@@ -172,9 +175,10 @@ class Kills:
         self._settle(stopped_s + (UNKNOWN_FINAL_S if is_patient else SETTLE_S_MAX), is_patient)
         exchange.control("POST", "/control/resolve", {"seed": self.run.seed})
         self._await_resolved()
-        self._judge_trading()
+        watcher.look()
         counters, report = watcher.counters(), exchange.stop()
         assert report is not None, "the exchange left no report"
+        self._judge_trading(report)
         seconds = time.monotonic() - self._started_s
         facts = RunFacts(
             counters=counters, latencies={}, seconds=seconds, topology="2core", feeds=[], speed="1",
@@ -211,27 +215,33 @@ class Kills:
         while time.monotonic() < until_s and not is_told():
             self._pause(0.5)
 
-    def _judge_trading(self) -> None:
-        """How soon each event traded again after each kill; what waited for evidence is excused."""
-        watcher = self.watcher
-        watcher.look()
-        first_ns = {}
+    def _judge_trading(self, report: dict[str, Any]) -> None:
+        """How soon each event traded again after each kill; what had nothing to trade, or a doubt, is excused."""
+        watcher, run = self.watcher, self.run
+        first_ns: dict[int, int] = {}
         for group, event in watcher.events.items():
             sent_ns = watcher.sent_ns.get(group)
             if sent_ns is not None:
                 first_ns[event] = min(first_ns.get(event, sent_ns), sent_ns)
-        for number, moment in enumerate(self.run.moments):
-            found, limit_ns = _again(watcher, moment), moment.at_ns + AGAIN_NS_MAX
-            doubtful = _doubtful(watcher, moment, limit_ns)
+        late: list[tuple[int, int]] = []
+        for number, moment in enumerate(run.moments):
+            found = _again(watcher, moment)
+            doubtful = _doubtful(watcher, moment, moment.at_ns + AGAIN_NS_MAX)
             due = {event for event, ns in first_ns.items() if ns < moment.at_ns}
-            self.run.again_ns.append({
-                event: ns for event, ns in found.items() if event in due and event not in doubtful})
-            self.run.excused += len(due & doubtful)
-            for event in sorted(due - doubtful):
-                if not 0 < found.get(event, 0) <= AGAIN_NS_MAX:
-                    when = f"{found[event] // NS_PER_MS} ms" if event in found else "never"
-                    self.run.late.append(
-                        f"kill {number} ({moment.aim}, lane {moment.lane}): event {event} traded again {when}")
+            run.excused += len(due & doubtful)
+            run.again_ns.append({
+                event: ns for event, ns in found.items() if event in due - doubtful and ns <= AGAIN_NS_MAX})
+            late += [
+                (number, event) for event in sorted(due - doubtful) if not 0 < found.get(event, 0) <= AGAIN_NS_MAX]
+        reasons = missed_reasons(self._state, report, [
+            (event, run.moments[number].at_ns + min(run.again_ns[number].values(), default=0),
+             run.moments[number].at_ns + AGAIN_NS_MAX) for number, event in late])
+        for (number, event), why in zip(late, reasons, strict=True):
+            moment = run.moments[number]
+            run.idle += not why
+            if why:
+                run.late.append(
+                    f"kill {number} ({moment.aim}, lane {moment.lane}): event {event} did not trade again in 5 s: {why}")
 
     def close(self) -> None:
         """End what still runs."""

@@ -26,14 +26,17 @@ def missed_reasons(
     logs = read_logs(state, Findings())
     events = {
         condition: logs.instruments[rows[0]].event for condition, rows in logs.rows_of.items()}
-    found = []
+    plants: dict[int, Untaken] = {}  # by id: one fold of the stream serves all
+    asked = []
     for event, from_ns, until_ns in items:
         own = [
-            Untaken(plant, "") for plant in report["plants"]
+            plant for plant in report["plants"]
             if events.get(plant["legs"][0]["condition"]) == event and is_required(plant)
             and min(plant["t_end_ns"], until_ns) - max(plant["t_start_ns"], from_ns) >= SEEN_NS_MIN]
-        if own:
-            explain(state, logs, own)
-        reasons = [one.reason for one in own if not one.reason.startswith(NOTHING_TO_TAKE)]
-        found.append("; ".join(f"plant {one.plant['id']}: {one.reason or 'unseen'}" for one in own) if reasons else "")
-    return found
+        asked.append([plants.setdefault(plant["id"], Untaken(plant, "")) for plant in own])
+    explain(state, logs, list(plants.values()))
+    return [
+        "; ".join(
+            f"plant {one.plant['id']}: {one.reason or 'unseen'}" for one in own
+            if not one.reason.startswith(NOTHING_TO_TAKE))
+        for own in asked]
