@@ -18,7 +18,8 @@ import typer
 from pipeline.cli.logs import in_words
 from pipeline.cli.states import latest_run, one_state
 from pipeline.cli.why import Seen, why_nothing
-from pipeline.errors import EnvironmentProblem
+from pipeline.config.load import load
+from pipeline.errors import ConfigError, EnvironmentProblem
 from pipeline.records import HaltLevel
 from pipeline.run.metrics import facts_of
 from pipeline.run.spec import RunSpec
@@ -29,7 +30,7 @@ from pipeline.store.words import utc_text
 from pipeline.ui import looks
 from pipeline.ui.endpoint import served_at
 from pipeline.ui.looks import LaneLook as LaneFacts
-from pipeline.units import usd_text
+from pipeline.units import NS_PER_MS, usd_text
 
 PROGRESS_S_MAX = 0.5  # an idle lane turns at least every 20 ms; a busy machine may be slower
 LOOK_S = 0.01
@@ -121,9 +122,18 @@ def collect(state: Path) -> dict[str, Any]:
     }
     seen = Seen(
         is_running, str(facts["mode"]), counters, summary, owners, [_lane_facts(lane) for lane in lanes],
-        books, not supervisor.is_up and bool(supervisor.since_ns), spec.anchor_wall_ns if spec else 0,
-        time.time_ns())
+        books, not supervisor.is_up and bool(supervisor.since_ns),
+        (looks.lease_age_ns(facts_of(spec)) or 0) if spec else 0, _lease_ns_max(spec) if spec else 0,
+        spec.anchor_wall_ns if spec else 0, time.time_ns())
     return {**facts, "why_nothing": why_nothing(seen)}
+
+
+def _lease_ns_max(spec: RunSpec) -> int:
+    """Return how old the supervisor's lease may grow in this run; 0 when its configuration is not ours."""
+    try:
+        return load(spec.config_files, spec.overrides).supervision.lease_ms_max * NS_PER_MS
+    except ConfigError:
+        return 0
 
 
 def _lane_facts(lane: LaneLook) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.records import Cause
-from pipeline.units import NS_PER_S
+from pipeline.units import NS_PER_MS, NS_PER_S
 
 ORPHANED = "the supervisor is gone: lanes refuse new orders without it and end; start anew with pm run"
 QUIET_NS = 60 * NS_PER_S  # a run without a package for this long is asked why
@@ -58,6 +58,8 @@ class Seen:
     lanes: Sequence[Mapping[str, Any]] = ()  # name, is ("running" when all is well), restarts
     books: Mapping[str, int] | None = None  # by state; None = not to be seen
     is_orphaned: bool = False  # lanes without their supervisor
+    lease_age_ns: int = 0
+    lease_ns_max: int = 0  # 0: not known
     started_ns: int = 0
     now_ns: int = 0
 
@@ -87,6 +89,10 @@ def _halt_line(owner: Mapping[str, Any]) -> str:
 def _lane_lines(seen: Seen) -> list[str]:
     """Say which lanes do not do their work."""
     found = [ORPHANED] if seen.is_orphaned else []
+    if not found and 0 < seen.lease_ns_max < seen.lease_age_ns:
+        found.append(
+            f"the supervisor has not looked for {seen.lease_age_ns // NS_PER_MS} ms "
+            "(supervision.lease_ms_max): lanes act as at halt H3 until it does")
     for lane in seen.lanes:
         if lane["is"] == "running":
             continue

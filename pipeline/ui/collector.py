@@ -94,7 +94,7 @@ class RunCollector(Collector):
 
     def _put_counter(self, sheet: _Sheet, lane: str, fed: Counted, label: str, count: int) -> None:
         labels = [label] if BY_NAME[fed.family].labels else []
-        sheet.put(fed.family, (lane, self._stage_of(lane, fed.stage)), count, *labels)
+        sheet.put(fed.family, (lane, self._stage_of(lane, fed.stage)), count * fed.scale, *labels)
 
     def _put_latency(self, sheet: _Sheet, lane: str, name: str, latency: Latency) -> None:
         at = (lane, self._stage_of(lane, "gateway"))
@@ -120,6 +120,9 @@ class RunCollector(Collector):
                     if name.startswith(looks.RESTARTS)}
         for lane in self._run.lanes:
             sheet.put("pm_restarts_total", (lane, ""), restarts.get(lane, 0))
+        lease_ns = looks.lease_age_ns(self._run)
+        if lease_ns is not None:
+            sheet.put("pm_lease_age_seconds", (looks.SUPERVISOR, ""), lease_ns / NS_PER_S)
         if look.since_ns:
             look.counters = {}
             self._put_lane(sheet, look)

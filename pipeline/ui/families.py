@@ -30,12 +30,14 @@ class Counted:
 
     counter: its name; one that ends in `*` stands for all that begin so, and what follows is the label.
     stage: the kind of stage that counts it, "" = the lane itself. label: value of the family's own label.
+    scale: from the counter's unit to the metric's.
     """
 
     counter: str
     stage: str
     family: str
     label: str = ""
+    scale: float = 1
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -46,6 +48,8 @@ FAMILIES: tuple[Family, ...] = (
     Family("pm_lane_turns_total", "counter", "Turns of the lane's loop; one that stands still is wedged."),
     Family("pm_lane_start_time_seconds", "gauge", "When the lane's process attached, since the epoch."),
     Family("pm_restarts_total", "counter", "Restarts of the lane by the supervisor."),
+    Family("pm_lease_age_seconds", "gauge",
+           "Time since the supervisor renewed its lease; lanes stop trading at supervision.lease_ms_max."),
     Family("pm_lane_cpu_seconds_total", "counter", "CPU time of the lane's process, user and system."),
     Family("pm_lane_resident_memory_bytes", "gauge", "Resident memory of the lane's process."),
     Family("pm_lane_context_switches_total", "counter",
@@ -54,8 +58,8 @@ FAMILIES: tuple[Family, ...] = (
     Family("pm_lane_sleeps_total", "counter", "Times the lane went to sleep for lack of work."),
     Family("pm_lane_sleep_timeouts_total", "counter", "Sleeps that nobody ended within 20 ms."),
     Family("pm_lane_wakes_total", "counter", "Sleeps that somebody with work for the lane ended."),
-    Family("pm_lane_wish_refused", "gauge", "1 when the kernel refused the lane realtime or awake CPUs.",
-           ("wish",)),
+    Family("pm_lane_wish_refused", "gauge",
+           "1 when the kernel refused the lane realtime, awake CPUs or locked memory.", ("wish",)),
     Family("pm_events_dropped_total", "counter", "Lines of the event log that could not be written."),
     Family("pm_stage_polls_total", "counter", "Polls that the stage ended."),
     Family("pm_stage_in_poll", "gauge", "1 when the stage was inside a poll when we looked."),
@@ -68,6 +72,7 @@ FAMILIES: tuple[Family, ...] = (
            ("cause",)),
     Family("pm_gaps_total", "counter", "Breaks in the market data; the books behind them start anew."),
     Family("pm_disconnects_total", "counter", "Websockets that ended."),
+    Family("pm_sockets_late_total", "counter", "Sockets given up: what they brought grew ever older."),
     Family("pm_pauses_total", "counter", "Times a socket was not read because its ring was full."),
     Family("pm_pongs_total", "counter", "Answers to our pings."),
     Family("pm_resyncs_total", "counter", "Books that were asked for anew, by what became of it.",
@@ -124,15 +129,15 @@ FAMILIES: tuple[Family, ...] = (
     Family("pm_tick_to_order_by_legs_seconds", "histogram", "The same, by how many orders the package has.",
            ("legs",)),
     Family("pm_packages_unstamped_total", "counter", "Packages without a latency: a stamp was overwritten."),
+    # the disk
     Family("pm_checkpoints_total", "counter", "Checkpoints written."),
-    Family("pm_log_synced_position_records", "gauge", "Everything of the log below it is on the disk.",
-           ("log",)),
-    Family("pm_log_bytes", "gauge", "Size of all live segments of both logs."),
-    Family("pm_segments_archived_total", "counter", "Log segments copied into the archive."),
-    Family("pm_segments_deleted_total", "counter", "Live log segments deleted behind their copies."),
-    Family("pm_archive_errors_total", "counter", "Disk work that failed; the event log says what."),
-    Family("pm_disk_full", "gauge", "0, or why no log segment can be made ahead: 1 no space, 2 log_bytes_max."),
-    Family("pm_disk_failed_segments", "gauge", "Log segments that the disk refused to keep."),
+    Family("pm_log_bytes", "gauge", "Size of both logs' segments together."),
+    Family("pm_log_synced_records", "gauge", "Position below which a log is on the disk.", ("log",)),
+    Family("pm_log_segments_total", "counter", "Segments of the logs archived or deleted.", ("what",)),
+    Family("pm_disk_busy_seconds", "gauge", "Age of the disk work under way."),
+    Family("pm_disk_full", "gauge", "Above 0 while the disk, or what the logs may use of it, is full."),
+    Family("pm_disk_failed_segments", "gauge", "Segments that the disk refused to keep; above 0 halts."),
+    Family("pm_archive_errors_total", "counter", "Errors of archiving and checkpoints."),
     # the brake
     Family("pm_halt_level", "gauge", "Halt level in force, 0 to 4; an unreadable page counts as 3."),
     Family("pm_halt_owner_level", "gauge", "Halt level that one owner asks for.", ("owner",)),
@@ -144,6 +149,7 @@ COUNTED: tuple[Counted, ...] = (
     Counted("wait_sleeps", "", "pm_lane_sleeps_total"),
     Counted("wait_timeouts", "", "pm_lane_sleep_timeouts_total"),
     Counted("wait_wakes", "", "pm_lane_wakes_total"),
+    Counted("mlock_refused", "", "pm_lane_wish_refused", "mlock"),
     Counted("realtime_refused", "", "pm_lane_wish_refused", "realtime"),
     Counted("awake_refused", "", "pm_lane_wish_refused", "awake"),
     Counted("events_dropped", "", "pm_events_dropped_total"),
@@ -151,16 +157,19 @@ COUNTED: tuple[Counted, ...] = (
     Counted("fallbacks", "feed", "pm_fallbacks_total"),
     Counted("frames_lost", "feed", "pm_drops_total", "lost"),
     Counted("frames_rejected", "feed", "pm_drops_total", "rejected"),
+    Counted("frames_breaching", "feed", "pm_drops_total", "breaching"),
     Counted("frames_unknown_token", "feed", "pm_frames_skipped_total", "unknown_token"),
     Counted("frames_ignored", "feed", "pm_frames_skipped_total", "ignored"),
     Counted("gaps", "feed", "pm_gaps_total"),
     Counted("disconnects", "feed", "pm_disconnects_total"),
+    Counted("sockets_late", "feed", "pm_sockets_late_total"),
     Counted("pauses", "feed", "pm_pauses_total"),
     Counted("pongs", "feed", "pm_pongs_total"),
     Counted("resyncs", "feed", "pm_resyncs_total", "asked"),
     Counted("resyncs_refused", "feed", "pm_resyncs_total", "refused"),
     Counted("user_frames", "account", "pm_frames_total"),
     Counted("user_rejects", "account", "pm_drops_total", "rejected"),
+    Counted("user_breaches", "account", "pm_drops_total", "breaching"),
     Counted("user_disconnects", "account", "pm_disconnects_total"),
     Counted("user_pongs", "account", "pm_pongs_total"),
     Counted("user_repeats", "account", "pm_repeats_total", "frame"),
@@ -198,18 +207,19 @@ COUNTED: tuple[Counted, ...] = (
     Counted("venue_troubles", "gateway", "pm_venue_troubles_total"),
     Counted("packages_unstamped", "gateway", "pm_packages_unstamped_total"),
     Counted("checkpoints", "archive", "pm_checkpoints_total"),
-    Counted("stream_fsync_position", "archive", "pm_log_synced_position_records", "stream"),
-    Counted("decisions_fsync_position", "archive", "pm_log_synced_position_records", "decisions"),
     Counted("log_bytes", "archive", "pm_log_bytes"),
-    Counted("segments_archived", "archive", "pm_segments_archived_total"),
-    Counted("segments_deleted", "archive", "pm_segments_deleted_total"),
-    Counted("archive_errors", "archive", "pm_archive_errors_total"),
+    Counted("stream_fsync_position", "archive", "pm_log_synced_records", "stream"),
+    Counted("decisions_fsync_position", "archive", "pm_log_synced_records", "decisions"),
+    Counted("segments_archived", "archive", "pm_log_segments_total", "archived"),
+    Counted("segments_deleted", "archive", "pm_log_segments_total", "deleted"),
+    Counted("disk_busy_ms", "archive", "pm_disk_busy_seconds", scale=1e-3),
     Counted("disk_full", "archive", "pm_disk_full"),
     Counted("disk_failed", "archive", "pm_disk_failed_segments"),
+    Counted("archive_errors", "archive", "pm_archive_errors_total"),
 )
 #: Shown in another way (a lag, a sum of others, the same as another), so not a second time.
 HIDDEN = (
-    "book_position", "archive_position", "observe_position", "book_stales", "detect_ideas", "disk_busy_ms")
+    "book_position", "archive_position", "observe_position", "book_stales", "detect_ideas")
 #: Kinds of stages that say how far they have read the stream, as `<kind>_position`.
 READERS = ("book", "archive", "observe")
 _EXACT = {one.counter: one for one in COUNTED if not one.counter.endswith("*")}

@@ -7,6 +7,7 @@ is not there any more is left out: a dead lane or a run that has ended is no err
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ SUPERVISOR = "supervisor"
 RESTARTS = "restarts."  # its counters of each lane's restarts
 BOOK_STATES = ("stale", "crossed", "open", "proven")
 _FLAGS_AT = KIND_OFFSET + 2
+_WORD_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,14 @@ def _state_of(slot: bytes) -> str:
     if flags & Flag.CROSSED:
         return "crossed"
     return "open" if flags & Flag.OPEN else "proven"
+
+
+def lease_age_ns(run: RunFacts) -> int | None:
+    """Return how long ago the supervisor renewed its lease; None when there is none to be seen."""
+    with _attached(run, "lease") as data:
+        if data is None or len(data) < _WORD_BYTES:
+            return None
+        return max(0, time.monotonic_ns() - int.from_bytes(data[:_WORD_BYTES], "little"))
 
 
 def read_summary(run: RunFacts) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pipeline.ui.looks import RunFacts
 LANES = {
     "core": ("feed.polymarket.0", "feed.polymarket.1", "sequencer", "book", "detect", "trade"),
     "edge": ("gateway.main", "account.main"),
-    "back": ("refdata.polymarket", "observe"),
+    "back": ("refdata.polymarket", "archive", "observe"),
 }
 RINGS = {"tops": ("core", "book"), "report.main": ("edge", "gateway.main")}
 ROWS = 8
@@ -71,6 +71,7 @@ class RunModel:
             buffer = self._make(f"ring.{ring}", Ring.bytes_for(128)).data
             Ring.format(buffer, 128)
             self.rings[ring] = Writer(buffer)
+        self.lease = self._make("lease", 8).data
         self.rows = Rows(self._make("rows", rows_bytes(ROWS)).data, ROWS)
 
     def _make(self, what: str, size: int) -> memory.Segment:

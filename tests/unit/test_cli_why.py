@@ -89,6 +89,7 @@ ACCOUNT = {"name": "edge", "is": "running", "restarts": 0, "stages": ["gateway.m
     ("counters", "others", "expected"),
     [
         ({}, {"is_orphaned": True}, "the supervisor is gone"),
+        ({}, {"lease_age_ns": 3 * 10**9, "lease_ns_max": 10**9}, "the supervisor has not looked for 3000 ms"),
         ({}, {"lanes": [LANE | {"is": "dead", "restarts": 2}]},
          "lane core is down, the supervisor starts it again; 2 restarts so far"),
         ({}, {"lanes": [LANE | {"is": "starting"}]}, "lane core is starting"),
@@ -113,7 +114,8 @@ def test_what_holds_a_run_is_told_although_it_traded_a_second_ago(
     assert 1 == len(found)
     assert found[0].startswith(expected)
     well = WATCHING | {"is_reconciled": 1, "reconciles": 1}
-    assert [] == why(well, TRADED, now_ns=NOW_NS, lanes=[LANE, ACCOUNT])
+    assert [] == why(
+        well, TRADED, now_ns=NOW_NS, lanes=[LANE, ACCOUNT], lease_age_ns=10**9, lease_ns_max=10**9)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,12 +56,14 @@ def test_counters_stand_under_their_lane_and_stage(run: RunModel) -> None:
     page.counter("of_next_year").put(5)
     page.progress.add(9)
     run.lanes["edge"].page.counter("user_frames").add(8)
+    run.lanes["back"].page.counter("disk_busy_ms").put(1_500)
     found = look(run)
     assert 42 == one(found, "pm_frames_total", lane="core", stage="feed")
     assert 8 == one(found, "pm_frames_total", lane="edge", stage="account.main")
     assert 7 == one(found, "pm_refusals_total", lane="core", stage="detect", cause="below_edge")
     assert 3 == one(found, "pm_lane_sleeps_total", lane="core")
     assert 5 == one(found, "pm_other", lane="core", counter="of_next_year")
+    assert 1.5 == one(found, "pm_disk_busy_seconds", lane="back", stage="archive")
     assert 9 == one(found, "pm_lane_turns_total", lane="core")
     assert 5 == one(found, "pm_lane_start_time_seconds", lane="core")
 
@@ -76,15 +79,21 @@ def test_a_series_is_there_before_its_first_event(run: RunModel) -> None:
 
 def test_process_facts_are_those_of_the_kernel(run: RunModel) -> None:
     """CPU, memory and switches of each lane's own process."""
-    found = look(run)
-    for name, lane in run.lanes.items():
-        process = psutil.Process(lane.process.pid)
-        assert process.memory_info().rss == one(found, "pm_lane_resident_memory_bytes", lane=name)
+
+    def facts(name: str) -> tuple[float, float, float]:
+        process = psutil.Process(run.lanes[name].process.pid)
         times = process.cpu_times()
-        assert times.user + times.system == one(found, "pm_lane_cpu_seconds_total", lane=name)
-        switches = process.num_ctx_switches()
-        assert switches.voluntary == one(
-            found, "pm_lane_context_switches_total", lane=name, kind="voluntary")
+        return process.memory_info().rss, times.user + times.system, process.num_ctx_switches().voluntary
+
+    before = {name: facts(name) for name in run.lanes}
+    found = look(run)
+    for name, lower in before.items():
+        value = (
+            one(found, "pm_lane_resident_memory_bytes", lane=name),
+            one(found, "pm_lane_cpu_seconds_total", lane=name),
+            one(found, "pm_lane_context_switches_total", lane=name, kind="voluntary"))
+        assert all(low <= seen <= high for low, seen, high in zip(lower, value, facts(name), strict=True))
+        assert value[0] > 1 << 20
 
 
 def test_up_is_a_living_process_that_says_it_runs(run: RunModel) -> None:
@@ -133,7 +142,9 @@ def test_restarts_come_from_the_supervisors_page(tmp_path: Path) -> None:
     run = RunModel(tmp_path, has_supervisor=True)
     try:
         run.lanes["supervisor"].page.counter("restarts.edge").add(2)
+        run.lease[:] = (time.monotonic_ns() - 7 * 10**9).to_bytes(8, "little")
         found = look(run)
+        assert 7 <= (one(found, "pm_lease_age_seconds", lane="supervisor") or 0) < 60
         assert [0, 2] == [one(found, "pm_restarts_total", lane=lane) for lane in ("core", "edge")]
         assert 1 == one(found, "pm_lane_up", lane="supervisor")
     finally:
