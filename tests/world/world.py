@@ -108,6 +108,7 @@ class World:
             (ROOT / "config" / "demo.toml",),
             {
                 "state_dir": str(self.directory / "state"),
+                "archive.segments_kept_min": 65_536,  # verdicts read both logs whole
                 "venues.polymarket.clob_url": CLOB_URL,
                 "venues.polymarket.gamma_url": GAMMA_URL,
                 "venues.polymarket.market_ws_url": "wss://localhost:1443/ws/market",
