@@ -108,7 +108,8 @@ class World:
             (ROOT / "config" / "demo.toml",),
             {
                 "state_dir": str(self.directory / "state"),
-                "archive.segments_kept_min": 65_536,  # verdicts read both logs whole
+                "archive.segments_kept_min": 1_024,  # verdicts read both logs whole
+                "shm.log_bytes_max": 1 << 44,
                 "venues.polymarket.clob_url": CLOB_URL,
                 "venues.polymarket.gamma_url": GAMMA_URL,
                 "venues.polymarket.market_ws_url": "wss://localhost:1443/ws/market",
