@@ -29,6 +29,7 @@ from pipeline.shm.status import StatusPage, StatusView
 from pipeline.sim.scenario import Scenario, build
 from pipeline.stages.archive import ArchiveSettings, ArchiveStage, ReadPositions
 from pipeline.store.background import Inline
+from pipeline.store.upkeep import Limits
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.shared import ROOT
 from tests.world.network import CLOB_URL, GAMMA_URL, Network, Weather
@@ -108,8 +109,6 @@ class World:
             (ROOT / "config" / "demo.toml",),
             {
                 "state_dir": str(self.directory / "state"),
-                "archive.segments_kept_min": 1_024,  # verdicts read both logs whole
-                "shm.log_bytes_max": 1 << 44,
                 "venues.polymarket.clob_url": CLOB_URL,
                 "venues.polymarket.gamma_url": GAMMA_URL,
                 "venues.polymarket.market_ws_url": "wss://localhost:1443/ws/market",
@@ -170,7 +169,8 @@ class World:
                 self.env.counts,
                 self.clock,
                 self.env.log,
-                ArchiveSettings(checkpoint_records=CHECKPOINT_RECORDS, sync_ns=SYNC_NS),
+                # Verdicts read both logs whole.
+                ArchiveSettings(Limits(1 << 20, 1 << 44), CHECKPOINT_RECORDS, SYNC_NS),
             )
         )
 
