@@ -15,7 +15,7 @@ import aiohttp
 from pipeline.net.edge import Ask, RestMachine
 from pipeline.records import Cause
 
-BODY_BYTES_MAX = 64 * 1024 * 1024
+BODY_BYTES_MAX = 16 * 1024 * 1024  # after decompression; a page of metadata has some 2 MB
 TIMEOUT_S = 10.0
 IN_FLIGHT_MAX = 16
 

@@ -16,7 +16,7 @@ from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_conn
 from pipeline.net.edge import CloseSocket, OpenSocket, PauseSocket, SendText, SocketMachine
 from pipeline.records import Cause
 
-FRAME_BYTES_MAX = 16 * 1024 * 1024  # IN01: snapshot arrays; anything larger closes the socket
+FRAME_BYTES_MAX = 8 * 1024 * 1024  # IN01: snapshot arrays; anything larger closes the socket
 BACKLOG_BYTES_MAX = 32 * 1024 * 1024
 CONNECT_S_MAX = 10.0
 

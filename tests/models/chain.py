@@ -41,6 +41,7 @@ class Chain:
     def __init__(
         self, markets: list[Market], plan: Plan | None = None, *, slots: int = 1_024, lag: int = 16_384,
         sequencer_rate: float = ALL, book_rate: float = ALL, stream_slots: int = 4_096,
+        blocks: tuple[int, int, int] = BLOCKS, **settings: int,
     ) -> None:
         self.now_ns = T0_NS
         self.venue = TextVenue(markets, plan or Plan(0))
@@ -60,15 +61,18 @@ class Chain:
         self._tops_in, self._tops = channel(1_024)
         table = TokenTable()
         self.machine = FeedMachine(
-            FeedSettings(ws_url="ws://x/", source=FEED), table, Scanner(table, FEED),
-            MarketDecoder(table.get, FEED), self.feed_in, Counts(StatusPage(page)),
+            FeedSettings(ws_url="ws://x/", source=FEED, **settings), table, Scanner(table, FEED),
+            MarketDecoder(table.get, FEED, self._work), self.feed_in, Counts(StatusPage(page)),
             Stamps(bytearray(ENTRY_BYTES)), lambda: self.now_ns)
         self.sequencer = Sequencer([control_out], [self.feed_out], self._stream_in, instruments_max=64,
                                    stream_lag_records_max=lag)
-        self._buffers = bytearray(arena_bytes(BLOCKS)), bytearray(rows_bytes(64))
-        self.books = Books(64, *self._buffers, BLOCKS)
+        self._buffers = bytearray(arena_bytes(blocks)), bytearray(rows_bytes(64))
+        self.books = Books(64, *self._buffers, blocks)
         self.trader = Trader()
         self._control_seq = self.book_position = 0
+        self.opening_ns = OPENING_NS
+        self.work_ns = 0  # what each look at the decoder's work finds spent since the last one
+        self._worked_ns = 0
         self._opening: list[tuple[int, int]] = []
         for market in markets:
             self.control(stamped(market.instrument, source=0))
@@ -112,7 +116,23 @@ class Chain:
             self.step(step_ms)
         return until()
 
+    def feed(self, frame: bytes, conn: int = 0) -> None:
+        """Hand the feed a frame out of nowhere, and let the stages do what follows at once."""
+        assert self.machine.on_frame(self.now_ns, conn, frame)
+        self._pump()
+        self.sequencer.turn(self.now_ns, self.book_position, ALL)
+        self._fold(ALL)
+
+    @property
+    def ladders(self) -> bytes:
+        """Return the bytes of every book."""
+        return bytes(self._buffers[0])
+
     # -- inside ----------------------------------------------------------------------------------------
+
+    def _work(self) -> int:
+        self._worked_ns += self.work_ns
+        return self._worked_ns
 
     def _budget(self, stage: str, ms: float) -> int:
         rate = self.rates[stage]
@@ -133,13 +153,16 @@ class Chain:
                 self._pump()
 
     def _pump(self) -> None:
-        for due_ns, conn in [item for item in self._opening if item[0] <= self.now_ns]:
-            self._opening.remove((due_ns, conn))
-            self.venue.open(conn)
-            self.machine.on_open(self.now_ns, conn)
-        while (command := self.machine.outbox.take()) is not None:
+        while True:
+            for due_ns, conn in [item for item in self._opening if item[0] <= self.now_ns]:
+                self._opening.remove((due_ns, conn))
+                self.venue.open(conn)
+                self.machine.on_open(self.now_ns, conn)
+            command = self.machine.outbox.take()
+            if command is None:
+                return
             if isinstance(command, OpenSocket):
-                self._opening.append((self.now_ns + OPENING_NS, command.conn))
+                self._opening.append((self.now_ns + self.opening_ns, command.conn))
             elif isinstance(command, SendText):
                 self.venue.on_text(command.conn, command.data, self.now_ns)
             elif isinstance(command, CloseSocket):

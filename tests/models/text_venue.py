@@ -121,6 +121,7 @@ class TextVenue:
         self.snapshot_count = 0
         self._by_token = {token: (market, outcome) for market in markets
                           for outcome, token in enumerate(market.ids["tokens"])}
+        self._snapshots: dict[tuple[int, int], tuple[Any, bytes]] = {}  # the newest of each token, by its state
         self.before_snapshot: list[Market] = []  # these change between a subscription and its snapshot
 
     def open(self, conn: int) -> None:
@@ -151,11 +152,18 @@ class TextVenue:
         line.wanted |= dict.fromkeys(tokens)
         for market in self.before_snapshot:
             self.tell(market, market.commit(), now_ns)
-        books = [json.loads(text_of(market.snapshot(outcome), market))
-                 for market, outcome in (self._by_token[token] for token in fresh)]
+        books = [self._snapshot(*self._by_token[token]) for token in fresh]
         if books:
             self.snapshot_count += len(books)
-            line.send(json.dumps(books, separators=(",", ":")).encode(), now_ns)
+            line.send(b"[" + b",".join(books) + b"]", now_ns)
+
+    def _snapshot(self, market: Market, outcome: int) -> bytes:
+        state = (market.venue_ns, market.trade, market.tick_step, *map(frozenset, (
+            market.sides[0].items(), market.sides[1].items())))
+        known = self._snapshots.get((market.row, outcome))
+        if known is None or known[0] != state:
+            known = self._snapshots[market.row, outcome] = state, text_of(market.snapshot(outcome), market)
+        return known[1]
 
     def tell(self, market: Market, runs: list[bytes], now_ns: int) -> list[tuple[int, Fate]]:
         """Send runs of a market to who listens; return kind and fate of each message."""
