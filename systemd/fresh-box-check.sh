@@ -121,6 +121,8 @@ first_boot() {
     orders=$(exchange orders)
     within 60 more_orders "$orders"
     pm logs --level warning
+    df -h /var/lib/pm-pipeline
+    du -sh /var/lib/pm-pipeline/state/*
 
     say "a supervisor that stands"
     main=$(systemctl show --property MainPID --value pm-pipeline)
