@@ -23,6 +23,7 @@ NS_PER_US = 1_000
 #: Longer than any lane takes to come up, recovery included: what starts of a lane do not mend in this time, a
 #: new run with fresh memory may.
 RESTART_NS_MAX = 180 * NS_PER_S
+READY_S_MAX = 1.0
 _STATUS_BYTES_MAX = 500
 
 
@@ -40,7 +41,6 @@ class Notifier:
         self._socket: socket.socket | None = None
         if self._address is not None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-            self._socket.setblocking(False)  # a manager that does not read must not hold the supervisor
 
     @property
     def is_heard(self) -> bool:
@@ -49,7 +49,7 @@ class Notifier:
 
     def ready(self) -> None:
         """Everything runs: the start is over."""
-        self._send("READY=1")
+        self._send("READY=1", READY_S_MAX)  # the one word that a start waits for
 
     def stopping(self) -> None:
         """The end has begun; the watchdog no longer counts."""
@@ -72,9 +72,11 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str, wait_s: float = 0.0) -> None:
+        """Send; a manager that does not read must not hold the supervisor for longer than wait_s."""
         if self._socket is None or self._address is None:
             return
+        self._socket.settimeout(wait_s)
         with suppress(OSError):  # full, gone or forbidden: whoever waits for us will ask in its own way
             self._socket.sendto(message.encode(), self._address)
 
