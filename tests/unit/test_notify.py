@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,19 @@ def test_manager_that_is_gone_or_full_is_no_problem(manager: Manager) -> None:
     assert manager.heard()[:2] == ["STATUS=0", "STATUS=1"]
     manager.stop_listening()
     notifier.ready()
+
+
+def test_ready_waits_for_a_manager_that_is_slow(manager: Manager) -> None:
+    """A start waits for this one word: a queue that is full for a moment does not lose it."""
+    notifier = manager.notifier()
+    for number in range(10_000):
+        notifier.status(str(number))
+    heard: list[str] = []
+    reader = threading.Timer(0.1, lambda: heard.extend(manager.heard()))
+    reader.start()
+    notifier.ready()
+    reader.join()
+    assert "READY=1" == [*heard, *manager.heard()][-1]
 
 
 def test_children_do_not_inherit_the_manager(manager: Manager) -> None:
