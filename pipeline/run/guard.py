@@ -219,6 +219,8 @@ class Guard:
             self._look_at_disk()
         if all(lane.is_up for lane in self._lanes if lane.process.is_trading):
             halts.drop(Cause.LANE_DIED)
+        if all(lane.is_up for lane in self._lanes):
+            self._lanes[0].process.spare.prepare()  # not before: it would take CPU from those that come up
         stalled = [lane.process.lane.name for lane in self._lanes if lane.is_stalled and lane.is_up]
         if stalled:
             halts.want(Cause.LANE_STALLED, HaltLevel.H1, f"lane {stalled[0]} makes no progress")

@@ -51,6 +51,7 @@ AWAKE_NS = 400_000  # a rung lane looks on for this long: a signal comes before 
 #: Idle turns before a lane sleeps that shares its CPU: about 200 us, as long as a decision.
 SPIN_COUNT_SHARED = 64
 TURNS_PER_LOOP = 64  # turns without giving the event loop a chance
+SPARE_WORDS = 4  # name, epoch, first or again, file for its last words
 
 
 class Wake:
@@ -354,12 +355,28 @@ async def _loop_main(lane: Lane, should_stop: Callable[[], bool]) -> None:
     await LoopLane(lane, should_stop).run()
 
 
+def become() -> list[str]:
+    """Wait, as a spare, for the name of the lane to become; return it, epoch and whether it ran before.
+
+    An empty order, the end of the supervisor, ends the spare.
+    """
+    words = sys.stdin.buffer.read().decode().split("\0")
+    if len(words) != SPARE_WORDS:
+        raise SystemExit(0)
+    *order, error_file = words
+    with open(error_file, "ab") as errors:
+        os.dup2(errors.fileno(), sys.stdout.fileno())
+        os.dup2(errors.fileno(), sys.stderr.fileno())
+    return order
+
+
 def main() -> int:
-    """Entry of a lane's process."""
+    """Entry of a lane's process: SPEC LANE EPOCH first|again, or SPEC --spare."""
+    name, epoch, when = sys.argv[2:] if sys.argv[2] != "--spare" else become()
     try:
-        run_lane(RunSpec.load(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "again")
+        run_lane(RunSpec.load(Path(sys.argv[1])), name, int(epoch), when == "again")
     except PipelineError as problem:
-        print(f"lane {sys.argv[2]}: {problem}", file=sys.stderr)
+        print(f"lane {name}: {problem}", file=sys.stderr)
         return problem.exit_code
     return 0
 

@@ -1,11 +1,15 @@
-"""The processes of a run: one object a lane, spawned and never forked, known by its epoch."""
+"""The processes of a run: one object a lane, spawned and never forked, known by its epoch.
+
+A spare process waits beside them with every module imported, which is most of a start's time: it becomes the
+next lane that dies.
+"""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.config.topology import LaneSpec
@@ -16,11 +20,57 @@ from pipeline.run import wiring
 _MAY_WAIT = ("refdata", "archive", "observe", "solve")
 
 
+class Spare:
+    """A process that can become any lane of the run, once; it ends when its supervisor does."""
+
+    def __init__(self, run_dir: Path, fds: Iterable[int]) -> None:
+        self._run_dir = run_dir
+        self._fds = tuple(fds)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The waiting process, 0 when there is none."""
+        return self._process.pid if self._process is not None else 0
+
+    def prepare(self) -> None:
+        """Start one unless it waits already."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.run.lane", str(self._run_dir / "spec.json"), "--spare"],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=self._fds,
+            start_new_session=True)
+
+    def become(self, order: Sequence[str]) -> subprocess.Popen[bytes] | None:
+        """Let it become a lane, told in words as `run.lane` takes them; None when nobody waits."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None or process.stdin is None:
+            return None
+        try:
+            with process.stdin as pipe:
+                pipe.write("\0".join(order).encode())
+        except OSError:  # it died between the look and the write
+            process.kill()
+            process.wait()
+            return None
+        return process
+
+    def end(self) -> None:
+        """Let it go; safe to call at any time."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+            process.kill()
+            process.wait()
+
+
 class LaneProcess:
     """One lane's process. `epoch` rises with each start; what an older one left is foreign to it."""
 
-    def __init__(self, lane: LaneSpec, run_dir: Path, fds: Iterable[int]) -> None:
+    def __init__(self, lane: LaneSpec, run_dir: Path, fds: Iterable[int], spare: Spare) -> None:
         self.lane = lane
+        self.spare = spare
         self.epoch = 0
         self.starts = 0
         self._run_dir = run_dir
@@ -56,10 +106,13 @@ class LaneProcess:
         """Start the process; an earlier one must be dead."""
         is_restart = self.starts > 0
         self.epoch, self.starts = epoch, self.starts + 1
+        order = [self.lane.name, str(epoch), "again" if is_restart else "first"]
+        if is_restart and (ready := self.spare.become([*order, str(self.error_file)])) is not None:
+            self._process = ready
+            return
         with open(self.error_file, "ab" if is_restart else "wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.run.lane", str(self._run_dir / "spec.json"), self.lane.name,
-                 str(epoch), "again" if is_restart else "first"],
+                [sys.executable, "-m", "pipeline.run.lane", str(self._run_dir / "spec.json"), *order],
                 stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=self._fds,
                 start_new_session=True)
 
@@ -68,7 +121,8 @@ class LaneProcess:
         return self._process.poll() if self._process is not None else None
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM when it runs."""
+        """Send SIGTERM when it runs; no spare is needed any more."""
+        self.spare.end()
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 

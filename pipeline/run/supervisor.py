@@ -27,7 +27,7 @@ from pipeline.run import manifest, startpoint, stopping, wills, wiring
 from pipeline.run.checks import check_start
 from pipeline.run.guard import Guard
 from pipeline.run.halts import SupervisorHalts
-from pipeline.run.lanes import LaneProcess
+from pipeline.run.lanes import LaneProcess, Spare
 from pipeline.run.run_memory import CONTROL_SOURCE, OWN_PAGE, RunMemory
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.run.startpoint import StartPoint
@@ -258,8 +258,9 @@ class Supervisor:
     def _spawn(self) -> None:
         spec = self._need_spec()
         self._introduce([stage for lane in self.lanes for stage in lane.stages])
+        spare = Spare(Path(spec.run_dir), self._doorbells.values())
         for lane in self.lanes:
-            process = LaneProcess(lane, Path(spec.run_dir), self._doorbells.values())
+            process = LaneProcess(lane, Path(spec.run_dir), self._doorbells.values(), spare)
             self.lanes_running.append(process)
             process.spawn(self._epoch)
 

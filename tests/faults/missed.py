@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.run.judge_logs import Findings, read_logs
-from pipeline.run.judge_plants import Untaken, is_required
+from pipeline.run.judge_plants import SETTLE_NS, Untaken, is_required
 from pipeline.run.judge_refold import explain
 from pipeline.units import NS_PER_MS
 
 SEEN_NS_MIN = 250 * NS_PER_MS  # a plant must have stood this long while we traded again
 #: What the second fold says of a plant that nobody can take, or that somebody took first.
-NOTHING_TO_TAKE = ("no idea: below_minimum", "no idea: no profit", "no idea: below_edge", "no idea: depth_used")
+NOTHING_TO_TAKE = tuple(
+    f"no idea: {why}" for why in ("below_minimum", "no profit", "below_edge", "depth_used", "proof_old"))
 
 
 def missed_reasons(
@@ -26,15 +27,16 @@ def missed_reasons(
     logs = read_logs(state, Findings())
     events = {
         condition: logs.instruments[rows[0]].event for condition, rows in logs.rows_of.items()}
-    plants: dict[int, Untaken] = {}  # by id: one fold of the stream serves all
-    asked = []
+    asked: list[list[Untaken]] = []
     for event, from_ns, until_ns in items:
         own = [
             plant for plant in report["plants"]
             if events.get(plant["legs"][0]["condition"]) == event and is_required(plant)
             and min(plant["t_end_ns"], until_ns) - max(plant["t_start_ns"], from_ns) >= SEEN_NS_MIN]
-        asked.append([plants.setdefault(plant["id"], Untaken(plant, "")) for plant in own])
-    explain(state, logs, list(plants.values()))
+        asked.append([  # each cut to the time that is asked about
+            Untaken({**plant, "t_start_ns": max(plant["t_start_ns"], from_ns),
+                     "t_end_ns": min(plant["t_end_ns"], until_ns) - SETTLE_NS}, "") for plant in own])
+    explain(state, logs, [one for own in asked for one in own])  # one fold of the stream serves all
     return [
         "; ".join(
             f"plant {one.plant['id']}: {one.reason or 'unseen'}" for one in own
