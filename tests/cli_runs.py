@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.run.exchange import ExchangeProcess
-from pipeline.run.supervisor import instance_name
+from pipeline.run.state_dir import instance_name
 from tests.shared import ROOT, wait_until
 
 DEADLINE_S = 60.0

@@ -23,6 +23,7 @@ from pipeline.units import NS_PER_MS, NS_PER_S
 
 LOOK_S = 0.02
 LATE_NS = 100 * NS_PER_MS  # when a round of our own came this late, the machine stood, not the lane
+CALM_NS = 2 * NS_PER_S  # a spare process takes CPU from lanes that come up, so it waits for this
 START_NS_MAX = 60 * NS_PER_S
 OWN_VERDICTS = (2, 3, 6, 7)  # exit codes that another start would only repeat
 
@@ -46,6 +47,9 @@ class Run(Protocol):
 
     def tell(self, level: str, event: str, **fields: object) -> None:
         """Write one event of the supervisor's log."""
+
+    def prepare_spare(self) -> None:
+        """Have a process ready that may become the next lane that dies; cheap when one waits."""
 
     def clear_halts(self, resume_no: int) -> None:
         """Tell the stream that the operator lifts halts."""
@@ -82,6 +86,7 @@ class Guard:
         self._revive_ns: dict[str, int] = {}
         self._looked_ns = now_ns
         self._disk_ns = 0
+        self._calm_ns = now_ns  # since when every lane is up
         self._stalled_ns = 0  # when a lane was last seen stalled
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._go, name="guard", daemon=True)
@@ -219,8 +224,10 @@ class Guard:
             self._look_at_disk()
         if all(lane.is_up for lane in self._lanes if lane.process.is_trading):
             halts.drop(Cause.LANE_DIED)
-        if all(lane.is_up for lane in self._lanes):
-            self._lanes[0].process.spare.prepare()  # not before: it would take CPU from those that come up
+        if not all(lane.is_up for lane in self._lanes):
+            self._calm_ns = now_ns
+        elif now_ns - self._calm_ns > CALM_NS:
+            self._run.prepare_spare()
         stalled = [lane.process.lane.name for lane in self._lanes if lane.is_stalled and lane.is_up]
         if stalled:
             halts.want(Cause.LANE_STALLED, HaltLevel.H1, f"lane {stalled[0]} makes no progress")

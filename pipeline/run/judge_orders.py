@@ -81,9 +81,9 @@ def _own_words(reports: list[Any]) -> tuple[OrderState, int, str]:
         told = OrderState(record.state)
         is_sent = is_sent or told == OrderState.SENT
         is_news = (
-            told == OrderState.SENT and state in (OrderState.INTENDED, *_NEVER_LEFT)
-            or told == OrderState.UNKNOWN and state in (OrderState.INTENDED, OrderState.SENT)
-            or told in _NEVER_LEFT and (state in (OrderState.INTENDED, OrderState.SENT) or not is_sent))
+            (told == OrderState.SENT and state in (OrderState.INTENDED, *_NEVER_LEFT))
+            or (told == OrderState.UNKNOWN and state in (OrderState.INTENDED, OrderState.SENT))
+            or (told in _NEVER_LEFT and (state in (OrderState.INTENDED, OrderState.SENT) or not is_sent)))
         if is_news:
             state, cause, text = told, record.cause, record.text.decode("ascii", "replace")
     return state, cause, text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -34,3 +36,12 @@ def event_log(config: Config, lane: str) -> EventLog:
     return EventLog(
         Path(config.state_dir).resolve() / events.DIRECTORY, lane, config.logging.level,
         config.logging.bytes_max, config.logging.files_kept)
+
+
+def instance_name(name: str, state_dir: Path) -> str:
+    """Return the prefix of a run's segments: its name, and what tells its state directory from all others.
+
+    Two runs of one name (two demos) must not sweep each other's memory; one state directory has one run.
+    """
+    letters = "".join(letter for letter in name if letter.isalnum())
+    return letters + hashlib.blake2b(os.fsencode(state_dir), digest_size=4).hexdigest()

@@ -8,7 +8,6 @@ segments are made and unlinked here alone; lanes are spawned, never forked, and 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import time
@@ -28,10 +27,11 @@ from pipeline.run.checks import check_start
 from pipeline.run.guard import Guard
 from pipeline.run.halts import SupervisorHalts
 from pipeline.run.lanes import LaneProcess, Spare
+from pipeline.run.process import steal_ticks
 from pipeline.run.run_memory import CONTROL_SOURCE, OWN_PAGE, RunMemory
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.run.startpoint import StartPoint
-from pipeline.run.state_dir import event_log, forget_old_runs, set_aside
+from pipeline.run.state_dir import event_log, forget_old_runs, instance_name, set_aside
 from pipeline.shm import halt, memory
 from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import LaneState, StatusView
@@ -73,10 +73,11 @@ class Supervisor:
         self._halts: SupervisorHalts | None = None
         self._log: EventLog | None = None
         self._guard: Guard | None = None
+        self._spare: Spare | None = None
         self._epoch = 0
         self.spec: RunSpec | None = None
         self.clock = time.time_ns
-        self._stolen_before = _steal_ticks()
+        self._stolen_before = steal_ticks()
 
     @property
     def run_dir(self) -> Path:
@@ -118,7 +119,7 @@ class Supervisor:
 
     def steal_ticks(self) -> int:
         """Return the CPU time that was stolen from this machine since the start, in clock ticks."""
-        return _steal_ticks() - self._stolen_before
+        return steal_ticks() - self._stolen_before
 
     def watch(self) -> None:
         """Raise when the run cannot go on; lanes that died are started again beside."""
@@ -169,6 +170,11 @@ class Supervisor:
         """Write one event of the supervisor's log."""
         if self._log is not None:
             getattr(self._log, level)(event, **fields)
+
+    def prepare_spare(self) -> None:
+        """Have a process ready that may become the next lane that dies."""
+        if self._spare is not None:
+            self._spare.prepare()
 
     def clear_halts(self, resume_no: int) -> None:
         """Tell the stream that the operator lifts halts: whoever holds one of its own lets it go."""
@@ -258,9 +264,9 @@ class Supervisor:
     def _spawn(self) -> None:
         spec = self._need_spec()
         self._introduce([stage for lane in self.lanes for stage in lane.stages])
-        spare = Spare(Path(spec.run_dir), self._doorbells.values())
+        self._spare = Spare(Path(spec.run_dir), self._doorbells.values())
         for lane in self.lanes:
-            process = LaneProcess(lane, Path(spec.run_dir), self._doorbells.values(), spare)
+            process = LaneProcess(lane, Path(spec.run_dir), self._doorbells.values(), self._spare)
             self.lanes_running.append(process)
             process.spawn(self._epoch)
 
@@ -354,6 +360,8 @@ class Supervisor:
     def _end_lanes(self) -> bool:
         """End every lane; tell whether any was started."""
         has_run = bool(self.lanes_running)
+        if self._spare is not None:
+            self._spare.end()
         for process in self.lanes_running:
             process.ask_to_stop()
         deadline = time.monotonic() + STOP_S_MAX
@@ -383,18 +391,3 @@ class Supervisor:
         if self._memory is None:
             raise PipelineError("run.supervisor: the run has not started")
         return self._memory
-
-
-def instance_name(name: str, state_dir: Path) -> str:
-    """Return the prefix of a run's segments: its name, and what tells its state directory from all others.
-
-    Two runs of one name (two demos) must not sweep each other's memory; one state directory has one run.
-    """
-    letters = "".join(letter for letter in name if letter.isalnum())
-    return letters + hashlib.blake2b(os.fsencode(state_dir), digest_size=4).hexdigest()
-
-
-def _steal_ticks() -> int:
-    with open("/proc/stat") as stat:
-        fields = stat.readline().split()
-    return int(fields[8]) if len(fields) > 8 else 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from pipeline.run.supervisor import instance_name
+from pipeline.run.state_dir import instance_name
 from pipeline.shm import halt, memory
 from tests.cli_runs import one_line, pm, processes_of, segments_of, write_config
 from tests.shared import ROOT

@@ -21,10 +21,10 @@ from pipeline.run.judge_logs import Findings, read_logs
 from pipeline.run.judge_money import fill_orders
 from pipeline.run.judge_orders import unfinished
 from pipeline.units import NS_PER_MS, NS_PER_S
+from tests.cli_runs import Market, Run
 from tests.faults.aims import ACK, SEND, SIGN, Moment, draw_aims, strike
 from tests.faults.missed import missed_reasons
 from tests.faults.watcher import Watcher
-from tests.cli_runs import Market, Run
 from tests.shared import wait_until
 
 NAME = "kills"

@@ -51,13 +51,13 @@ def breached(chain: Chain, frame: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", BREACHES)
-def test_IN01_a_breach_ends_its_socket(name: str) -> None:  # noqa: N802
+def test_IN01_a_breach_ends_its_socket(name: str) -> None:
     """A frame beyond a cap is a counted breach; the books are stale until the next socket's snapshots."""
     breached(opened(), BREACHES[name])
 
 
 @pytest.mark.parametrize("key", ["bids", "asks", "price_changes"])
-def test_IN01_a_list_beyond_its_count_is_a_breach(key: str) -> None:  # noqa: N802
+def test_IN01_a_list_beyond_its_count_is_a_breach(key: str) -> None:
     """No side has more levels than there are prices, no frame more changes than are read."""
     chain = opened()
     market = next(iter(chain.venue.markets.values()))
@@ -67,7 +67,7 @@ def test_IN01_a_list_beyond_its_count_is_a_breach(key: str) -> None:  # noqa: N8
     breached(chain, json.dumps(frame, separators=(",", ":")).encode())
 
 
-def test_IN01_work_on_one_object_is_bounded() -> None:  # noqa: N802
+def test_IN01_work_on_one_object_is_bounded() -> None:
     """An object that costs more than 5 ms of processor time is given up amid its levels; others pass."""
     chain = opened()
     market = next(iter(chain.venue.markets.values()))
@@ -81,7 +81,7 @@ def test_IN01_work_on_one_object_is_bounded() -> None:  # noqa: N802
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_IN01_a_hostile_socket_costs_little(attack: str) -> None:  # noqa: N802
+def test_IN01_a_hostile_socket_costs_little(attack: str) -> None:
     """Real bytes on a real socket, by driver and native listener: closed, told as a Gap, +<= 32 MiB, healed."""
     done = subprocess.run([sys.executable, "-m", "tests.faults.hostile_socket", attack], cwd=ROOT,
                           capture_output=True, text=True, timeout=120, check=False)
@@ -96,7 +96,7 @@ def test_IN01_a_hostile_socket_costs_little(attack: str) -> None:  # noqa: N802
     assert found["kinds"]["GAP"] >= 1
 
 
-def test_IN01_a_compressed_answer_is_bounded() -> None:  # noqa: N802
+def test_IN01_a_compressed_answer_is_bounded() -> None:
     """A gzip bomb as the body of a REST answer ends as a failure, within the same memory."""
     done = subprocess.run([sys.executable, "-m", "tests.faults.hostile_rest"], cwd=ROOT, capture_output=True,
                           text=True, timeout=120, check=False)

@@ -76,7 +76,7 @@ class Frames:
         return record.price_ticks[0], record.size_micro[0]
 
 
-def test_IN02_a_table_of_spellings() -> None:  # noqa: N802
+def test_IN02_a_table_of_spellings() -> None:
     """Of over a thousand spellings each reader takes those of the grammar and no other, with the exact value."""
     frames, accepted = Frames(), 0
     for text in SPELLINGS:
@@ -98,7 +98,7 @@ def test_IN02_a_table_of_spellings() -> None:  # noqa: N802
 
 
 @pytest.mark.parametrize("seed", [0, fresh_seed()])
-def test_IN02_random_numbers(seed: int) -> None:  # noqa: N802
+def test_IN02_random_numbers(seed: int) -> None:
     """Random text over a nasty alphabet gets one verdict and one value from every reader."""
     pick, frames, accepted = random.Random(seed), Frames(), 0
     for _ in range(RANDOM_COUNT // 2):

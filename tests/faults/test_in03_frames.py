@@ -41,7 +41,7 @@ def opened(rng: random.Random) -> Chain:
 
 
 @pytest.mark.parametrize("seed", [0, fresh_seed()])
-def test_IN03_a_reject_moves_no_book(seed: int) -> None:  # noqa: N802
+def test_IN03_a_reject_moves_no_book(seed: int) -> None:
     """Whatever a mutated frame is, no stage fails; a frame that is refused leaves the bytes of all books alone."""
     rng = random.Random(seed)
     chain = opened(rng)
@@ -71,7 +71,7 @@ def test_IN03_a_reject_moves_no_book(seed: int) -> None:  # noqa: N802
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_IN03_a_frame_that_names_no_book_ends_its_socket(name: str) -> None:  # noqa: N802
+def test_IN03_a_frame_that_names_no_book_ends_its_socket(name: str) -> None:
     """Garbage is one counted reject and one Gap; the next socket brings the books back."""
     chain = opened(random.Random(1))
     before = chain.ladders
@@ -100,7 +100,7 @@ TRADE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("frame", [ORDER, TRADE], ids=["order", "trade"])
-def test_IN03_a_repeated_key_of_an_order_or_trade_is_refused(frame: dict[str, Any]) -> None:  # noqa: N802
+def test_IN03_a_repeated_key_of_an_order_or_trade_is_refused(frame: dict[str, Any]) -> None:
     """Each key twice, with equal or other value, before and behind: two readers must not see two frames."""
     decoder = UserDecoder(owner=OWNER, maker_addresses=[WALLET], token_lookup={"11": (3, 0)},
                           fee_of={3: (70_000, 1)}.__getitem__, account=2, source=5)

@@ -75,7 +75,7 @@ class Market:
 
 
 @pytest.mark.parametrize("seed", [8, fresh_seed()])
-def test_MD08_no_order_leaves_or_rests_off_the_grid(seed: int) -> None:  # noqa: N802
+def test_MD08_no_order_leaves_or_rests_off_the_grid(seed: int) -> None:
     """1,000 changes with late refreshes: no intent off the newest tick, off-grid orders cancelled in a second."""
     rng = random.Random(seed)
     market = Market(rng)
@@ -97,7 +97,7 @@ def test_MD08_no_order_leaves_or_rests_off_the_grid(seed: int) -> None:  # noqa:
 
 
 @pytest.mark.parametrize("seed", [8, fresh_seed()])
-def test_MD08_books_follow_the_stream_and_not_late_metadata(seed: int) -> None:  # noqa: N802
+def test_MD08_books_follow_the_stream_and_not_late_metadata(seed: int) -> None:
     """Levels stay; the book is open until a hash with the new tick proves it; the old tick does not come back."""
     rng = random.Random(seed)
     rows = markets(rng, 3)
@@ -120,7 +120,7 @@ def test_MD08_books_follow_the_stream_and_not_late_metadata(seed: int) -> None: 
         assert market.tick_step == book["tick_step"]
 
 
-def test_MD08_a_tick_that_nothing_proves_is_asked_for() -> None:  # noqa: N802
+def test_MD08_a_tick_that_nothing_proves_is_asked_for() -> None:
     """Without a frame behind the change the book asks for itself after a second, and stands by its snapshot."""
     rng = random.Random(3)
     (market,) = rows = markets(rng, 1)

@@ -47,7 +47,7 @@ def delete_levels(rng: random.Random, market: Market) -> int:
 
 
 @pytest.mark.parametrize("seed", [3, fresh_seed()])
-def test_MD03_a_reconnect_leaves_no_ghost_levels(seed: int) -> None:  # noqa: N802
+def test_MD03_a_reconnect_leaves_no_ghost_levels(seed: int) -> None:
     """1,000 reconnects with levels deleted meanwhile: stale until the snapshot, then exactly the venue's book."""
     rng = random.Random(seed)
     chain = started(rng, Plan(seed), 3)
@@ -89,7 +89,7 @@ def shown(chain: Chain) -> Any:
 
 
 @pytest.mark.parametrize("seed", seeds(scaled(500, 10_000)))
-def test_MD05_a_lost_message_is_found_on_the_next_one(seed: int) -> None:  # noqa: N802
+def test_MD05_a_lost_message_is_found_on_the_next_one(seed: int) -> None:
     """1 % lost: behind the next message of a market its book is the venue's or not believed; then it heals."""
     rng = random.Random(seed)
     chain = started(rng, Plan(seed, drop=0.01, first=1))  # the first snapshot is MD04
@@ -126,7 +126,7 @@ def one_frame(rng: random.Random, market: Market) -> list[bytes]:
 
 
 @pytest.mark.parametrize("seed", seeds(scaled(500, 10_000)))
-def test_MD06_doubled_and_swapped_messages_change_nothing(seed: int) -> None:  # noqa: N802
+def test_MD06_doubled_and_swapped_messages_change_nothing(seed: int) -> None:
     """10 % doubled, 5 % swapped: each believed Top is a state that the venue had, and in the end the book is its."""
     rng = random.Random(seed)
     chain = started(rng, Plan(seed, duplicate=0.10, reorder=0.05))

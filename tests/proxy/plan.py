@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 class Fate(enum.Enum):
     """What becomes of one message; of one HTTP request and its answer, where that says so."""
 
-    PASS = "pass"  # noqa: S105 - not a password
+    PASS = "pass"
     DROP = "drop"  # it never arrives; of HTTP: the venue never gets it and the line ends
     DUPLICATE = "duplicate"  # it arrives twice
     REORDER = "reorder"  # it arrives after the next one
