@@ -26,7 +26,10 @@ Wrap = Callable[[WSListener, Sized, Callable[[], object]], WSListener]
 
 
 class _Listener(WSListener):  # type: ignore[misc]
-    """One connection's frames, in order, into the machine."""
+    """One connection's frames, in order, into the machine.
+
+    The library makes a disconnect of whatever is raised here, so what broke is told to the driver first.
+    """
 
     def __init__(self, driver: SocketDriver, conn: int) -> None:
         self._driver = driver
@@ -34,9 +37,14 @@ class _Listener(WSListener):  # type: ignore[misc]
         self._parts = bytearray()  # a fragmented message under assembly
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        self._driver.connected(self._conn, transport)
+        with self._driver.telling:
+            self._driver.connected(self._conn, transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        with self._driver.telling:
+            self._take(transport, frame)
+
+    def _take(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind == WSMsgType.TEXT and frame.fin:
             self._driver.arrived(self._conn, frame.get_payload_as_memoryview())
@@ -53,20 +61,38 @@ class _Listener(WSListener):  # type: ignore[misc]
             self._driver.turn()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._driver.lost(self._conn, transport)
+        with self._driver.telling:
+            self._driver.lost(self._conn, transport)
+
+
+class _Telling:
+    """Tells of what is raised inside it, and lets it go on."""
+
+    def __init__(self, tell: Callable[[BaseException], object]) -> None:
+        self._tell = tell
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None:
+            self._tell(error)
 
 
 class SocketDriver:
     """Serves one machine inside a lane's event loop.
 
     `turn` runs the lane's stages: it is called behind the last frame of each read, so that a frame
-    is decided on before the loop goes back to the kernel. `wrap` may put a native listener before ours.
+    is decided on before the loop goes back to the kernel. `wrap` may put a native listener before ours;
+    `tell` hears of every error of a listener.
     """
 
     def __init__(
         self, machine: SocketMachine, clock: Callable[[], int], turn: Callable[[], None],
         tls: ssl.SSLContext | None, wrap: Wrap | None = None,
+        tell: Callable[[BaseException], object] = lambda error: None,
     ) -> None:
+        self.telling = _Telling(tell)
         self._machine = machine
         self._clock = clock
         self._tls = tls

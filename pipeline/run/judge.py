@@ -113,7 +113,8 @@ def _frame_figures(report: dict[str, Any], facts: RunFacts, findings: Findings) 
         "frames_unknown_token": facts.sum("frames_unknown_token"),
         "frames_ignored": facts.sum("frames_ignored"), "gaps": facts.sum("gaps"), "ideas": facts.sum("ideas"),
         "market_sockets": len(rows), "seconds": round(facts.seconds, 3), "topology": facts.topology,
-        "outages": len(facts.outages), "feeds": facts.feeds, "speed": facts.speed, "steal_ticks": facts.steal_ticks, "dry": facts.dry,
+        "outages": len(facts.outages), "feeds": facts.feeds, "speed": facts.speed,
+        "steal_ticks": facts.steal_ticks, "dry": facts.dry,
         # what stays of a run whose logs cannot be read
         "books": 0, "orders": 0, "fills": 0, "pnl_usd_micro": 0, "planted": 0, "taken": 0,
         "false_positives": 0,

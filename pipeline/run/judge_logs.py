@@ -20,7 +20,8 @@ from pipeline.records import CODECS, HEADER_STRUCT, SLOT_BYTES, Kind, Outcome, R
 STREAM_KINDS = (
     Kind.INSTRUMENT, Kind.REPORT, Kind.FILL, Kind.RESOLVED, Kind.LANE_UP, Kind.RESUME, Kind.RECONCILED)
 DECISION_KINDS = (
-    Kind.PACKAGE, Kind.INTENT, Kind.VERDICT, Kind.CANCEL, Kind.SUBSCRIBE, Kind.RESYNC, Kind.RECONCILE, Kind.BEAT)
+    Kind.PACKAGE, Kind.INTENT, Kind.VERDICT, Kind.CANCEL, Kind.SUBSCRIBE, Kind.RESYNC, Kind.RECONCILE,
+    Kind.BEAT)
 READ_SLOTS = 4_096
 SHOWN_MAX = 12  # lines of one sort of problem; the rest is counted
 

@@ -115,14 +115,17 @@ def _ended(
 ) -> tuple[OrderState, int, str]:
     """Return what is proven, also by the restart of a gateway: its state file tells what may have left."""
     state, cause, text = evidence(intent, reports, filled)
-    if state not in (OrderState.INTENDED, OrderState.SENT):
+    if state not in (OrderState.INTENDED, OrderState.SENT, OrderState.UNKNOWN):
         return state, cause, text
     start = next((start for start in logs.gateway_starts if start.seq > intent.source_seq), None)
     if start is None:
         return state, cause, text
-    if intent.order_no <= start.sent_order_no:
-        return OrderState.UNKNOWN, int(Cause.LANE_DIED), ""
-    return (OrderState.UNSENT, int(Cause.LANE_DIED), "") if state == OrderState.INTENDED else (state, cause, text)
+    if intent.order_no > start.sent_order_no:  # a later gateway may doubt the number again: it never left
+        is_sent = any(record.state == OrderState.SENT for record in reports)
+        return (state, cause, text) if is_sent else (OrderState.UNSENT, int(Cause.LANE_DIED), "")
+    if state == OrderState.UNKNOWN:
+        return state, cause, text
+    return OrderState.UNKNOWN, int(Cause.LANE_DIED), ""
 
 
 def _never_came(logs: Logs, venue: Venue, intent: Any, reports: list[Any]) -> bool:
@@ -170,8 +173,8 @@ def _meet(
         ending.arrival_ns, ending.error = arrivals[0]["now_ns"], arrivals[0]["error"]
         if ending.arrival_ns < intent.now_ns:
             findings.broken("journal", (
-                f"{logs.name(order_no)}: arrived {intent.now_ns - ending.arrival_ns} ns before its intent was "
-                "decided"))
+                f"{logs.name(order_no)}: arrived {intent.now_ns - ending.arrival_ns} ns before its intent "
+                "was decided"))
     if ending.state in (*_NEVER_LEFT, OrderState.INTENDED):
         if row or arrivals:
             findings.broken("orders", (

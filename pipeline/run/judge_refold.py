@@ -1,7 +1,8 @@
 """Folds the stream log once more through book and detect, to say why a plant never became an idea.
 
 Same records in, same records out: what detect refused in the run it refuses here, at the same stream
-time. Where the core was started again (RESUME), both begin empty here, too. Used only for plants that neither a package nor a verdict explains.
+time. Where the core was started again (RESUME), both begin empty here, too. Used only for plants that
+neither a package nor a verdict explains.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Did each restart of the core go on where the one before had stopped, and decide nothing in between.
 
-Reads the RESUME records of the stream and the causes of all decisions; writes findings. `last_seq`, `live_seq`
-and `decisions_seq` are checked against the two logs themselves, not against each other alone.
+Reads the RESUME records of the stream and the causes of all decisions; writes findings. `last_seq`,
+`live_seq` and `decisions_seq` are checked against the two logs themselves, not against each other alone.
 """
 
 from __future__ import annotations

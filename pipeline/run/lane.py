@@ -1,16 +1,15 @@
 """One lane: a process that polls its stages in declared order until told to stop.
 
-`python -m pipeline.run.lane SPEC LANE EPOCH first|again` is started by the supervisor alone. It pins itself,
-attaches to the run's memory, builds its stages, freezes the garbage collector's heap, and runs; exit code 0
-after a clean stop, otherwise the code of the error it prints in one line.
+`python -m pipeline.run.lane SPEC LANE EPOCH first|again` is started by the supervisor alone, or waits for
+that order as `SPEC --spare`. It pins itself, attaches to the run's memory, builds its stages, freezes the
+garbage collector's heap, and runs; exit code 0 after a clean stop, otherwise the code of the error it prints
+in one line.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import ssl
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -19,38 +18,29 @@ from typing import cast
 
 import uvloop
 
-from pipeline.config.load import Config, load
+from pipeline.config.load import load
 from pipeline.config.topology import LaneSpec
 from pipeline.errors import PipelineError
 from pipeline.native.futex import Waker
 from pipeline.native.log import LogReader
-from pipeline.native.wslistener import FeedListener
-from pipeline.net.orders import OrderConnections
-from pipeline.net.rest import RestDriver
-from pipeline.net.websocket import SocketDriver
 from pipeline.run import wiring
 from pipeline.run.build import Built, Env, build_stage
 from pipeline.run.channels import Channels, SharedMemory
-from pipeline.run.latency import PackageLatency
+from pipeline.run.loop import LoopLane
 from pipeline.run.process import freeze_heap, keep_awake, pin, take_realtime
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.run.state_dir import event_log
 from pipeline.shm.lock import lock_memory
 from pipeline.shm.status import LaneState, StatusPage, StatusView
-from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell, make_wait, make_waker
+from pipeline.shm.wait import make_wait, make_waker
 from pipeline.stages.archive import reads_name
-from pipeline.stages.gateway import GatewayStage
 from pipeline.stages.stage import Signalling, Stage, Telling
 from pipeline.units import NS_PER_MS
 
 BUDGET = 256
 READS_NS = 100 * NS_PER_MS
-TIMER_NS = 2 * NS_PER_MS  # how often machines look at their timers
-SLEEP_S_MAX = 0.02
-AWAKE_NS = 400_000  # a rung lane looks on for this long: a signal comes before the work it announces
 #: Idle turns before a lane sleeps that shares its CPU: about 200 us, as long as a decision.
 SPIN_COUNT_SHARED = 64
-TURNS_PER_LOOP = 64  # turns without giving the event loop a chance
 SPARE_WORDS = 4  # name, epoch, first or again, file for its last words
 
 
@@ -196,121 +186,6 @@ def run_plain(lane: Lane, should_stop: Callable[[], bool]) -> None:
     while not should_stop():
         wait.after(lane.turn(), lambda: lane.turn() > 0)
     wait.close()
-
-
-class LoopLane:
-    """Loop of a lane with sockets: asyncio waits, the doorbell wakes, callbacks turn at once."""
-
-    def __init__(self, lane: Lane, should_stop: Callable[[], bool]) -> None:
-        self._lane = lane
-        self._should_stop = should_stop
-        self._loop = asyncio.get_running_loop()
-        self._doorbell = Doorbell(lane.page, lane.spec.doorbells[lane.lane.name])
-        self._woken = asyncio.Event()
-        self._timed_ns = 0
-        self._awake_until_ns = 0
-        tls = _tls_context(lane.config)
-        self._rest = RestDriver(lane.clock, tls)
-        self._sockets: list[SocketDriver] = []
-        self._orders: list[OrderConnections] = []
-        for built in lane.built:
-            if built.sockets is not None:
-                wrap = built.short_cut and partial(FeedListener, built.short_cut, lane.spec.clock_offset_ns)
-                self._sockets.append(SocketDriver(built.sockets, lane.clock, self.turn, tls, wrap))
-            if built.orders is not None:
-                latency = PackageLatency(lane, built.orders)
-                orders = OrderConnections(
-                    built.orders, built.orders_url, lane.clock, self.turn, tls, latency.on_written)
-                self._orders.append(orders)
-                if isinstance(built.stage, GatewayStage):
-                    built.stage.carry = orders.pump
-        self._loop.add_reader(self._doorbell.fd, self._ring)
-
-    async def run(self) -> None:
-        """Turn until told to stop; then close sockets in order."""
-        for orders in self._orders:
-            orders.warm()
-        if self._lane.lane.wait == "block":
-            await self._run_blocking()
-        else:
-            await self._run_busy()
-        self._loop.remove_reader(self._doorbell.fd)
-        for driver in [*self._sockets, *self._orders, self._rest]:
-            await driver.close()
-        self._doorbell.close()
-
-    async def _run_blocking(self) -> None:
-        turns = 0
-        while not self._should_stop():
-            if self.turn():
-                turns += 1
-                if turns % TURNS_PER_LOOP:
-                    await asyncio.sleep(0)
-                    continue
-            if self._lane.clock() < self._awake_until_ns:
-                await asyncio.sleep(0)
-            elif self._doorbell.arm(lambda: self.turn() > 0):
-                await self._sleep()
-
-    async def _run_busy(self) -> None:
-        """Never sleep: the sockets are looked at without waiting, and wakers find nobody asleep."""
-        idle, is_yielding = 0, self._lane.lane.wait == "yield"
-        while not self._should_stop():
-            idle = 0 if self.turn() else idle + 1
-            if is_yielding and idle > SPIN_COUNT_YIELD:
-                os.sched_yield()
-            await asyncio.sleep(0)
-
-    async def _sleep(self) -> None:
-        self._woken.clear()
-        handle = self._loop.call_later(SLEEP_S_MAX, self._time_out)
-        await self._woken.wait()
-        handle.cancel()
-
-    def _ring(self) -> None:
-        self.turn()  # at once: what we were woken for is on the order path; whoever rang did so once
-        self._doorbell.answer()
-        self._awake_until_ns = self._lane.clock() + AWAKE_NS
-        self._woken.set()
-
-    def _time_out(self) -> None:
-        self._doorbell.timed_out()
-        self._woken.set()
-
-    def turn(self) -> int:
-        """Poll stages, drivers and timers once; sockets call this behind the last frame of each read.
-
-        Timers come last: after a sleep they are always due, and what woke us cannot wait for them.
-        """
-        done = self._lane.turn()
-        for driver in self._sockets:
-            done += driver.pump()
-        for orders in self._orders:
-            done += orders.pump()
-        now_ns = self._lane.clock()
-        if now_ns - self._timed_ns >= TIMER_NS:
-            self._timed_ns = now_ns
-            self._on_timers(now_ns)
-        if done:
-            self._woken.set()
-        return done
-
-    def _on_timers(self, now_ns: int) -> None:
-        for built in self._lane.built:
-            for machine in (built.sockets, built.rest, built.orders):
-                if machine is not None:
-                    machine.on_timer(now_ns)
-            if built.rest is not None:
-                self._rest.pump(built.rest)
-        for orders in self._orders:
-            orders.check(now_ns)
-
-
-def _tls_context(config: Config) -> ssl.SSLContext:
-    """Return a verifying context; the demo's exchange brings its own authority."""
-    context = ssl.create_default_context(cafile=config.venues.polymarket.tls_ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _stop_flag() -> Callable[[], bool]:

@@ -1,8 +1,8 @@
 """Brings a lane to the moment in which it is to die: inside sign, inside send, inside ack, or any moment.
 
-An aim looks from outside and steps: it freezes the lane, lets it go on for some microseconds, freezes it again,
-until the stage's words and the order's steps show the moment. It returns with the lane frozen there (or running,
-where the moment needs no stop); an aim that finds nothing in its time returns False and the kill is a random one.
+An aim looks from outside and steps: it freezes the lane, lets it go on for some microseconds, freezes it
+again, until the stage's words and the order's steps show the moment. It returns with the lane frozen there;
+an aim that finds nothing in its time returns False, and the kill comes where it comes.
 """
 
 from __future__ import annotations

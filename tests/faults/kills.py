@@ -1,8 +1,8 @@
-"""Real SIGKILLs under load: `pm run` trades on the local exchange, lanes die at chosen moments, the logs are judged.
+"""Real SIGKILLs under load: `pm run` trades on the local exchange, lanes die at chosen moments.
 
-Starts the exchange and `pm run` (topology 2core, mode local) as processes; `strike` kills lane after lane, each
-after all events trade again; then the flow stops, orders end, events are resolved, both trees end, and the judge
-compares the two logs with the exchange's ledger. Nothing in the product knows of it.
+Starts the exchange and `pm run` (topology 2core, mode local) as processes; `strike` kills lane after lane,
+each after all events trade again; then the flow stops, orders end, events are resolved, both trees end, and
+the judge compares the two logs with the exchange's ledger. Nothing in the product knows of it.
 """
 
 from __future__ import annotations
@@ -78,18 +78,21 @@ class KillRun:
             rows.append(f"  inside {what:<9} {inside[what]:3}  {'#' * inside[what]}")
         stored = [moment for moment in self.moments if moment.inside == SEND]
         behind = sum(1 for moment in stored if moment.stored_order_no >= max(moment.unsent))
-        rows.append(f"  of those inside send: {behind} behind the stored number, {len(stored) - behind} before")
+        rows.append(
+            f"  of those inside send: {behind} behind the stored number, {len(stored) - behind} before")
         firsts = sorted(min(found.values()) for found in self.again_ns if found)
         if firsts:
-            rows.append(f"  trading again: first event median {firsts[len(firsts) // 2] / NS_PER_S:.2f} s, max "
-                        f"{firsts[-1] / NS_PER_S:.2f} s; every event max {self.again_max_ns / NS_PER_S:.2f} s "
-                        f"({self.excused} times an event waited for an order's evidence, {self.idle} times it had "
-                        f"nothing to trade, {len(self.late)} times it was late)")
+            rows.append(
+                f"  trading again: first event median {firsts[len(firsts) // 2] / NS_PER_S:.2f} s, max "
+                f"{firsts[-1] / NS_PER_S:.2f} s; every event max {self.again_max_ns / NS_PER_S:.2f} s")
+            rows.append(
+                f"  {self.excused} times an event waited for an order's evidence, {self.idle} times it had "
+                f"nothing to trade, {len(self.late)} times it was late")
         if self.verdict is not None:
             figures = self.verdict.figures
             rows.append(
                 f"  verdict: exit {self.verdict.exit_code}; {figures['orders']} orders, "
-                f"{figures['fills']} fills, {figures.get('unknown_unseen', 0)} unknown that never arrived; PnL "
+                f"{figures['fills']} fills, {figures.get('unknown_unseen', 0)} unknown, never arrived; PnL "
                 f"{figures['pnl_usd_micro']} uUSD, exchange {figures['exchange_pnl_usd_micro']} uUSD")
         return rows
 
@@ -154,8 +157,8 @@ class Kills:
         code = self._pipeline.process.poll()
         if code is not None:
             raise AssertionError(
-                f"seed {self.run.seed}: pm run ended with {code} after {len(self.run.moments)} kills, the last "
-                f"{self.run.moments[-1:]}: {self._pipeline.process.communicate()[1]}")
+                f"seed {self.run.seed}: pm run ended with {code} after {len(self.run.moments)} kills, the "
+                f"last {self.run.moments[-1:]}: {self._pipeline.process.communicate()[1]}")
 
     def _until(self, is_so: Callable[[], object], seconds: float, what: str) -> None:
         def looked() -> object:
@@ -193,7 +196,7 @@ class Kills:
         return self.run.verdict
 
     def _settle(self, until_s: float, is_patient: bool) -> None:
-        """Wait until no order is open; UNKNOWN ones that the exchange never saw are waited for when patient."""
+        """Wait until no order is open; for UNKNOWN ones that the exchange never saw only when patient."""
         confirmed_s = time.monotonic() + CONFIRM_S
         while time.monotonic() < until_s:
             self._pause(0.5)
@@ -216,7 +219,7 @@ class Kills:
             self._pause(0.5)
 
     def _judge_trading(self, report: dict[str, Any]) -> None:
-        """How soon each event traded again after each kill; what had nothing to trade, or a doubt, is excused."""
+        """How soon each event traded again; one with nothing to trade, or with a doubt, is excused."""
         watcher, run = self.watcher, self.run
         first_ns: dict[int, int] = {}
         for group, event in watcher.events.items():
@@ -232,7 +235,8 @@ class Kills:
             run.again_ns.append({
                 event: ns for event, ns in found.items() if event in due - doubtful and ns <= AGAIN_NS_MAX})
             late += [
-                (number, event) for event in sorted(due - doubtful) if not 0 < found.get(event, 0) <= AGAIN_NS_MAX]
+                (number, event) for event in sorted(due - doubtful)
+                if not 0 < found.get(event, 0) <= AGAIN_NS_MAX]
         reasons = missed_reasons(self._state, report, [
             (event, run.moments[number].at_ns + min(run.again_ns[number].values(), default=0),
              run.moments[number].at_ns + AGAIN_NS_MAX) for number, event in late])
@@ -241,7 +245,8 @@ class Kills:
             run.idle += not why
             if why:
                 run.late.append(
-                    f"kill {number} ({moment.aim}, lane {moment.lane}): event {event} did not trade again in 5 s: {why}")
+                    f"kill {number} ({moment.aim}, lane {moment.lane}): event {event} did not trade again in "
+                    f"5 s: {why}")
 
     def close(self) -> None:
         """End what still runs."""

@@ -23,7 +23,7 @@ NOTHING_TO_TAKE = tuple(
 def missed_reasons(
     state: Path, report: dict[str, Any], items: Sequence[tuple[int, int, int]],
 ) -> list[str]:
-    """Return, for each (event row, from ns, until ns), why it should have traded then; "" when it could not."""
+    """Return, for each (event row, from ns, until ns), why it should have traded; "" when it could not."""
     logs = read_logs(state, Findings())
     events = {
         condition: logs.instruments[rows[0]].event for condition, rows in logs.rows_of.items()}

@@ -1,0 +1,175 @@
+"""The loop of a lane with sockets: asyncio waits, doorbells wake, and what breaks anywhere ends the lane.
+
+Used by `run/lane` alone. Drivers and their machines come from the lane's stages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config.load import Config
+from pipeline.errors import EnvironmentProblem
+from pipeline.native.wslistener import FeedListener
+from pipeline.net.orders import OrderConnections
+from pipeline.net.rest import RestDriver
+from pipeline.net.websocket import SocketDriver
+from pipeline.run.latency import PackageLatency
+from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell
+from pipeline.stages.gateway import GatewayStage
+from pipeline.units import NS_PER_MS
+
+if TYPE_CHECKING:
+    from pipeline.run.lane import Lane
+
+TIMER_NS = 2 * NS_PER_MS  # how often machines look at their timers
+SLEEP_S_MAX = 0.02
+AWAKE_NS = 400_000  # a rung lane looks on for this long: a signal comes before the work it announces
+TURNS_PER_LOOP = 64  # turns without giving the event loop a chance
+
+class LoopLane:
+    """Loop of a lane with sockets: asyncio waits, the doorbell wakes, callbacks turn at once."""
+
+    def __init__(self, lane: Lane, should_stop: Callable[[], bool]) -> None:
+        self._lane = lane
+        self._should_stop = should_stop
+        self._loop = asyncio.get_running_loop()
+        self._doorbell = Doorbell(lane.page, lane.spec.doorbells[lane.lane.name])
+        self._woken = asyncio.Event()
+        self._timed_ns = 0
+        self._awake_until_ns = 0
+        self._failure: BaseException | None = None
+        self._loop.set_exception_handler(self._on_loop_error)
+        tls = _tls_context(lane.config)
+        self._rest = RestDriver(lane.clock, tls)
+        self._sockets: list[SocketDriver] = []
+        self._orders: list[OrderConnections] = []
+        for built in lane.built:
+            if built.sockets is not None:
+                wrap = built.short_cut and partial(FeedListener, built.short_cut, lane.spec.clock_offset_ns)
+                self._sockets.append(
+                    SocketDriver(built.sockets, lane.clock, self.turn, tls, wrap, self._fail))
+            if built.orders is not None:
+                latency = PackageLatency(lane, built.orders)
+                orders = OrderConnections(
+                    built.orders, built.orders_url, lane.clock, self.turn, tls, latency.on_written)
+                self._orders.append(orders)
+                if isinstance(built.stage, GatewayStage):
+                    built.stage.carry = orders.pump
+        self._loop.add_reader(self._doorbell.fd, self._ring)
+
+    async def run(self) -> None:
+        """Turn until told to stop; then close sockets in order."""
+        for orders in self._orders:
+            orders.warm()
+        if self._lane.lane.wait == "block":
+            await self._run_blocking()
+        else:
+            await self._run_busy()
+        if self._failure is not None:
+            raise self._failure  # at once, as a crash: the supervisor knows what to do then
+        self._loop.remove_reader(self._doorbell.fd)
+        for driver in [*self._sockets, *self._orders, self._rest]:
+            await driver.close()
+        self._doorbell.close()
+
+    async def _run_blocking(self) -> None:
+        turns = 0
+        while not self._is_over():
+            if self.turn():
+                turns += 1
+                if turns % TURNS_PER_LOOP:
+                    await asyncio.sleep(0)
+                    continue
+            if self._lane.clock() < self._awake_until_ns:
+                await asyncio.sleep(0)
+            elif self._doorbell.arm(lambda: self.turn() > 0):
+                await self._sleep()
+
+    async def _run_busy(self) -> None:
+        """Never sleep: the sockets are looked at without waiting, and wakers find nobody asleep."""
+        idle, is_yielding = 0, self._lane.lane.wait == "yield"
+        while not self._is_over():
+            idle = 0 if self.turn() else idle + 1
+            if is_yielding and idle > SPIN_COUNT_YIELD:
+                os.sched_yield()
+            await asyncio.sleep(0)
+
+    async def _sleep(self) -> None:
+        self._woken.clear()
+        handle = self._loop.call_later(SLEEP_S_MAX, self._time_out)
+        await self._woken.wait()
+        handle.cancel()
+
+    def _ring(self) -> None:
+        self.turn()  # at once: what we were woken for is on the order path; whoever rang did so once
+        self._doorbell.answer()
+        self._awake_until_ns = self._lane.clock() + AWAKE_NS
+        self._woken.set()
+
+    def _time_out(self) -> None:
+        self._doorbell.timed_out()
+        self._woken.set()
+
+    def _is_over(self) -> bool:
+        return self._failure is not None or self._should_stop()
+
+    def _fail(self, error: BaseException) -> None:
+        """Something broke where nobody waits for it: the lane ends, so that its supervisor sees it."""
+        self._failure = self._failure or error
+        self._woken.set()
+
+    def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take what broke in a task or a callback; a connection that broke is its driver's own matter."""
+        error = context.get("exception")
+        if not isinstance(error, OSError):
+            self._fail(error or EnvironmentProblem(f"run.lane: the event loop says: {context['message']}"))
+
+    def turn(self) -> int:
+        """Poll stages, drivers and timers once; sockets call this behind the last frame of each read.
+
+        Whoever calls may swallow what is raised here (a socket's library does): it is kept for the loop.
+        """
+        if self._failure is not None:
+            return 0
+        try:
+            return self._turn()
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _turn(self) -> int:
+        """Timers come last: after a sleep they are always due, and what woke us cannot wait for them."""
+        done = self._lane.turn()
+        for driver in self._sockets:
+            done += driver.pump()
+        for orders in self._orders:
+            done += orders.pump()
+        now_ns = self._lane.clock()
+        if now_ns - self._timed_ns >= TIMER_NS:
+            self._timed_ns = now_ns
+            self._on_timers(now_ns)
+        if done:
+            self._woken.set()
+        return done
+
+    def _on_timers(self, now_ns: int) -> None:
+        for built in self._lane.built:
+            for machine in (built.sockets, built.rest, built.orders):
+                if machine is not None:
+                    machine.on_timer(now_ns)
+            if built.rest is not None:
+                self._rest.pump(built.rest)
+        for orders in self._orders:
+            orders.check(now_ns)
+
+
+def _tls_context(config: Config) -> ssl.SSLContext:
+    """Return a verifying context; the demo's exchange brings its own authority."""
+    context = ssl.create_default_context(cafile=config.venues.polymarket.tls_ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
