@@ -16,6 +16,7 @@ from typing import Protocol
 from pipeline.config.supervision import Supervision
 from pipeline.errors import EnvironmentProblem, PipelineError
 from pipeline.records import Cause, HaltLevel
+from pipeline.run.disk_watch import DiskWatch
 from pipeline.run.halts import SupervisorHalts
 from pipeline.run.lanes import LaneProcess
 from pipeline.shm.status import LaneState, StatusView
@@ -82,10 +83,12 @@ class Guard:
         now_ns = clock()
         self._lanes = [
             Watched(process, moved_ns=now_ns, started_ns=now_ns, is_up=True) for process in run.lanes_running]
+        self._disks = [
+            DiskWatch(run.view(lane.process.lane.name), halts, run.tell)
+            for lane in self._lanes if "archive" in lane.process.lane.stages]
         self._dead: dict[str, list[Watched]] = {}  # "core" or a lane's name -> what waits to be revived
         self._revive_ns: dict[str, int] = {}
         self._looked_ns = now_ns
-        self._disk_ns = 0
         self._calm_ns = now_ns  # since when every lane is up
         self._stalled_ns = 0  # when a lane was last seen stalled
         self._ended = threading.Event()
@@ -208,20 +211,11 @@ class Guard:
         del self._dead[group]
         self._revive_ns.pop(group, None)
 
-    def _look_at_disk(self) -> None:
-        """Follow what `archive` says of the room for the logs."""
-        keeper = next(lane.process.lane.name for lane in self._lanes if "archive" in lane.process.lane.stages)
-        if not self._run.view(keeper).counters().get("disk_full", 0):
-            self._halts.drop(Cause.DISK_FULL)
-        elif self._halts.want(Cause.DISK_FULL, HaltLevel.H1, "the logs have no room; see shm.log_bytes_max"):
-            self._run.tell("error", "disk_full")
-
     def _judge(self, now_ns: int) -> None:
         """Halt new risk while a lane is away or stands, or the logs have no room; all clear themselves."""
         halts, settings = self._halts, self._settings
-        if now_ns - self._disk_ns >= NS_PER_S:
-            self._disk_ns = now_ns
-            self._look_at_disk()
+        for disk in self._disks:
+            disk.look()
         if all(lane.is_up for lane in self._lanes if lane.process.is_trading):
             halts.drop(Cause.LANE_DIED)
         if not all(lane.is_up for lane in self._lanes):

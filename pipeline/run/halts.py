@@ -12,7 +12,7 @@ from pipeline.records import Cause, HaltLevel
 from pipeline.shm.halt import HaltPage
 
 #: Only an operator lifts these; the others go when what caused them is gone, or with a new start.
-LATCHED = (Cause.CRASH_LOOP,)
+LATCHED = (Cause.CRASH_LOOP, Cause.DISK_FULL)
 
 
 class SupervisorHalts:
@@ -51,6 +51,18 @@ class SupervisorHalts:
         self._store()
         return True
 
+    def level_of(self, cause: Cause) -> HaltLevel:
+        """The level that this reason asks for."""
+        return self._reasons[cause][0] if cause in self._reasons else HaltLevel.H0
+
+    def raise_to(self, cause: Cause, level: HaltLevel, reason: str) -> bool:
+        """Halt for this cause at least at `level`; False when that was so already."""
+        if self.level_of(cause) >= level:
+            return False
+        self._reasons[cause] = (level, reason)
+        self._store()
+        return True
+
     def drop(self, cause: Cause) -> bool:
         """The cause is gone; False when it was not there."""
         if self._reasons.pop(cause, None) is None:
@@ -73,5 +85,5 @@ class SupervisorHalts:
         cause, (level, reason) = highest or (Cause.NONE, (HaltLevel.H0, "supervisor: nothing halts"))
         # What is latched must outlive a power loss; for the rest, a stalled disk must not stop the watch.
         self._page.put(
-            level, now_ns=self._clock(), reason=reason, cause=cause, durable=any(
-                one in LATCHED for one in self._reasons))
+            level, now_ns=self._clock(), reason=reason, cause=cause,
+            durable=Cause.CRASH_LOOP in self._reasons)

@@ -104,6 +104,7 @@ class ObserveStage:
         self.name = name
         self.summary = Summary(since_ns)
         self._put_position = counts.counter("observe_position").put
+        self._count_refused = counts.counter("summaries_refused").add
         self._position = position
         self._sources = (stream, decisions)
         self._path = path
@@ -128,10 +129,15 @@ class ObserveStage:
 
     def _write(self, now_ns: int) -> None:
         self._written_ns = now_ns
-        self._is_changed = False
         partial = self._path.with_suffix(".partial")
-        partial.write_bytes(orjson.dumps({"now_ns": now_ns, **self.summary.figures()}))
-        partial.replace(self._path)
+        try:
+            partial.write_bytes(orjson.dumps({"now_ns": now_ns, **self.summary.figures()}))
+            partial.replace(self._path)
+        except OSError:  # a full disk: the file stays as it was, and our lane has other stages to run
+            self._count_refused(1)
+            partial.unlink(missing_ok=True)
+            return
+        self._is_changed = False
 
     def close(self) -> None:
         """Leave the last numbers behind."""

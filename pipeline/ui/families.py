@@ -137,6 +137,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("pm_disk_busy_seconds", "gauge", "Age of the disk work under way."),
     Family("pm_disk_full", "gauge", "Above 0 while the disk, or what the logs may use of it, is full."),
     Family("pm_disk_failed_segments", "gauge", "Segments that the disk refused to keep; above 0 halts."),
+    Family("pm_summaries_refused_total", "counter", "Summaries for people that the disk had no room for."),
     Family("pm_archive_errors_total", "counter", "Errors of archiving and checkpoints."),
     # the brake
     Family("pm_halt_level", "gauge", "Halt level in force, 0 to 4; an unreadable page counts as 3."),
@@ -216,6 +217,7 @@ COUNTED: tuple[Counted, ...] = (
     Counted("disk_full", "archive", "pm_disk_full"),
     Counted("disk_failed", "archive", "pm_disk_failed_segments"),
     Counted("archive_errors", "archive", "pm_archive_errors_total"),
+    Counted("summaries_refused", "observe", "pm_summaries_refused_total"),
 )
 #: Shown in another way (a lag, a sum of others, the same as another), so not a second time.
 HIDDEN = (

@@ -62,7 +62,7 @@ class Rig:
         self.opened.clear()
         return ArchiveStage(
             "archive", self.state_dir, self._reader, self.reads, Inline(), Counts(StatusPage(self.page)),
-            self._clock, silent(), ArchiveSettings(self.limits, checkpoint_records=40, sync_ns=1),
+            self._clock, silent(), ArchiveSettings(self.limits, checkpoint_records=200, sync_ns=1),
         )
 
     def _reader(self, log: str, position: int) -> LogReader:

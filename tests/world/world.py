@@ -28,7 +28,7 @@ from pipeline.shm import halt
 from pipeline.shm.status import StatusPage, StatusView
 from pipeline.sim.scenario import Scenario, build
 from pipeline.stages.archive import ArchiveSettings, ArchiveStage, ReadPositions
-from pipeline.store.background import Inline
+from pipeline.store.background import Inline, Worker
 from pipeline.store.upkeep import Limits
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.shared import ROOT
@@ -59,6 +59,10 @@ STAGES = (
 
 class World:
     """One run. `trade`, then `settle`, then look."""
+
+    sync_ns = SYNC_NS
+    limits = Limits(1 << 20, 1 << 44)  # verdicts read both logs whole
+    worker: Callable[[], Worker] = Inline
 
     def __init__(self, plan: Plan, directory: Path) -> None:
         self.plan = plan
@@ -165,12 +169,11 @@ class World:
                 self.directory / "state",
                 self.channels.log_reader,
                 ReadPositions({}, ()),
-                Inline(),
+                self.worker(),
                 self.env.counts,
                 self.clock,
                 self.env.log,
-                # Verdicts read both logs whole.
-                ArchiveSettings(Limits(1 << 20, 1 << 44), CHECKPOINT_RECORDS, SYNC_NS),
+                ArchiveSettings(self.limits, CHECKPOINT_RECORDS, self.sync_ns),
             )
         )
 
