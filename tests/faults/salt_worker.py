@@ -3,7 +3,7 @@
 Each start takes the supervisor's lock and a generation as the supervisor does, makes ORDERS intents at one
 and the same stream time, all alike but for what the product makes different, hashes each as the signer does
 and appends eight bytes of each hash to a file of its own, package by package: what a killed start had
-already handed on stays counted. Ends when STARTS generations were taken and all files hold HASHES hashes.
+already handed on stays counted. Ends when STARTS starts were made and all files hold HASHES hashes.
 """
 
 from __future__ import annotations
@@ -56,11 +56,14 @@ def one_start(state_dir: Path, orders: int, starts: int, hashes: int, kept: Bina
         threading.Event().wait(0.002)
         return True
     else:
-        path = state_dir / "generation"
-        taken = int(path.read_text()) if path.exists() else 0
+        begun = state_dir / "starts"
+        begun.open("ab").close()
+        taken = begun.stat().st_size
         made = sum(one.stat().st_size for one in state_dir.glob("*.hashes")) // KEPT_BYTES
         if taken >= starts and made >= hashes:
             return False
+        with begun.open("ab") as file:
+            file.write(b".")
         generation, hasher = supervisor._next_generation(), order_hasher()
         # odd starts begin a fresh journal, even ones go on in theirs
         first_no = 1 if generation % 2 else generation * orders

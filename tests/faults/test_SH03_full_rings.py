@@ -200,7 +200,8 @@ def test_SH03_books_take_nothing_that_they_could_not_tell(seed, gate_record):
     for number in range(1_200):
         row, draw, now_ns = rng.randrange(1, 6), rng.random(), T0_NS + number * NS_PER_MS
         if draw < 0.1:
-            run = CODECS[Kind.GAP].pack(instrument=row, cause=int(Cause.DISCONNECT), seq=number, now_ns=now_ns)
+            run = CODECS[Kind.GAP].pack(instrument=row, cause=int(Cause.DISCONNECT), seq=number,
+                                        now_ns=now_ns)
         elif draw < 0.2:
             run = CODECS[Kind.TRADE_PRINT].pack(instrument=row, price_ticks=500, seq=number, now_ns=now_ns)
         else:

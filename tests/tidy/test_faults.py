@@ -48,15 +48,6 @@ def test_each_mutant_fits_and_belongs_to_a_row(mutant: mutants.Mutant) -> None:
         assert 1 == text.count(old), f"{mutant.name}: its lines must stand once in {hunk.path}; make it anew"
 
 
-def test_tests_that_name_a_row_are_listed() -> None:
-    """A file of tests/faults that the table does not name would prove a row that nobody counts."""
-    listed = {name for row in faultrows.rows().values() for name in row.tests}
-    for path in sorted((ROOT / "tests" / "faults").glob("test_*.py")):
-        name = path.relative_to(ROOT).as_posix()
-        assert name in listed, f"{name} is not in tests/faults.toml"
-        assert named_in(name), f"{name}: tests of a row are named test_<ROW>_..."
-
-
 def test_the_gate_file_holds_what_the_gate_asks() -> None:
     """What tests/gate.json says was run is a known figure, in full."""
     if faultrows.GATE.exists():

@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -215,10 +216,15 @@ def run(arguments: Sequence[str], tree: Path, seconds_max: float = SECONDS_MAX) 
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         words, _ = process.communicate(timeout=seconds_max)
+        return process.returncode, words
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        return -1, process.communicate()[0]
-    return process.returncode, words
+        return -1, f"still running after {seconds_max:.0f} s\n"
+    finally:  # a test that was cut short leaves processes; so does an interrupted run
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def rebuild(changed: Iterable[str], tree: Path) -> None:
@@ -327,4 +333,5 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends, and copies go
     sys.exit(main(sys.argv[1:]))
