@@ -82,6 +82,11 @@ cdef class BrakeCore:
         if self.state != NULL and order_no > self.state.order_no:
             self.state.order_no = order_no
 
+    def restart_numbers(self):
+        """Forget the highest order number: a new decision log counts from 1 again."""
+        if self.state != NULL:
+            self.state.order_no = 0
+
     def release(self):
         """Let the mapping go; afterwards everything is refused."""
         self.state = NULL

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from pipeline.config.load import Config
+from pipeline.stages import brake
 from pipeline.store import events
 from pipeline.store.events import EventLog
 
@@ -29,6 +30,13 @@ def set_aside(state_dir: Path, generation: int) -> None:
         if (state_dir / name).exists():
             kept.mkdir(parents=True, exist_ok=True, mode=0o700)
             (state_dir / name).rename(kept / name)
+
+
+def restart_numbers(state_dir: Path) -> None:
+    """Let the effect lanes' stored order numbers begin anew, because the decision log does."""
+    for pattern in ("gateway-*.state", "signer-*.state"):
+        for path in state_dir.glob(pattern):
+            brake.restart_numbers(path)
 
 
 def event_log(config: Config, lane: str) -> EventLog:

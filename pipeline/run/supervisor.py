@@ -31,7 +31,7 @@ from pipeline.run.process import steal_ticks
 from pipeline.run.run_memory import CONTROL_SOURCE, OWN_PAGE, RunMemory
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.run.startpoint import StartPoint
-from pipeline.run.state_dir import event_log, forget_old_runs, instance_name, set_aside
+from pipeline.run.state_dir import event_log, forget_old_runs, instance_name, restart_numbers, set_aside
 from pipeline.shm import halt, memory
 from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import LaneState, StatusView
@@ -214,6 +214,8 @@ class Supervisor:
         self._log = event_log(self.config, OWN_PAGE)
         self._epoch = generation * EPOCHS
         start = self._find_start(generation)
+        if not start.decisions:
+            restart_numbers(self.state_dir)
         self._memory = RunMemory(
             self._instance, generation, self.stages, [lane.name for lane in self.lanes], self.config.shm,
             self.config.universe.instruments_max + 1)

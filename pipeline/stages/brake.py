@@ -48,6 +48,13 @@ class Brake(BrakeCore):
         self._map.close()
 
 
+def restart_numbers(path: Path) -> None:
+    """Let a lane's stored order number begin anew with a new decision log; what it spent today stays."""
+    brake = Brake(path, Ceilings(0, 0, 0))
+    brake.restart_numbers()
+    brake.close()
+
+
 def _mapped(path: Path) -> tuple[mmap.mmap, bool]:
     """Return the lane's page of that file, made when it is missing, and whether it is new."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

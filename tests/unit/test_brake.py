@@ -14,7 +14,7 @@ import pytest
 from pipeline.errors import EnvironmentProblem, InvariantError
 from pipeline.native.brake import MAGIC, STATE_BYTES, BrakeCore, is_allowed
 from pipeline.records import Cause, HaltLevel, IntentClass
-from pipeline.stages.brake import Brake, Ceilings
+from pipeline.stages.brake import Brake, Ceilings, restart_numbers
 from pipeline.units import MICRO, NS_PER_S
 from tests.models import signing_model
 from tests.models.signing_model import DAY_NS, MINUTE_NS, SlowBrake
@@ -227,3 +227,19 @@ def test_a_state_that_is_none_raises(state: bytearray) -> None:
     with pytest.raises(InvariantError, match=r"native\.brake"):
         BrakeCore(memoryview(state), 1, 1, 1, False)
     assert not any(state)
+
+
+def test_numbers_begin_anew_with_a_new_log(tmp_path: Path) -> None:
+    """A lane's file forgets the highest order number and keeps what was spent today."""
+    path = tmp_path / "gateway-main.state"
+    brake = Brake(path, PLENTY)
+    assert 0 == brake.refuse(T0_NS, T0_NS + 1, NEW_RISK, 900_000 * 1, 0)
+    brake.commit(41)
+    before = bytearray(path.read_bytes()[:STATE_BYTES])
+    brake.close()
+
+    restart_numbers(path)
+    again = Brake(path, PLENTY)
+    assert 0 == again.order_no
+    assert before[:-8] == path.read_bytes()[: STATE_BYTES - 8]
+    again.close()
