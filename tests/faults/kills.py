@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from pipeline.run.judge import Judgement, RunFacts, judge
 from pipeline.run.judge_logs import Findings, read_logs
 from pipeline.run.judge_money import fill_orders
@@ -107,27 +109,51 @@ class Kills:
     def __init__(self, directory: Path, seed: int, settings: tuple[str, ...] = SETTINGS) -> None:
         self.run = KillRun(seed)
         self._draw = random.Random(f"kills:{seed}")
-        self._market = Market(directory, NAME, **EXCHANGE)
-        self._state = self._market.state
-        arguments = [word for text in settings for word in ("--set", text)]
-        self._pipeline: Run | None = None
+        self.market = Market(directory, NAME, **EXCHANGE)
+        self.state = self.market.state
+        self._arguments = [word for text in settings for word in ("--set", text)]
+        self.pipeline: Run | None = None
         self._watcher: Watcher | None = None
+        self._started_s = time.monotonic()
         try:
-            self._pipeline = Run(self._market.config, "--mode", "local", *arguments)
-            self._watcher = Watcher(self._state)
-            self._started_s = time.monotonic()
+            self.begin_again()
         except BaseException:
             self.close()
             raise
+
+    def begin_again(self) -> None:
+        """Start `pm run`, after the end of the one before."""
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
+        if self.pipeline is not None:
+            self.pipeline.stop()
+        self.pipeline = Run(self.market.config, "--mode", "local", *self._arguments)
+        self._watcher = Watcher(self.state)
 
     @property
     def watcher(self) -> Watcher:
         assert self._watcher is not None
         return self._watcher
 
+    def warm(self) -> None:
+        """Wait until it trades."""
+        self.until(lambda: len(self.watcher.orders) >= WARM_ORDERS, WARM_S_MAX, "the first orders")
+
+    def events(self, *names: str) -> list[dict[str, Any]]:
+        """Return the supervisor's events of these names, oldest first."""
+        found = [orjson.loads(line) for line in (self.state / "log" / "supervisor.jsonl").read_bytes().splitlines()]
+        return [event for event in found if event["event"] in names]
+
+    def trades_again(self, at_ns: int) -> bool:
+        """Tell whether an order was sent that was decided after this time."""
+        watcher = self.watcher
+        return any(
+            sent_ns > at_ns and watcher.decided_ns[group] > at_ns for group, sent_ns in watcher.sent_ns.items())
+
     def kill(self, count: int) -> None:
         """Kill `count` times, each when every event trades again after the one before."""
-        self._until(lambda: len(self.watcher.orders) >= WARM_ORDERS, WARM_S_MAX, "the first orders")
+        self.warm()
         for aim in draw_aims(count, self._draw):
             moment = strike(self.watcher, aim, self._draw)
             self.run.moments.append(moment)
@@ -143,26 +169,27 @@ class Kills:
         while time.monotonic() < until_s and (
             events - set(_again(watcher, moment)) - _doubtful(watcher, moment, watcher.clock())
         ):
-            self._alive()
+            self.check_alive()
             watcher.look()
             threading.Event().wait(0.002)
-        self._until(watcher.is_running, AGAIN_S_GIVEN, f"lane {moment.lane} to run again")
+        self.until(watcher.is_running, AGAIN_S_GIVEN, f"lane {moment.lane} to run again")
 
     def _pause(self, seconds: float) -> None:
         threading.Event().wait(seconds)
-        self._alive()
+        self.check_alive()
 
-    def _alive(self) -> None:
-        assert self._pipeline is not None
-        code = self._pipeline.process.poll()
+    def check_alive(self) -> None:
+        assert self.pipeline is not None
+        code = self.pipeline.process.poll()
         if code is not None:
             raise AssertionError(
                 f"seed {self.run.seed}: pm run ended with {code} after {len(self.run.moments)} kills, the "
-                f"last {self.run.moments[-1:]}: {self._pipeline.process.communicate()[1]}")
+                f"last {self.run.moments[-1:]}: {self.pipeline.process.communicate()[1]}")
 
-    def _until(self, is_so: Callable[[], object], seconds: float, what: str) -> None:
+    def until(self, is_so: Callable[[], object], seconds: float, what: str) -> None:
+        """Wait for it while the run lives, looking on; fails the test after `seconds`."""
         def looked() -> object:
-            self._alive()
+            self.check_alive()
             self.watcher.look()
             return is_so()
 
@@ -172,7 +199,7 @@ class Kills:
 
     def finish(self, is_patient: bool) -> Judgement:
         """Settle, resolve, end both trees and judge; is_patient waits for what is dead only after 120 s."""
-        exchange, watcher = self._market.exchange, self.watcher
+        exchange, watcher = self.market.exchange, self.watcher
         exchange.control("POST", "/control/stop-flow")
         stopped_s = time.monotonic()
         self._settle(stopped_s + (UNKNOWN_FINAL_S if is_patient else SETTLE_S_MAX), is_patient)
@@ -186,13 +213,15 @@ class Kills:
         facts = RunFacts(
             counters=counters, latencies={}, seconds=seconds, topology="2core", feeds=[], speed="1",
             steal_ticks=0, dry=False, why_nothing=[],
-            outages=[(moment.at_ns, moment.at_ns + AGAIN_NS_MAX) for moment in self.run.moments])
+            outages=[
+                (event["ts_ns"] - NS_PER_S, event["ts_ns"] + AGAIN_NS_MAX)
+                for event in self.events("lane_died", "lane_stalled")])
         watcher.close()
         self._watcher = None
-        assert self._pipeline is not None
-        code, _, errors = self._pipeline.stop()
+        assert self.pipeline is not None
+        code, _, errors = self.pipeline.stop()
         assert (0, "") == (code, errors), f"seed {self.run.seed}: pm run ended with {code}: {errors}"
-        self.run.verdict = judge(self._state, report, facts, is_max_speed=True)
+        self.run.verdict = judge(self.state, report, facts, is_max_speed=True)
         return self.run.verdict
 
     def _settle(self, until_s: float, is_patient: bool) -> None:
@@ -200,10 +229,10 @@ class Kills:
         confirmed_s = time.monotonic() + CONFIRM_S
         while time.monotonic() < until_s:
             self._pause(0.5)
-            logs = read_logs(self._state, Findings())
+            logs = read_logs(self.state, Findings())
             open_orders = unfinished(logs, fill_orders(logs, Findings()))
             if not is_patient:
-                known = {row["order_id"] for row in self._market.arrivals()}
+                known = {row["order_id"] for row in self.market.arrivals()}
                 open_orders = {number: name for number, name in open_orders.items() if name in known}
             if not open_orders and time.monotonic() > confirmed_s:
                 return
@@ -211,7 +240,7 @@ class Kills:
     def _await_resolved(self) -> None:
         """The resolution of every market that we hold shares of must stand in our stream."""
         def is_told() -> bool:
-            logs = read_logs(self._state, Findings())
+            logs = read_logs(self.state, Findings())
             return bool(logs.resolved) and not logs.fold.pnl.open_rows
 
         until_s = time.monotonic() + SETTLE_S_MAX
@@ -237,7 +266,7 @@ class Kills:
             late += [
                 (number, event) for event in sorted(due - doubtful)
                 if not 0 < found.get(event, 0) <= AGAIN_NS_MAX]
-        reasons = missed_reasons(self._state, report, [
+        reasons = missed_reasons(self.state, report, [
             (event, run.moments[number].at_ns + min(run.again_ns[number].values(), default=0),
              run.moments[number].at_ns + AGAIN_NS_MAX) for number, event in late])
         for (number, event), why in zip(late, reasons, strict=True):
@@ -252,9 +281,9 @@ class Kills:
         """End what still runs."""
         if self._watcher is not None:
             self._watcher.close()
-        if self._pipeline is not None:
-            self._pipeline.stop()
-        self._market.close()
+        if self.pipeline is not None:
+            self.pipeline.stop()
+        self.market.close()
 
 
 def _again(watcher: Watcher, moment: Moment) -> dict[int, int]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults.aims import ACK, SEND, SIGN
 from tests.faults.kills import AGAIN_NS_MAX, Kills
 from tests.shared import fresh_seed, scaled, tier
+from tests.tools.faultrows import figure
 
-KILLS = scaled(20, 100)
+KILLS = figure("PR01", "kills")
 pytestmark = pytest.mark.timeout(scaled(300, 1_500))
 
 
@@ -22,7 +24,7 @@ def kills(tmp_path: Path) -> Iterator[Kills]:
     run.close()
 
 
-def test_PR01_kills(kills: Kills, capsys: pytest.CaptureFixture[str]) -> None:
+def test_PR01_kills(kills: Kills, gate_record: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """No order twice, none lost, no fill lost, the exchange's money; every event trades again within 5 s."""
     kills.kill(KILLS)
     verdict = kills.finish(is_patient=tier() != "commit")
@@ -37,3 +39,4 @@ def test_PR01_kills(kills: Kills, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.share(lambda moment: moment.in_flight) >= 0.8
     for what in (SIGN, SEND, ACK):
         assert run.share(lambda moment, what=what: moment.inside == what) >= 0.1, what
+    gate_record("PR01", "kills", KILLS, run.seed)

@@ -55,6 +55,8 @@ class Watcher:
         self.events: dict[int, int] = {}  # group -> event of its package
         self.causes: dict[int, int] = {}  # group -> stream position that caused it
         self.sent_ns: dict[int, int] = {}  # group -> when its first order was told as sent
+        self.decided_ns: dict[int, int] = {}  # group -> stream time of its package
+        self.deadline_ns: dict[int, int] = {}  # order -> the time after which it must not leave
         self._order_of: dict[bytes, int] = {}
         self._segments: dict[str, memory.Segment] = {}
         self._views = {lane.name: StatusView(self._buffer(f"status.{lane.name}")) for lane in self.spec.lanes}
@@ -146,8 +148,10 @@ class Watcher:
             package = CODECS[Kind.PACKAGE].unpack(data, at)
             self.events[package.group_no] = package.event
             self.causes[package.group_no] = package.cause_seq
+            self.decided_ns[package.group_no] = package.now_ns
             return
         intent = CODECS[Kind.INTENT].unpack(data, at)
+        self.deadline_ns[intent.order_no] = intent.deadline_ns
         if intent.order_no not in self.orders:
             seen = self.orders[intent.order_no] = Seen(intent.order_no, intent.group_no)
             self.open[intent.order_no] = seen
