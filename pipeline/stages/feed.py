@@ -59,7 +59,7 @@ class Shard:
     paused_ns: int = 0  # since when our ring has been full; 0 = not paused
     lost_count: int = 0  # frames thrown away since we gave up on the socket
     is_given_up: bool = False  # nothing more is taken from this socket; it is being closed
-    give_ups: int = 0  # in a row, without a sign that the next socket does better
+    give_ups: int = 0  # for what came, in a row, without a sign that the next socket does better
     late_ns: int = 0  # since when the socket may hold data that we have not read; 0 = it was read to its end
     last_paused_ns: int = 0
     ping_count: int = 0  # sent on this socket
@@ -149,7 +149,7 @@ class FeedMachine:
         if shard.is_open:
             self._gap(shard, cause)
         shard.is_open = shard.is_opening = False
-        shard.paused_ns = 0
+        shard.paused_ns = shard.late_ns = 0
         shard.attempts += 1
         shard.retry_ns = now_ns + self._backoff_ns(shard)
         self._counts.add("disconnects", 1)
@@ -168,7 +168,8 @@ class FeedMachine:
             # The driver keeps frames in order, so the frame handed in first is the one that waits.
             result = self._scanner.resume_into(self._sink)
         else:
-            result = self._scanner.scan_bytes(data, now_ns, self._sink)
+            # Behind a pause a frame may have waited since the pause began: no younger than that, it is said.
+            result = self._scanner.scan_bytes(data, shard.late_ns or now_ns, self._sink)
         if result == Result.NO_ROOM:
             self._waiting_conn = conn
             return self._pause(now_ns, shard)
@@ -211,7 +212,7 @@ class FeedMachine:
 
     def _decode_slowly(self, now_ns: int, shard: Shard, data: memoryview | bytes) -> None:
         self._decoder.source_seq = self._scanner.source_seq
-        decoded = self._decoder.decode(data, now_ns)
+        decoded = self._decoder.decode(data, shard.late_ns or now_ns)
         self._scanner.source_seq = self._decoder.source_seq
         self._counts.add("fallbacks", 1)
         if decoded.reject is not None:
@@ -221,6 +222,7 @@ class FeedMachine:
             if decoded.is_breach:
                 self._counts.add("frames_breaching", 1)
             if decoded.is_breach or not decoded.rows:
+                shard.give_ups += 1  # what the venue sends is at fault: do not hurry back; our own load is not
                 self._give_up(shard)  # no book of it is right any more: a new socket brings them all
         elif decoded.records:
             self._counts.add("frames", 1)
@@ -240,13 +242,15 @@ class FeedMachine:
 
     def _go_on(self) -> None:
         """Nothing waits any more: read on from every socket whose frames are not thrown away."""
-        is_losing = False
         for shard in self._shards.values():
             if shard.paused_ns and not shard.is_given_up:
                 self.outbox.put(PauseSocket(shard.number, paused=False))
             shard.paused_ns = 0
-            is_losing = is_losing or shard.is_given_up
-        self.short_cut.is_held = is_losing
+        self._release()
+
+    def _release(self) -> None:
+        """Let the short cut take frames again, unless those of some socket are lost or late."""
+        self.short_cut.is_held = any(shard.is_given_up or shard.late_ns for shard in self._shards.values())
 
     def _pause(self, now_ns: int, shard: Shard) -> bool:
         self.short_cut.is_held = True
@@ -266,7 +270,6 @@ class FeedMachine:
     def _give_up(self, shard: Shard) -> None:
         """Close a socket and throw away what it still brings: `on_close` tells it as one Gap."""
         shard.is_given_up = self.short_cut.is_held = True
-        shard.give_ups += 1
         if self._waiting_conn == shard.number:
             self._scanner.reset()
             self._waiting_conn = -1
@@ -295,6 +298,8 @@ class FeedMachine:
             shard.late_ns = shard.probe_ns if shard.last_paused_ns > shard.probe_ns else 0
         if not shard.late_ns:
             shard.give_ups = 0
+            if not self._owed and self._waiting_conn < 0:
+                self._release()
 
     def _ping(self, now_ns: int, shard: Shard) -> None:
         shard.pinged_ns = now_ns

@@ -64,10 +64,6 @@ def test_IN03_a_reject_moves_no_book(seed: int) -> None:
             assert before == chain.ladders, f"seed {seed}, frame {number}: {frame!r}"
     assert rejects > FRAMES // 20, f"seed {seed}"
     assert believed > FRAMES // 50, f"seed {seed}"
-    for market in rows:
-        market.venue_ns = max(m.venue_ns for m in rows) + 10**12  # newer than any time a mutant may have told
-    chain.cut()
-    assert chain.run(60_000, until=lambda: all(map(chain.equals, rows))), f"seed {seed}: {chain.counts}"
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -55,6 +55,8 @@ class _Player(WSListener):  # type: ignore[misc]
         self._script = script
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT and frame.get_payload_as_bytes() == b"PING":
+            transport.send(WSMsgType.TEXT, b"PONG")
         if frame.msg_type != WSMsgType.TEXT or b"assets_ids" not in frame.get_payload_as_bytes():
             return
         for send in self._script:

@@ -7,14 +7,14 @@ import json
 from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
-from pipeline.net.edge import CloseSocket, PauseSocket
+from pipeline.net.edge import CloseSocket, PauseSocket, SendText
 from pipeline.records import SLOT_BYTES, Cause, Kind, unpack
 from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
 from pipeline.stages.feed import FeedMachine, FeedSettings
 from pipeline.stages.stage import Counts
 from pipeline.venues.polymarket.market_decode import MarketDecoder
 
-T0_NS, SLOTS, PAUSE_NS = 1_790_000_000 * 10**9, 128, 1_000
+T0_NS, SLOTS, PAUSE_NS, LATE_NS = 1_790_000_000 * 10**9, 128, 1_000, 5_000
 TOKENS = {0: ("70", "71"), 1: ("80", "81")}  # by shard, which is also its only row - 1
 
 
@@ -31,7 +31,7 @@ class Rig:
         table = TokenTable()
         self.now_ns = T0_NS
         self.machine = FeedMachine(
-            FeedSettings(ws_url="ws://x", source=3, pause_ns_max=PAUSE_NS), table, Scanner(table, 3),
+            FeedSettings(ws_url="ws://x", source=3, pause_ns_max=PAUSE_NS, late_ns_max=LATE_NS), table, Scanner(table, 3),
             MarketDecoder(table.get, 3), Writer(ring), Counts(StatusPage(page)),
             Stamps(bytearray(ENTRY_BYTES)), lambda: self.now_ns)
         for shard, tokens in TOKENS.items():
@@ -79,8 +79,43 @@ def test_a_socket_stays_paused_until_its_frame_is_in():
     assert SLOTS == len(rig.read())
     assert rig.frame(0, 500)
     assert [PauseSocket(0, paused=False)] == rig.asked()
-    assert not rig.machine.short_cut.is_held
     assert [500_000_000] == [record.size_micro[0] for record in rig.read()]
+
+
+def test_behind_a_pause_frames_are_as_old_as_the_pause_until_a_pong():
+    """What the socket held may be as old as the pause; the PONG of a PING behind it says that all is read."""
+    rig = Rig()
+    rig.fill()
+    assert not rig.frame(0, 500)
+    rig.read()
+    rig.now_ns += PAUSE_NS
+    assert rig.frame(0, 500)
+    assert rig.frame(0, 501)
+    assert rig.machine.short_cut.is_held
+    rig.machine.on_timer(rig.now_ns)
+    assert [PauseSocket(0, paused=True), PauseSocket(0, paused=False), SendText(0, b"PING")] == rig.asked()
+    assert rig.machine.on_frame(rig.now_ns, 0, b"PONG")
+    assert not rig.machine.short_cut.is_held
+    assert rig.frame(0, 502)
+    assert [T0_NS, T0_NS, T0_NS + PAUSE_NS] == [record.recv_ns for record in rig.read()]
+
+
+def test_a_socket_that_is_never_read_to_its_end_is_given_up():
+    """Short pauses that each end in time, and no PONG within `late_ns_max`: closed, told as one Gap."""
+    rig = Rig()
+    rig.fill()
+    assert not rig.frame(0, 500)
+    rig.read()
+    assert rig.frame(0, 500)
+    rig.machine.on_timer(rig.now_ns)
+    rig.now_ns += LATE_NS + 1
+    rig.machine.on_timer(rig.now_ns)
+    assert CloseSocket(0) == rig.asked()[-1]
+    assert rig.frame(0, 501)
+    rig.read()
+    rig.machine.on_close(rig.now_ns, 0, Cause.DISCONNECT)
+    (gap,) = rig.read()
+    assert (Kind.GAP, 0, 1, 1) == (gap.kind, gap.shard, gap.lost_count, rig.view.counters()["sockets_late"])
 
 
 def test_no_other_shard_takes_the_place_of_the_frame_that_waits():
