@@ -13,6 +13,7 @@ import pytest
 
 from tests.faults import channels
 from tests.faults.rings import FIXED_SEED, ring_segments
+from tests.models.ring_space import Orders, Space, first_error
 from tests.shared import ROOT, fresh_seed, scaled
 from tests.tools.faultrows import figure
 from tests.tools.mutants import BUILD
@@ -87,6 +88,31 @@ def test_SH02_a_log_between_pinned_processes(capsys):
     assert sent["position"] == got["position"]
     assert got["empty_count"] >= 1_000
     assert segment_count >= 1_000
+
+
+@pytest.mark.parametrize(("slots", "messages"), [(2, 5), (2, 6), (3, 7)])
+@pytest.mark.parametrize("is_observer", [False, True], ids=["reader", "observer"])
+def test_SH02_the_whole_state_space_of_the_model_is_right(slots, messages, is_observer, capsys):
+    """Every order in which stores may become visible: 0 wrong records, no end but the right one."""
+    states, ends = Space(Orders(), slots, messages, is_observer=is_observer).explore()
+    with capsys.disabled():
+        print(f"\nSH02 model: {slots} slots, {messages} messages, {states} states, {len(ends)} ends")
+    assert {messages} == {end.reading.position for end in ends}
+    if not is_observer:
+        assert {messages} == {end.reading.kept_count for end in ends}
+    assert states > 400
+
+
+@pytest.mark.parametrize(("weakened", "ends"), [
+    ("tail_release", (True, True)), ("tail_acquire", (True, True)), ("head_release", (True, False)),
+    ("overwrite_release", (False, True)), ("overwrite_acquire", (False, True)),
+    ("has_second_look", (False, True)),
+])
+def test_SH02_each_order_is_needed_by_the_model(weakened, ends):
+    """Without any one of them the state space holds a wrong record: the proof can fail, and none is idle."""
+    orders = Orders(**{weakened: False})
+    assert ends == tuple(bool(first_error(orders, 2, 5, is_observer=is_observer))
+                         for is_observer in (False, True))
 
 
 @pytest.fixture(scope="module")
