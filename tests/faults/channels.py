@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-GATE = os.environ.get("PM_TIER") == "gate"
 
 
 def cpus() -> tuple[int, int]:
