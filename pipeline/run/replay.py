@@ -260,7 +260,7 @@ class _Expected:
         self._first, self._slots = infos[0].first, infos[0].slots
 
     @staticmethod
-    def between(reader: LogReader, end: int) -> Generator[bytes]:
+    def between(reader: LogReader, end: int) -> Generator[bytes, None, None]:
         """Yield the runs from the reader's position up to `end`; closes the reader."""
         try:
             while data := reader.read(READ_SLOTS):
