@@ -37,7 +37,6 @@ from pipeline.stages.archive import reads_name
 from pipeline.stages.stage import Signalling, Stage, Telling
 from pipeline.units import NS_PER_MS
 
-BUDGET = 256
 READS_NS = 100 * NS_PER_MS
 #: Idle turns before a lane sleeps that shares its CPU: about 200 us, as long as a decision.
 SPIN_COUNT_SHARED = 64
@@ -155,7 +154,7 @@ class Lane:
         try:
             for built, mark, wakes, is_driven in self._polled:
                 mark.begun.add(1)
-                polled = built.stage.poll(BUDGET)
+                polled = built.stage.poll(self.spec.budget)
                 mark.ended.add(1)
                 done += polled
                 # At once: the next stage's work may take longer than the wake. A driver writes frames and

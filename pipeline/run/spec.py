@@ -17,6 +17,8 @@ from pipeline.config.topology import LaneSpec
 from pipeline.errors import EnvironmentProblem
 from pipeline.run.startpoint import StartPoint
 
+BUDGET = 256  # records that a stage may take in one turn; it never changes a decision
+
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
@@ -35,6 +37,7 @@ class RunSpec:
     lanes: tuple[LaneSpec, ...]
     doorbells: dict[str, int]  # lane -> inherited eventfd, for lanes with an event loop
     start: StartPoint  # of the core that runs now; written anew when it restarts
+    budget: int = BUDGET
 
     @property
     def stages(self) -> list[str]:

@@ -40,15 +40,17 @@ def rich_plan(seed: int, planted_events: int = 60) -> Plan:
         "shm.ring_slots": 1_024, "shm.log_segment_slots": 8_192, "universe.instruments_max": 512,
         "shm.ladders_128": 512, "shm.ladders_1024": 512, "shm.ladders_16384": 1,
         "strategies.basket.levels_max": 2, "strategies.basket.cooldown_ms": 20, "books.batch_ms_max": 20,
-        "risk.open_orders_max": 400, "execution.submit_timeout_ms": 1_000}
+        "risk.open_orders_max": 400, "risk.day_usd_max": "1000000000", "execution.submit_timeout_ms": 1_000}
     return Plan(seed, WEATHER, scenario, overrides, is_lazy=False, changes_tick=False)
 
 
 class RichLog:
     """A finished world's logs; `decisions` is what its trade stage wrote."""
 
-    def __init__(self, plan: Plan, directory: Path, records_min: int) -> None:
+    def __init__(self, plan: Plan, directory: Path, records_min: int, is_ended: bool = False) -> None:
+        """is_ended: every order ends and every market is resolved; else the log stops in the middle."""
         self.plan = plan
+        directory.mkdir(parents=True, exist_ok=True)
         world = World(plan, directory)
         page = HaltPage(directory / "state", "operator")
         try:
@@ -59,6 +61,9 @@ class RichLog:
                 world._plan_cut()
             world.run(world.now_ns + SECONDS_MAX * NS_PER_S, lambda: stream.position >= records_min and (
                 world.now_ns > begin_ns + LAST_MS * NS_PER_MS))
+            if is_ended:
+                world.settle()
+                world.resolve()
             while sum(built.stage.poll(256) for built in world.built.values()):
                 world._keep_ideas()
         finally:
