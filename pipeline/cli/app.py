@@ -357,6 +357,26 @@ def logs(
     show_logs(state, tuple(lane or ()), level, tuple(event or ()), count, follow, as_json)
 
 
+@app.command(short_help="Record a venue's market data: no keys, no orders.")
+def record(
+    config: ConfigFiles,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder for the logs.")],
+    seconds: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How long; default: until Ctrl-C.")
+    ] = None,
+    cpus: Cpus = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Record every frame as it came and the stream that it makes, into logs that `pm inspect` reads.
+
+    Needs no wallet and sends nothing. Ctrl-C and SIGTERM end it cleanly; at the end every record is proven, exit 7
+    names the first that is not whole.
+    """
+    from pipeline.cli.record import record_feed
+
+    raise typer.Exit(record_feed(config, out, seconds, cpus, as_json))
+
+
 @app.command(short_help="Decide a run's stream again and compare with what was decided.")
 def replay(
     log: Annotated[

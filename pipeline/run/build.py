@@ -43,6 +43,7 @@ from pipeline.stages import (
     gateway,
     observe,
     recall,
+    recorder,
     refdata,
     sequencer,
     signer,
@@ -114,6 +115,11 @@ class Env:
         return 1 + wiring.rings(self.stages).index(ring)
 
     @property
+    def is_recording(self) -> bool:
+        """Whether nobody decides in this run: then the feeds keep every frame as it came."""
+        return "trade" not in self.stages
+
+    @property
     def log_dir(self) -> Path:
         """The folder of both logs."""
         return self.state_dir / "logs"
@@ -168,7 +174,11 @@ def _feed(name: str, ident: str, env: Env) -> Built:
     stage = feed.FeedStage(
         name, machine, env.rows(Kind.INSTRUMENT, Kind.RESUME),
         env.requests(Kind.SUBSCRIBE, Kind.RESYNC), env.clock)
-    return Built(stage, sockets=machine, short_cut=machine.short_cut)
+    if not env.is_recording:
+        return Built(stage, sockets=machine, short_cut=machine.short_cut)
+    raw = f"{recorder.NAME}.{ident}"
+    (env.log_dir / raw).mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Built(stage, sockets=recorder.RecordingMachine(machine, env.channels.log_writer(raw), source, env.counts))
 
 
 def _refdata(name: str, ident: str, env: Env) -> Built:

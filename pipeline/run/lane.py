@@ -38,6 +38,7 @@ from pipeline.stages.stage import Signalling, Stage, Telling
 from pipeline.units import NS_PER_MS
 
 READS_NS = 100 * NS_PER_MS
+NOBODY_READS = (1 << 63) - 1  # a position that no stream reaches
 #: Idle turns before a lane sleeps that shares its CPU: about 200 us, as long as a decision.
 SPIN_COUNT_SHARED = 64
 SPARE_WORDS = 4  # name, epoch, first or again, file for its last words
@@ -117,7 +118,9 @@ class Lane:
                 put(reader.position)
 
     def _book_position(self) -> Callable[[], int]:
-        holder = next(one.name for one in self.spec.lanes if "book" in one.stages)
+        holder = next((one.name for one in self.spec.lanes if "book" in one.stages), None)
+        if holder is None:  # a run that only records: nobody can fall behind
+            return lambda: NOBODY_READS
         return StatusView(self.channels.memory.buffer(f"status.{holder}")).reader_of("book_position")
 
     def _make_wakes(self) -> list[list[Wake]]:

@@ -24,6 +24,7 @@ _ALWAYS = {"side", "outcome", "order_type"}  # their first member is 0 and says 
 _TEXTS = {
     name for dtype in records.DTYPES.values() for name in dtype.names or () if dtype[name].kind == "S"
 }
+_TEXTS.add("bytes")  # a raw frame's: what the venue wrote
 _HIDDEN = {"kind", "check", "part", "parts", "source_seq", "source", "recv_ns", "seq", "now_ns"}
 
 
@@ -46,7 +47,7 @@ def share_text(size_micro: int) -> str:
 
 
 def _bytes_text(name: str, value: bytes) -> str:
-    return value.decode("ascii", "backslashreplace") if name in _TEXTS else value.hex()
+    return value.rstrip(b"\0").decode("utf-8", "backslashreplace") if name in _TEXTS else value.hex()
 
 
 def _scalar(name: str, value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_what_a_driver_wrote_between_turns_wakes_its_reader(is_driven: bool, wak
     """Frames and answers reach a ring outside poll: the next turn tells, though its poll found nothing."""
     written, waker, lane = [0], _Waker(), Lane.__new__(Lane)
     lane.clock = lambda: 0
-    lane._reads, lane._told_ns = [], 0
+    lane._reads, lane._told_ns, lane.spec = [], 0, SimpleNamespace(budget=256)
     wake = Wake(waker, [lambda: written[0]])
     wake.look()
     waker.count = 0
