@@ -369,8 +369,8 @@ def record(
 ) -> None:
     """Record every frame as it came and the stream that it makes, into logs that `pm inspect` reads.
 
-    Needs no wallet and sends nothing. Ctrl-C and SIGTERM end it cleanly; at the end every record is proven, exit 7
-    names the first that is not whole.
+    Needs no wallet and sends nothing. Ctrl-C and SIGTERM end it cleanly; at the end every record is proven,
+    exit 7 names the first that is not whole.
     """
     from pipeline.cli.record import record_feed
 

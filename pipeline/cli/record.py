@@ -10,7 +10,9 @@ import orjson
 from pipeline.run.record import record
 
 
-def record_feed(config_files: Sequence[Path], out: Path, seconds: int | None, cpus: str, as_json: bool) -> int:
+def record_feed(
+    config_files: Sequence[Path], out: Path, seconds: int | None, cpus: str, as_json: bool,
+) -> int:
     """Record, then say what stands in the folder; return 0: what is not whole raises."""
     found = record(config_files, out, seconds, cpus)
     logs = found.directory / "logs"

@@ -151,14 +151,17 @@ def verify(directory, str name):
     problem = ""
     for first in firsts:
         found = segment_open(&segment, path, first, hash, False)
-        if found == SEGMENT_OK and (first != expected or (position != expected and not problem)):
-            found = SEGMENT_PUBLISHED if first == expected else SEGMENT_GONE
+        if found == SEGMENT_OK and first != expected:
+            found = SEGMENT_GONE
+        elif found == SEGMENT_OK and position != expected and not problem:
+            if segment_word(&segment, AT_PUBLISHED)[0] != first:  # one made ahead holds nothing yet
+                found = SEGMENT_PUBLISHED
         if found != SEGMENT_OK:
             problem = problem or str(problem_error(directory, found, expected))
             break
         published = segment_word(&segment, AT_PUBLISHED)[0] - first
         damage = segment_scan(&segment, 0, min(published, segment.present))
-        if not problem:
+        if not problem and (published or damage.problem != SEGMENT_OK):
             good = first + damage.good
             if damage.problem != SEGMENT_OK or published > segment.present:
                 reason = damage.problem if damage.problem != SEGMENT_OK else SEGMENT_SHORT

@@ -178,7 +178,8 @@ def _feed(name: str, ident: str, env: Env) -> Built:
         return Built(stage, sockets=machine, short_cut=machine.short_cut)
     raw = f"{recorder.NAME}.{ident}"
     (env.log_dir / raw).mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Built(stage, sockets=recorder.RecordingMachine(machine, env.channels.log_writer(raw), source, env.counts))
+    frames = env.channels.log_writer(raw)
+    return Built(stage, sockets=recorder.RecordingMachine(machine, frames, source, env.counts))
 
 
 def _refdata(name: str, ident: str, env: Env) -> Built:

@@ -1,7 +1,8 @@
 """`pm record`: a venue's market data into logs, without a wallet and without an order.
 
-A run of feed, refdata and sequencer alone: it writes `stream` (what a pipeline would have decided on) and, frame by
-frame as it came, `raw.<feed id>`. Ends after the time asked, or by a signal; then every log is proven.
+A run of feed, refdata, sequencer and archive alone: it writes `stream` (what a pipeline would have decided
+on) and, frame by frame as it came, `raw.<feed id>`. Ends after the time asked, or by a signal; then every log
+is proven.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pipeline.run import wiring
 from pipeline.run.supervisor import StartStopped, Supervisor
 from pipeline.stages import recorder
 
-STAGES = ("feed", "refdata", "sequencer")
+STAGES = ("feed", "refdata", "sequencer", "archive")  # archive looks after the disk
 POLL_S = 0.05
 
 

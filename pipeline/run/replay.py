@@ -186,8 +186,8 @@ class Replay:
         firsts = self._firsts
         return (
             f"replay: {self._logs} begins at {firsts[wiring.STREAM]} of stream and "
-            f"{firsts[wiring.DECISIONS]} of decisions, and no restart behind that has a checkpoint before it; "
-            "bring the older segments back from the archive")
+            f"{firsts[wiring.DECISIONS]} of decisions, and no restart behind that has a checkpoint before "
+            "it; bring the older segments back from the archive")
 
     def _memory(self, span: Span) -> BookMemory:
         """Return rows and ladders of the run that began this span; without a manifest, the defaults."""

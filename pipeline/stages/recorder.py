@@ -1,8 +1,8 @@
 """A feed's frames as they came, into a log of their own: `raw.<feed id>`.
 
-Stands before a feed's machine in a run that only records; such a run has no order path. Writes RAW_FRAME runs: a
-frame of more than a run holds is several, all but the last flagged MORE. A frame that the machine had no room for
-comes again and is written once.
+Stands before a feed's machine in a run that only records; such a run has no order path. Writes RAW_FRAME
+runs: a frame of more than a run holds is several, all but the last flagged MORE. A frame that the machine had
+no room for comes again and is written once.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def raw_runs(frame: bytes, channel: int, source: int, source_seq: int, recv_ns: 
     found = []
     for first in range(0, max(len(frame), 1), BYTES_PER_RUN):
         part = frame[first : first + BYTES_PER_RUN]
-        is_last = first + BYTES_PER_RUN >= len(frame)
+        flags = 0 if first + BYTES_PER_RUN >= len(frame) else int(Flag.MORE)
         slots = max(1, -(-len(part) // BYTES_PER_SLOT))
         run = bytearray(slots * SLOT_BYTES)
         for index in range(slots):
             at = index * SLOT_BYTES
             HEADER_STRUCT.pack_into(
-                run, at, 0, recv_ns, recv_ns, source_seq, int(Kind.RAW_FRAME), 0 if is_last else int(Flag.MORE), 0,
-                source, index, slots, 0)
+                run, at, 0, recv_ns, recv_ns, source_seq, int(Kind.RAW_FRAME), flags, 0, source, index, slots,
+                0)
             _PAYLOAD.pack_into(run, at + HEADER_BYTES, len(frame), channel)
             piece = part[index * BYTES_PER_SLOT : (index + 1) * BYTES_PER_SLOT]
             run[at + BYTES_AT : at + BYTES_AT + len(piece)] = piece
@@ -91,7 +91,7 @@ class RecordingMachine:
         for run in raw_runs(frame, conn, self._source, self._frame_no, now_ns):
             if not self._log.push(run):
                 self._log.check()
-                raise EnvironmentProblem("stages.recorder: the raw log took no record; free space on its disk")
+                raise EnvironmentProblem("stages.recorder: the raw log took no record; free its disk")
         self._frames.add(1)
         self._bytes.add(len(frame))
 

@@ -1,7 +1,7 @@
 """`pm record` against the local exchange over real sockets: what came is what stands in the logs.
 
-A tap between the two ends the TLS, passes every byte on and keeps what the exchange sent; it takes websocket frames
-apart by RFC 6455 alone. The recorded frames, fed to the decoder once more, give the records of the stream.
+A tap between the two ends the TLS, passes every byte on and keeps what the exchange sent; it takes websocket
+frames apart by RFC 6455 alone. The recorded frames, decoded once more, give the records of the stream.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from pipeline.config.topology import load_topology
 from pipeline.native.framescan import Scanner, TokenTable
-from pipeline.native.log import LogReader
+from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
 from pipeline.records import CODECS, HEADER_STRUCT, SLOT_BYTES, Kind, kind_of, runs, unpack
 from pipeline.run.exchange import ExchangeProcess
 from pipeline.run.record import recording_lanes
-from pipeline.config.topology import load_topology
 from pipeline.stages.feed import FeedMachine, FeedSettings
 from pipeline.stages.recorder import BYTES_PER_RUN, BYTES_PER_SLOT, RecordingMachine, raw_runs, read_frames
 from pipeline.stages.stage import Counts
@@ -37,12 +36,13 @@ from tests.shared import ROOT, wait_until
 from tests.world.refold import read_log
 
 FRAMES_MIN = 300
+PM = (sys.executable, "-m", "pipeline.cli")
 RING_SLOTS = 1 << 14
 TEXT, FIN = 1, 0x80
 
 
 class Tap:
-    """Listens with the exchange's certificate and passes every byte on; `sent` has what each socket was sent."""
+    """Listens with the exchange's certificate, passes every byte on; `sent` has what each socket was sent."""
 
     def __init__(self, exchange: ExchangeProcess) -> None:
         self.sent: list[bytearray] = []
@@ -51,27 +51,41 @@ class Tap:
         self._target = (target.hostname or "", target.port or 0)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(exchange.directory / "server.pem", exchange.directory / "server.key")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end = asyncio.Event()
+        self._serving: set[asyncio.Task[Any]] = set()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._thread.start()
         wait_until(lambda: self.port, what="the tap's port")
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(
-            asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls))
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
-        self._loop.run_forever()
+        await self._end.wait()
+        server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         up_reader, up_writer = await asyncio.open_connection(*self._target)
         kept = bytearray()
         self.sent.append(kept)
-        await asyncio.gather(
-            _pass_on(reader, up_writer, bytearray()), _pass_on(up_reader, writer, kept), return_exceptions=True)
+        try:
+            await asyncio.gather(
+                _pass_on(reader, up_writer, bytearray()), _pass_on(up_reader, writer, kept))
+        finally:
+            for one in (writer, up_writer):
+                one.transport.abort()
+            await asyncio.sleep(0)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(10)
 
     def frames(self) -> list[list[bytes]]:
@@ -93,7 +107,8 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, k
 
 def _text_frames(data: bytes) -> list[bytes]:
     """Return the text frames behind the handshake; the last may be cut off."""
-    at, found = data.index(b"\r\n\r\n") + 4, []
+    head, _, _ = data.partition(b"\r\n\r\n")
+    at, found = len(head) + 4, []
     while at + 2 <= len(data):
         opcode, size = data[at], data[at + 1]
         at += 2
@@ -127,13 +142,13 @@ class Session:
                 f'market_ws_url = "wss://localhost:{tap.port}/ws/market"\n'
                 f'user_ws_url = "{exchange.urls["ws_user_tls"]}"\ntls_ca_file = "{exchange.ca_file}"\n')
             process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.cli", "record", "-c", str(ROOT / "config" / "demo.toml"), "-c",
-                 str(mine), "--out", str(self.out), "--cpus", "virtual", "--json"],
+                [*PM, "record", "-c", str(ROOT / "config" / "demo.toml"), "-c", str(mine), "--out",
+                 str(self.out), "--cpus", "virtual", "--json"],
                 cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             try:
                 wait_until(
-                    lambda: process.poll() is not None or self._count(tap) >= FRAMES_MIN, 90, "frames recorded",
-                    pause_s=0.2)
+                    lambda: process.poll() is not None or self._count(tap) >= FRAMES_MIN, 90,
+                    "frames recorded", pause_s=0.2)
                 process.send_signal(signal.SIGTERM)
                 self.printed, self.errors = process.communicate(timeout=60)
             finally:
@@ -145,7 +160,7 @@ class Session:
             exchange.stop()
 
     def _count(self, tap: Tap) -> int:
-        return sum(len(found) for found in tap.frames()) if all(b"\r\n\r\n" in kept for kept in tap.sent) else 0
+        return sum(len(found) for found in tap.frames())
 
     def log(self, name: str) -> bytes:
         return read_log(self.out / "logs" / name, name)
@@ -159,8 +174,8 @@ class Session:
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    yield Session(tmp_path_factory.mktemp("record"))
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    return Session(tmp_path_factory.mktemp("record"))
 
 
 def test_a_clean_stop_leaves_verified_logs(session: Session) -> None:
@@ -192,10 +207,11 @@ def test_frames_are_what_the_exchange_sent(session: Session) -> None:
 
 def test_recorded_frames_decode_to_the_stream(session: Session) -> None:
     """The raw log is enough: the decoder makes of it the market records that the stream holds."""
-    stream = [run for run in runs(session.log("stream"))]
+    stream = list(runs(session.log("stream")))
     sources = {HEADER_STRUCT.unpack_from(run)[7] for run in stream if kind_of(run) == Kind.SNAPSHOT}
     assert 1 == len(sources)
-    logged = [run for run in stream if HEADER_STRUCT.unpack_from(run)[7] in sources and kind_of(run) != Kind.GAP]
+    logged = [
+        run for run in stream if HEADER_STRUCT.unpack_from(run)[7] in sources and kind_of(run) != Kind.GAP]
 
     again = _decoded(session.raw(), stream, sources.pop(), HEADER_STRUCT.unpack_from(logged[0])[3] - 1)
 
@@ -214,7 +230,9 @@ def _plain(run: bytes) -> bytes:
     return bytes(plain)
 
 
-def _decoded(raw: list[tuple[int, int, bytes]], stream: list[bytes], source: int, source_seq: int) -> list[bytes]:
+def _decoded(
+    raw: list[tuple[int, int, bytes]], stream: list[bytes], source: int, source_seq: int,
+) -> list[bytes]:
     """Return the runs that a feed machine makes of the frames, every row known."""
     memory = bytearray(Ring.bytes_for(RING_SLOTS))
     Ring.format(memory, RING_SLOTS)
@@ -222,13 +240,14 @@ def _decoded(raw: list[tuple[int, int, bytes]], stream: list[bytes], source: int
     scanner = Scanner(table, source)
     scanner.source_seq = source_seq
     machine = FeedMachine(
-        FeedSettings("wss://localhost", source), table, scanner, MarketDecoder(table.get, source), writer, Counts(),
-        Stamps(bytearray(1_024 * ENTRY_BYTES)), lambda: 1)
+        FeedSettings("wss://localhost", source), table, scanner, MarketDecoder(table.get, source), writer,
+        Counts(), Stamps(bytearray(1_024 * ENTRY_BYTES)), lambda: 1)
     for run in stream:
         if kind_of(run) == Kind.INSTRUMENT:
             row = CODECS[Kind.INSTRUMENT].unpack(run)
             tokens = tuple(str(int.from_bytes(token, "big")) for token in (row.token_yes, row.token_no))
-            machine.on_instrument(1, row.instrument, row.shard, (tokens[0], tokens[1]), "0x" + row.condition.hex())
+            market = "0x" + row.condition.hex()
+            machine.on_instrument(1, row.instrument, row.shard, (tokens[0], tokens[1]), market)
     found: list[bytes] = []
     for channel in {channel for _, channel, _ in raw}:
         machine.on_open(1, channel)
@@ -242,8 +261,8 @@ def _decoded(raw: list[tuple[int, int, bytes]], stream: list[bytes], source: int
 def test_inspect_reads_the_raw_log(session: Session) -> None:
     """A frame in words is the text that came."""
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "inspect", str(session.out / "logs" / "raw.polymarket.0"), "--count",
-         "1"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        [*PM, "inspect", str(session.out / "logs" / "raw.polymarket.0"), "--count", "1"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert 0 == done.returncode, done.stderr
     first = session.raw()[0][2]
     assert "raw_frame" in done.stdout
@@ -254,14 +273,13 @@ def test_only_what_records_runs() -> None:
     """No stage that decides, signs or sends stands in a recording's lanes, whatever the topology."""
     for name in ("1core", "2core", "4core", "8core", "16core"):
         stages = {stage for lane in recording_lanes(load_topology(name).lanes) for stage in lane.stages}
-        assert {"feed.polymarket.0", "refdata.polymarket", "sequencer"} == stages
+        assert {"feed.polymarket.0", "refdata.polymarket", "sequencer", "archive"} == stages
 
 
-@pytest.mark.parametrize("size", [0, 1, BYTES_PER_SLOT, BYTES_PER_SLOT + 1, BYTES_PER_RUN, BYTES_PER_RUN + 1, 40_000])
+@pytest.mark.parametrize(
+    "size", [0, 1, BYTES_PER_SLOT, BYTES_PER_SLOT + 1, BYTES_PER_RUN, BYTES_PER_RUN + 1, 40_000])
 def test_a_frame_of_any_size_comes_back(tmp_path: Path, size: int) -> None:
     """Empty, one slot, one run, several runs: the same bytes, and each run by itself is told apart."""
-    from pipeline.native.log import LogWriter
-
     frames = [bytes(number % 251 for number in range(size)), b"next", b""]
     writer = LogWriter(tmp_path, "raw.x", 1_024)
     for number, frame in enumerate(frames, 1):
@@ -291,8 +309,6 @@ class _Machine:
 
 def test_a_frame_that_finds_no_room_is_written_once(tmp_path: Path) -> None:
     """The driver hands it in again; the log has it once."""
-    from pipeline.native.log import LogWriter
-
     log, inner = LogWriter(tmp_path, "raw.x", 1_024), _Machine()
     machine = RecordingMachine(inner, log, 1, Counts())  # type: ignore[arg-type]
     for frame in (b"one", b"two"):

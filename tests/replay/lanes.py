@@ -1,7 +1,8 @@
 """The core of a run as real processes over a given stream log: book, detect, trade in their lanes.
 
-A small supervisor: it makes the run's memory, starts `pipeline.run.lane` for every lane of a topology that holds a
-core stage, waits until everything is decided, and ends them. No socket, no sequencer: the stream is there.
+A small supervisor: it makes the run's memory, starts `pipeline.run.lane` for every lane of a topology that
+holds a core stage, waits until everything is decided, and ends them. No socket, no sequencer: the stream is
+there.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ def decide(
     halt.create(directory)
     LogWriter(logs / wiring.DECISIONS, wiring.DECISIONS, config.shm.log_segment_slots, salt_epoch=1).close()
     spec = RunSpec(
-        instance=instance_name("matrix", directory), generation=GENERATION, mode="dry", state_dir=str(directory),
-        run_dir=str(directory), anchor_wall_ns=time.time_ns(), anchor_mono_ns=time.monotonic_ns(), salt_epoch=1,
-        config_files=(str(ROOT / "config" / "demo.toml"),),
+        instance=instance_name("matrix", directory), generation=GENERATION, mode="dry",
+        state_dir=str(directory), run_dir=str(directory), anchor_wall_ns=time.time_ns(),
+        anchor_mono_ns=time.monotonic_ns(), salt_epoch=1, config_files=(str(ROOT / "config" / "demo.toml"),),
         overrides={**overrides, "state_dir": str(directory)}, lanes=cell.lanes(), doorbells={},
         start=StartPoint(), budget=cell.budget)
     spec.save(directory / "spec.json")
@@ -128,7 +129,7 @@ def _await_end(
     spec: RunSpec, shared: SharedMemory, processes: Mapping[str, subprocess.Popen[bytes]], logs: Path,
     seconds_max: float,
 ) -> None:
-    """Wait until the stream is read, the rings are empty, and every lane turned some more with nothing to do."""
+    """Wait until the stream is read, the rings are empty, and each lane turned on with nothing to do."""
     end = log_end(logs / wiring.STREAM, wiring.STREAM)
     views = {lane.name: StatusView(shared.buffer(f"status.{lane.name}")) for lane in spec.lanes}
     book = next(views[lane.name] for lane in spec.lanes if "book" in lane.stages).reader_of("book_position")

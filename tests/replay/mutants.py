@@ -1,5 +1,6 @@
-"""Lanes with a planted fault: `python -m tests.replay.mutants SPEC LANE EPOCH first` is a lane whose detect hangs
-on what no record holds. PM_MUTANT names the fault.
+"""Lanes with a planted fault: `python -m tests.replay.mutants SPEC LANE EPOCH first` runs one.
+
+Its detect hangs on what no record holds; PM_MUTANT names the fault.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Same stream, same decisions: in every topology, with every wait and batch size, in real processes.
 
-The lanes are those of `pm run`, over shared-memory rings, each cell with another PYTHONHASHSEED; only the stream is
-given. Two cells run at a time; a topology that is bigger than this machine is folded onto its CPUs.
+The lanes are those of `pm run`, over shared-memory rings, each cell with another PYTHONHASHSEED; only the
+stream is given. Two cells run at a time; a topology that is bigger than this machine is folded onto its CPUs.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ BUDGETS = (7, 256)
 CELLS = [
     Cell(topology, wait, budget, hash_seed=number)
     for number, (topology, wait, budget) in enumerate(
-        [(topology, wait, budget) for topology in ("1core", "2core") for wait in ("spin", "yield", "block")
-         for budget in BUDGETS]
-        + [(topology, wait, budget) for topology in ("4core", "8core", "16core") for wait in ("yield", "block")
-           for budget in BUDGETS])
+        (topology, wait, budget)
+        for topology in ("1core", "2core", "4core", "8core", "16core")
+        for wait in (("spin", "yield", "block") if topology in ("1core", "2core") else ("yield", "block"))
+        for budget in BUDGETS)
 ]
 FRESH_CELLS = [Cell("2core", "block", 7, 101), Cell("8core", "block", 256, 102)]
 AT_ONCE = 2
 #: What the log must hold at least, besides its records.
 INGREDIENTS = {
-    "records": RECORDS_MIN, "decisions": 500, "intent": 500, "verdict": 50, "fill": 500, "partial": 5, "unknown": 5,
-    "gap": 1, "halts_above_h0": 2, "tick_step": 2, "config": 2, "cancel": 5}
+    "records": RECORDS_MIN, "decisions": 500, "intent": 500, "verdict": 50, "fill": 500, "partial": 5,
+    "unknown": 5, "gap": 1, "halts_above_h0": 2, "tick_step": 2, "config": 2, "cancel": 5}
 
 
 class Matrix:

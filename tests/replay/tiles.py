@@ -1,8 +1,9 @@
 """A long stream log out of a finished world's: the same days again and again, with new markets and orders.
 
 Each tile moves stream time on and renames what a run names by number: rows, events, shards, orders, groups,
-requests; hashes and trade ids are marked. Condition, tokens and venue times stay: the venue's SHA-1 covers them.
-RESUME stays, too: each tile begins unreconciled, as the first one, so that the same orders meet their reports.
+requests; hashes and trade ids are marked. Condition, tokens and venue times stay: the venue's SHA-1 covers
+them. RESUME stays, too: each tile begins unreconciled, as the first one, so that the same orders meet their
+reports.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ def write_tiles(log: RichLog, tiles: int, directory: Path, segment_slots: int) -
     stream, decided = _slots(log.stream), _slots(log.decisions)
     head = stream.view(DTYPES[Kind.TICK]).reshape(-1)
     steps = {
-        "row": _highest(stream, Kind.INSTRUMENT, "instrument"), "event": _highest(stream, Kind.INSTRUMENT, "event"),
+        "row": _highest(stream, Kind.INSTRUMENT, "instrument"),
+        "event": _highest(stream, Kind.INSTRUMENT, "event"),
         "shard": _highest(stream, Kind.INSTRUMENT, "shard") + 1,
-        "order": _highest(decided, Kind.INTENT, "order_no"), "group": _highest(decided, Kind.PACKAGE, "group_no"),
+        "order": _highest(decided, Kind.INTENT, "order_no"),
+        "group": _highest(decided, Kind.PACKAGE, "group_no"),
         "request": max(_highest(decided, kind, "request_no") for kind in (
             Kind.SUBSCRIBE, Kind.RESYNC, Kind.RECONCILE)),
         "time": (int(head["now_ns"][-1] - head["now_ns"][0]) // NS_PER_S + 2) * NS_PER_S}

@@ -83,3 +83,24 @@ def test_an_unused_file_that_was_cut_is_made_anew(place):
         assert writer.push(ticks([number]))
     assert list(range(1, 100)) == [number for _, number, _, _ in replay(place)]
     assert [] == list(place.glob("*.tmp"))
+
+
+def test_verify_takes_a_file_made_ahead_for_empty(place):
+    """The writer makes its next file before it needs it: behind a file with room it is no damage."""
+    writer = LogWriter(place, "log", 64)
+    for number in range(20):
+        writer.push(ticks([number]))
+    while not writer.prepare_next():
+        pass
+    writer.close()
+
+    assert Verified(0, 20, 20, 2, "") == verify(place, "log")
+    next_file = place / f"{64:020d}.log"
+    data = bytearray(next_file.read_bytes())
+    next_file.rename(place / f"{128:020d}.log")
+    assert "not the file's name" in verify(place, "log").problem
+    (place / f"{128:020d}.log").unlink()
+    next_file.write_bytes(data)
+    writer = LogWriter(place, "log", 64)
+    assert 20 == writer.position
+    writer.close()
