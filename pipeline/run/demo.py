@@ -20,7 +20,7 @@ import orjson
 
 from pipeline.config.load import Config, load
 from pipeline.errors import EnvironmentProblem, UsageError
-from pipeline.run.demo_facts import collect_facts, sums
+from pipeline.run.demo_facts import LaneWatch, collect_facts, sums
 from pipeline.run.exchange import ExchangeProcess, cpu_of_exchange
 from pipeline.run.judge import judge
 from pipeline.run.progress import Progress
@@ -127,7 +127,7 @@ class _Demo:
             self._settle()
             report = self._need_exchange().stop()
             self._take_last_frames(report)
-            facts = collect_facts(self._need_supervisor(), options, seconds)
+            facts = collect_facts(self._need_supervisor(), options, seconds, self._lanes)
         finally:
             if self._supervisor is not None:
                 self._supervisor.stop()
@@ -205,11 +205,13 @@ class _Demo:
     def _trade(self) -> None:
         """Let it run for the time asked, or until a recording at full speed is over."""
         started, is_over = time.monotonic(), False
+        self._lanes = LaneWatch(self._need_supervisor(), self._options.seconds)
         while not is_over:
             time.sleep(POLL_S)
             self._watch()
             status = self._need_exchange().control("GET", "/control/status")
             ran_s = time.monotonic() - started
+            self._lanes.look(ran_s)
             self._progress.live(sums(self._need_supervisor()), status, self._options.seconds - ran_s)
             is_over = is_flow_over(self._options, ran_s, bool(status["flow_done"]))
 

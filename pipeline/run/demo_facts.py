@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import psutil
 
 from pipeline.run.judge import RunFacts
+from pipeline.run.judge_report import LaneFigures
 from pipeline.run.supervisor import Supervisor
-from pipeline.shm.status import Latency
+from pipeline.shm.status import TURN, Latency
 
 if TYPE_CHECKING:
     from pipeline.run.demo import DemoOptions
 
+EARLY_SHARE = 0.1  # by then caches and buffers have their size
 #: How a frame can end on our side; together they are all frames that we were handed.
 TAKEN = (
     "frames", "frames_unknown_token", "frames_ignored", "frames_rejected", "frames_lost", "pongs",
@@ -61,11 +64,43 @@ def sums(supervisor: Supervisor) -> dict[str, Any]:
     }
 
 
-def collect_facts(supervisor: Supervisor, options: DemoOptions, seconds: float) -> RunFacts:
+class LaneWatch:
+    """Resident memory of each lane: from a tenth of the run on, and now. `look` now and then."""
+
+    def __init__(self, supervisor: Supervisor, seconds: float) -> None:
+        self._supervisor = supervisor
+        self._early_s = seconds * EARLY_SHARE
+        self._first: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+
+    def look(self, ran_s: float) -> None:
+        """Take the memory of the lanes as it is after `ran_s` seconds of trading."""
+        for lane in self._supervisor.lanes:
+            try:
+                rss = psutil.Process(self._supervisor.view(lane.name).pid).memory_info().rss
+            except (psutil.NoSuchProcess, ValueError):
+                continue
+            self._last[lane.name] = rss
+            if ran_s >= self._early_s:
+                self._first.setdefault(lane.name, rss)
+
+    def figures(self) -> dict[str, LaneFigures]:
+        """Return what was seen, with the turns of each lane's loop."""
+        found = {}
+        for name, last in self._last.items():
+            turn = self._supervisor.view(name).latencies().get(TURN)
+            if turn is not None:
+                found[name] = LaneFigures(self._first.get(name, last), last, turn)
+        return found
+
+
+def collect_facts(
+    supervisor: Supervisor, options: DemoOptions, seconds: float, lanes: LaneWatch,
+) -> RunFacts:
     """Return what the judge needs and cannot read from the logs."""
     reasons = supervisor.run_dir / "why.json"
     return RunFacts(
         counters=counters_by_lane(supervisor), latencies=latencies(supervisor), seconds=seconds,
         topology=options.topology, feeds=[feed.name for feed in options.feeds], speed=options.speed,
-        steal_ticks=supervisor.steal_ticks(), dry=supervisor.mode == "dry",
+        steal_ticks=supervisor.steal_ticks(), dry=supervisor.mode == "dry", lanes=lanes.figures(),
         why_nothing=orjson.loads(reasons.read_bytes()) if reasons.exists() else [])

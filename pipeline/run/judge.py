@@ -21,7 +21,13 @@ from pipeline.run.judge_money import check_money, fill_orders
 from pipeline.run.judge_orders import Endings, check_orders
 from pipeline.run.judge_plants import Taking, match_plants
 from pipeline.run.judge_refold import explain
-from pipeline.run.judge_report import latency_figures, latency_gap_ns, report_lines
+from pipeline.run.judge_report import (
+    LaneFigures,
+    lane_figures,
+    latency_figures,
+    latency_gap_ns,
+    report_lines,
+)
 from pipeline.run.judge_resumes import check_resumes
 from pipeline.shm.status import Latency
 from pipeline.store.segments import whole_logs
@@ -46,6 +52,7 @@ class RunFacts:
     steal_ticks: int  # of the whole machine while it ran, 1/100 s each
     dry: bool
     why_nothing: list[str]
+    lanes: dict[str, LaneFigures] = field(default_factory=dict)
     #: From the death of a lane until the run trades again, ns; what it lost meanwhile is counted, not wrong.
     outages: Sequence[tuple[int, int]] = ()
 
@@ -115,6 +122,7 @@ def _frame_figures(report: dict[str, Any], facts: RunFacts, findings: Findings) 
         "market_sockets": len(rows), "seconds": round(facts.seconds, 3), "topology": facts.topology,
         "outages": len(facts.outages), "feeds": facts.feeds, "speed": facts.speed,
         "steal_ticks": facts.steal_ticks, "dry": facts.dry,
+        "lanes": lane_figures(facts.lanes),
         # what stays of a run whose logs cannot be read
         "books": 0, "orders": 0, "fills": 0, "pnl_usd_micro": 0, "planted": 0, "taken": 0,
         "false_positives": 0,

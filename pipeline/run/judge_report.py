@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.shm.status import LATENCIES, Latency
@@ -21,6 +22,15 @@ COLUMNS = 96
 PROBLEMS_SHOWN = 8
 REASONS_SHOWN = 4
 _NOTHING = Latency(0, 0, 0, 0, ())
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFigures:
+    """One lane over the run: resident memory early and late, bytes; its loop's turns."""
+
+    rss_first: int
+    rss_last: int
+    turn: Latency
 
 
 def percentiles(latency: Latency) -> dict[str, int]:
@@ -71,6 +81,8 @@ def report_lines(figures: Mapping[str, Any], why_nothing: Sequence[str], is_max_
     lines += ["", "Planted mispricings"]
     lines += _plants(figures, is_max_speed)
     lines += ["", *latency_lines(figures["latency_ns"])]
+    if figures["lanes"]:
+        lines += ["", *lane_lines(figures["lanes"])]
     lines += ["", *_verdict(figures)]
     return lines
 
@@ -122,6 +134,25 @@ def latency_lines(figures: Mapping[str, Any]) -> list[str]:
                      + f"{row['max'] / 1_000:>12.1f}{row['count']:>10}")
     if is_gap_large(figures):
         lines.append(f"gap: the stages' medians miss the whole's by {latency_gap_ns(figures) / 1_000:.1f} us")
+    return lines
+
+
+def lane_figures(lanes: Mapping[str, LaneFigures]) -> dict[str, Any]:
+    """Return each lane's resident memory and the percentiles of its turns."""
+    return {
+        name: {"rss_bytes_first": lane.rss_first, "rss_bytes_last": lane.rss_last,
+               "turn_ns": percentiles(lane.turn)}
+        for name, lane in lanes.items()}
+
+
+def lane_lines(lanes: Mapping[str, Any]) -> list[str]:
+    """Return the table of the lanes: memory early and late, and how long a turn of the loop takes."""
+    lines = [f"{'Lanes':<18}{'RSS early':>11}{'late, MB':>10}{'turn p50':>10}{'p99':>9}{'p99.9, us':>11}"]
+    for name, lane in lanes.items():
+        turn = lane["turn_ns"]
+        lines.append(
+            f"{name:<18}{lane['rss_bytes_first'] / 1e6:>11.1f}{lane['rss_bytes_last'] / 1e6:>10.1f}"
+            f"{turn['p50'] / 1e3:>10.1f}{turn['p99'] / 1e3:>9.1f}{turn['p999'] / 1e3:>11.1f}")
     return lines
 
 

@@ -31,7 +31,7 @@ from pipeline.run.process import freeze_heap, keep_awake, pin, take_realtime
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.run.state_dir import event_log
 from pipeline.shm.lock import lock_memory
-from pipeline.shm.status import LaneState, StatusPage, StatusView
+from pipeline.shm.status import TURN, LaneState, StatusPage, StatusView
 from pipeline.shm.wait import make_wait, make_waker
 from pipeline.stages.archive import reads_name
 from pipeline.stages.stage import Signalling, Stage, Telling
@@ -92,6 +92,7 @@ class Lane:
         self.built: list[Built] = []
         self._reads: list[tuple[Callable[[int], None], LogReader]] = []
         self._told_ns = 0
+        self._turn_ns = self.page.histogram(TURN)
         for stage in lane.stages:
             self._build(stage)
         self._marks = [self.page.stage(stage) for stage in lane.stages]
@@ -153,7 +154,7 @@ class Lane:
         if self._is_in_turn:
             return 0
         self._is_in_turn = True
-        done = 0
+        begun_ns, done = self.clock(), 0
         try:
             for built, mark, wakes, is_driven in self._polled:
                 mark.begun.add(1)
@@ -165,6 +166,7 @@ class Lane:
                 if polled or is_driven:
                     _look_all(wakes)
             self.page.progress.add(1)
+            self._turn_ns.observe(self.clock() - begun_ns)
             if not done:
                 self._tell_reads()
         finally:

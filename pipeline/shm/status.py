@@ -29,6 +29,7 @@ MAGIC = b"pm-stat1"
 STAGES_MAX = 32
 COUNTERS_MAX = 256
 HISTOGRAMS_MAX = 16
+TURN = "turn"  # one turn of a lane's loop: how long a record may wait for the stages before its own
 LATENCIES = ("decode", "sequence", "book", "detect", "trade", "sign", "submit", "tick_to_order")
 
 _NAME_AT = 16

@@ -222,7 +222,7 @@ class FeedMachine:
             if decoded.is_breach:
                 self._counts.add("frames_breaching", 1)
             if decoded.is_breach or not decoded.rows:
-                shard.give_ups += 1  # what the venue sends is at fault: do not hurry back; our own load is not
+                shard.give_ups += 1  # what the venue sends is at fault: do not hurry back
                 self._give_up(shard)  # no book of it is right any more: a new socket brings them all
         elif decoded.records:
             self._counts.add("frames", 1)

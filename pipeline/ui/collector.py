@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 import pipeline
 from pipeline.records import LAYOUT_VERSION, OrderState
 from pipeline.shm import halt, memory
-from pipeline.shm.status import Latency
+from pipeline.shm.status import TURN, Latency
 from pipeline.ui import looks
 from pipeline.ui.buckets import cumulative
 from pipeline.ui.families import ALWAYS, BY_NAME, FAMILIES, READERS, Counted, Family, counted, zeros
@@ -101,6 +101,8 @@ class RunCollector(Collector):
         legs = name.removeprefix(_BY_LEGS)
         if name == _WHOLE:
             sheet.put("pm_tick_to_order_seconds", at, latency)
+        elif name == TURN:
+            sheet.put("pm_lane_turn_seconds", (lane, ""), latency)
         elif legs == name:
             sheet.put("pm_step_seconds", at, latency, name)
         elif legs != _LEGS_SUMMED:

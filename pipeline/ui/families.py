@@ -122,6 +122,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("pm_open_markets", "gauge", "Markets with a position."),
     Family("pm_observed_time_seconds", "gauge",
            "When orders, fills and money were summed up, since the epoch; old means observe stands still."),
+    Family("pm_lane_turn_seconds", "histogram", "One turn of the lane's loop over its stages."),
     Family("pm_step_seconds", "histogram",
            "Time of one step from frame to order; of packages only, so that the steps add up.", ("step",)),
     Family("pm_tick_to_order_seconds", "histogram",

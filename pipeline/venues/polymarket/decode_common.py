@@ -17,8 +17,8 @@ from pipeline.records import Cause, Side
 from pipeline.units import TICKS_PER_USD, decimal_to_int
 
 FRAME_BYTES_MAX = 1 << 20  # one object
-# An array: the first snapshots of many books. Half of what IN01 allows: the parser copies the text, and VALUES_MAX
-# holds some 2 MB of levels already.
+# An array: the first snapshots of many books. Half of what IN01 allows: the parser copies the text, and
+# VALUES_MAX holds some 2 MB of levels already.
 ARRAY_BYTES_MAX = 8 << 20
 VALUES_MAX = 200_000  # commas and containers of one frame; bounds the memory of the parsed objects
 SIZE_MICRO_MAX = 10**15  # a billion shares
