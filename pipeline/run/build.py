@@ -376,11 +376,13 @@ def _archive(name: str, ident: str, env: Env) -> Built:
 
 
 def _reads(env: Env) -> archive.ReadPositions:
-    """Return how far trading has read the logs; `observe` goes on from the archive and pins nothing."""
+    """Return how far the logs are read: by all that trading needs, and by `observe` while it says so."""
     needed = {
         log: [stage for stage in env.stages if wiring.needs(stage, log)] for log in wiring.LOGS}
+    watching = [stage for stage in env.stages if wiring.split_name(stage)[0] == "observe"]
     views = [StatusView(env.channels.memory.buffer(f"status.{lane}")) for lane in env.lanes]
-    return archive.ReadPositions(needed, [view.counters for view in views])
+    return archive.ReadPositions(
+        needed, [view.counters for view in views], dict.fromkeys(wiring.LOGS, watching))
 
 
 def _observe(name: str, ident: str, env: Env) -> Built:

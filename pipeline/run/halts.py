@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pipeline.records import Cause, HaltLevel
 from pipeline.shm.halt import HaltPage
 
-#: Only an operator lifts these; the others go when what caused them is gone, or with a new start.
+#: From H3 on only an operator lifts these; the others go when what caused them is gone, or with a new start.
 LATCHED = (Cause.CRASH_LOOP, Cause.DISK_FULL)
 
 
@@ -77,7 +77,8 @@ class SupervisorHalts:
             return 0
         self._resumed_ns = operator.since_ns
         for cause in LATCHED:
-            self.drop(cause)
+            if self.level_of(cause) >= HaltLevel.H3:  # an operator makes no room on a full disk
+                self.drop(cause)
         return operator.since_ns
 
     def _store(self) -> None:

@@ -109,7 +109,9 @@ class Lane:
         self.built.append(build_stage(stage, self.env))
         for log, reader in readers[first:]:
             if (wiring.split_name(stage)[0], log) != ("signer", wiring.DECISIONS):  # tells it behind its push
-                self._reads.append((self.page.counter(reads_name(log, stage)).put, reader))
+                put = self.page.counter(reads_name(log, stage)).put
+                put(reader.position)  # what a dead process told is not where we begin
+                self._reads.append((put, reader))
 
     def _tell_reads(self) -> None:
         now_ns = self.clock()

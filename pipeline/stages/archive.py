@@ -51,15 +51,19 @@ def reads_name(log: str, stage: str) -> str:
 
 
 class ReadPositions:
-    """How far trading has read each log: the least of what the lanes tell; untold counts as nothing read.
+    """How far each log is read: the least of what the lanes tell.
 
-    needed: by log the stages that trading needs; counters: one lane's counters each, read anew at each call.
+    needed: by log the stages that trading needs; one that tells nothing has read nothing. watching: stages
+    that are waited for only once they tell. counters: one lane's counters each, read anew at each call.
     """
 
     def __init__(
         self, needed: Mapping[str, Iterable[str]], counters: Iterable[Callable[[], Mapping[str, int]]],
+        watching: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
         self._names = {log: [reads_name(log, stage) for stage in stages] for log, stages in needed.items()}
+        self._watching = {
+            log: [reads_name(log, stage) for stage in stages] for log, stages in (watching or {}).items()}
         self._counters = list(counters)
 
     def __call__(self, log: str, otherwise: int) -> int:
@@ -67,7 +71,9 @@ class ReadPositions:
         told: dict[str, int] = {}
         for counters in self._counters:
             told.update(counters())
-        return min((told.get(name, 0) for name in self._names.get(log, ())), default=otherwise)
+        positions = [told.get(name, 0) for name in self._names.get(log, ())]
+        positions += [told[name] for name in self._watching.get(log, ()) if name in told]
+        return min(positions, default=otherwise)
 
 
 class ArchiveStage:

@@ -168,6 +168,16 @@ def test_nothing_that_a_reader_needs_is_deleted(
     rig.close()
 
 
+def test_a_watcher_is_waited_for_only_once_it_tells() -> None:
+    """`observe` may be away for good; while it reads, its next segment is not deleted under it."""
+    told: dict[str, int] = {reads_name("stream", "feed.x"): 500}
+    watching = {"stream": ["observe"], "decisions": ["observe"]}
+    reads = ReadPositions({"stream": ["feed.x"]}, [lambda: told], watching)
+    assert (500, 7) == (reads("stream", 900), reads("decisions", 7))
+    told |= {reads_name("stream", "observe"): 20, reads_name("decisions", "observe"): 3}
+    assert (20, 3) == (reads("stream", 900), reads("decisions", 7))
+
+
 def test_nothing_behind_the_last_checkpoint_but_one_is_missing(tmp_path: Path) -> None:
     """When the newest checkpoint is damaged, the one before it and the live logs still give the state."""
     rig = Rig(tmp_path)
