@@ -1,0 +1,62 @@
+"""PR02: death between journal write, sign, submit, ack and ack's journal, in simulated time."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.run.judge_logs import Findings, Venue, read_logs
+from pipeline.run.judge_money import check_money, fill_orders
+from pipeline.run.judge_orders import check_orders
+from pipeline.run.judge_resumes import check_resumes
+from pipeline.sim.report import report
+from tests.shared import fresh_seed
+from tests.tools.faultrows import figure
+from tests.world.crash import GAPS, CrashWorld
+from tests.world.network import Weather
+from tests.world.plan import draw_plan
+
+EACH = figure("PR02", "deaths_per_gap")
+ORDERS_MIN, FRAMES_MIN = 60, 400
+SEEDS = [*range(1, EACH), fresh_seed()]  # one run dies once at every gap
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_PR02_gaps(seed: int, tmp_path: Path, gate_record: Any) -> None:  # noqa: N802 - the row's name
+    """One death at every gap: no order twice, none forgotten, the exchange's money, and deciding goes on."""
+    draw = random.Random(f"gaps:{seed}")
+    gaps = draw.sample(GAPS, len(GAPS))
+    drawn = draw_plan(seed)
+    plan = dataclasses.replace(
+        drawn, weather=Weather(), changes_tick=False, overrides={**drawn.overrides, "shm.ring_slots": 1_024})
+    world = CrashWorld(plan, tmp_path, tuple(gaps))
+    try:
+        world.trade(ORDERS_MIN, FRAMES_MIN)
+        world.run(world.now_ns + 20 * 10**9, lambda: len(world.deaths) == len(gaps))
+        before = world.trader.facts.order_no
+        world.run(world.now_ns + 20 * 10**9, lambda: world.trader.facts.order_no > before + 10)
+        went_on = world.trader.facts.order_no - before
+        world.settle()
+        open_orders = list(world.trader.facts.orders.open_orders)
+        world.resolve()
+        told = report(world.scenario, [], world.now_ns)
+    finally:
+        world.close()
+
+    findings = Findings()
+    logs = read_logs(tmp_path / "state", findings)
+    venue = Venue(told, logs.order_of)
+    filled = fill_orders(logs, findings)
+    check_orders(logs, venue, filled, findings)
+    check_money(logs, venue, filled, findings)
+    check_resumes(logs, findings)
+    assert Counter(gaps) == Counter(world.deaths), f"seed {seed}"
+    assert [] == findings.texts(), f"seed {seed}: {world.deaths}"
+    assert [] == open_orders, f"seed {seed}: {world.deaths}"
+    assert went_on > 0, f"seed {seed}: nothing was decided behind the last death"
+    gate_record("PR02", "deaths_per_gap", 1, seed)
