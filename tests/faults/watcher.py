@@ -57,7 +57,7 @@ class Watcher:
         self.sent_ns: dict[int, int] = {}  # group -> when its first order was told as sent
         self.decided_ns: dict[int, int] = {}  # group -> stream time of its package
         self.deadline_ns: dict[int, int] = {}  # order -> the time after which it must not leave
-        self._order_of: dict[bytes, int] = {}
+        self.order_of: dict[bytes, int] = {}
         self._segments: dict[str, memory.Segment] = {}
         self._views = {lane.name: StatusView(self._buffer(f"status.{lane.name}")) for lane in self.spec.lanes}
         self._signed = Observer(self._buffer("ring.signed.main"), from_oldest=True)
@@ -137,7 +137,7 @@ class Watcher:
                 signed = CODECS[Kind.SIGNED].unpack(data, at)
                 if seen := self.orders.get(signed.order_no):
                     seen.is_signed = True
-                self._order_of[bytes(signed.order_hash)] = signed.order_no
+                self.order_of[bytes(signed.order_hash)] = signed.order_no
         while data := self._reports.read(64)[0]:
             self._on_reports(data)
         while data := self._told.read(256):
@@ -161,7 +161,7 @@ class Watcher:
             if kind_of(data, at) != Kind.REPORT:
                 continue
             report = CODECS[Kind.REPORT].unpack(data, at)
-            seen = self.orders.get(report.order_no or self._order_of.get(bytes(report.order_hash), 0))
+            seen = self.orders.get(report.order_no or self.order_of.get(bytes(report.order_hash), 0))
             if seen is None:
                 continue
             if report.state == OrderState.SENT:
