@@ -47,7 +47,9 @@ def share_text(size_micro: int) -> str:
 
 
 def _bytes_text(name: str, value: bytes) -> str:
-    return value.rstrip(b"\0").decode("utf-8", "backslashreplace") if name in _TEXTS else value.hex()
+    if name not in _TEXTS:
+        return value.hex()
+    return (value.rstrip(b"\0") if name == "bytes" else value).decode("ascii", "backslashreplace")
 
 
 def _scalar(name: str, value: Any) -> str:

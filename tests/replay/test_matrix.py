@@ -111,6 +111,7 @@ def test_the_planting_alone_changes_nothing(matrix: Matrix, tmp_path: Path) -> N
     assert "" == first_difference(matrix.log.decisions, found)
 
 
+@pytest.mark.timeout(scaled(300, 1_800))
 def test_fused_and_split_decide_the_same(tmp_path: Path) -> None:
     """book, detect and trade in one process or in three: the same bytes over a long stream."""
     tiles = scaled(2, 40)
@@ -121,7 +122,7 @@ def test_fused_and_split_decide_the_same(tmp_path: Path) -> None:
     fused, split = Cell("1core", "block", 256, hash_seed=21), Cell("4core", "block", 64, hash_seed=22)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         ways = [
-            pool.submit(decide, cell, stream, tmp_path / cell.topology, overrides, scaled(120, 900))
+            pool.submit(decide, cell, stream, tmp_path / cell.topology, overrides, scaled(120, 1_500))
             for cell in (fused, split)]
         found = [way.result() for way in ways]
 
