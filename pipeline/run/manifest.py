@@ -22,7 +22,7 @@ from pipeline.errors import EnvironmentProblem
 from pipeline.records import LAYOUT_HASH, LAYOUT_VERSION
 from pipeline.run.channels import ladder_blocks
 from pipeline.run.spec import RunSpec
-from pipeline.store.checkpoints import write_durably
+from pipeline.store.durable import write_durably
 
 DIRECTORY = "manifests"
 MANIFEST_VERSION = 1

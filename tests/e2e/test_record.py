@@ -25,7 +25,8 @@ from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
-from pipeline.records import CODECS, HEADER_STRUCT, SLOT_BYTES, Kind, kind_of, runs, unpack
+from pipeline.records import CODECS, HEADER_STRUCT, LAYOUT_VERSION, SLOT_BYTES, Kind, kind_of, runs, unpack
+from pipeline.run import manifest
 from pipeline.run.exchange import ExchangeProcess
 from pipeline.run.record import recording_lanes
 from pipeline.stages.feed import FeedMachine, FeedSettings
@@ -256,6 +257,23 @@ def _decoded(
         while data := reader.read(4_096):
             found += [run for run in runs(data) if kind_of(run) != Kind.GAP]
     return found
+
+
+def test_the_start_leaves_its_manifest(session: Session) -> None:
+    """Beside the logs stands what wrote them: code, configuration, lanes with CPUs and waits, the machine."""
+    (told,) = manifest.read_all(session.out / "logs")
+    limits = next(unpack(run) for run in runs(session.log("stream")) if kind_of(run) == Kind.CONFIG)
+    assert limits.config_hash.hex() == told["config_hash"]
+    assert manifest.build_id() == told["build"]
+    assert manifest.lock_hash() == told["lock_hash"] != ""
+    assert ("2core", "dry", 1, 0, 0) == tuple(
+        told[name] for name in ("topology", "mode", "generation", "stream_seq", "decisions_seq"))
+    assert {"core": "block", "back": "block"} == {lane["name"]: lane["wait"] for lane in told["lanes"]}
+    assert {lane["cpu"] for lane in told["lanes"]} <= set(told["machine"]["cpus"])
+    assert LAYOUT_VERSION == told["layout_version"]
+    text = (session.out / "logs" / manifest.DIRECTORY / "1.json").read_text()
+    assert "secret" not in text
+    assert "key" not in text
 
 
 def test_inspect_reads_the_raw_log(session: Session) -> None:

@@ -94,14 +94,14 @@ def test_a_log_with_restarts_replays_the_same(told: Told, cuts: int, tmp_path: P
     assert len(list(runs(read_log(core.logs / "decisions", "decisions")))) == found.decisions > 20
 
 
-def test_a_resume_that_lies_is_noticed(told: Told, tmp_path: Path) -> None:
+def test_a_resume_that_lies_is_noticed(one: Told, tmp_path: Path) -> None:
     """The comparison hangs on RESUME: with its books kept over the restart a core decides otherwise."""
-    core = restarted(told, tmp_path / "state", 1, random.Random(f"{told.seed}:lie"))
+    core = restarted(one, tmp_path / "state", 1, random.Random(f"{one.seed}:lie"))
     stream = read_log(core.logs / "stream", "stream")
     kept = b"".join(run for run in runs(stream) if kind_of(run) != Kind.RESUME or _resume(run).live_seq == 0)
     _rewrite(core.logs / "stream", "stream", kept, core.config.shm.log_segment_slots)
 
-    assert Replay(core.logs).run().difference is not None, f"seed {told.seed}"
+    assert Replay(core.logs).run().difference is not None, f"seed {one.seed}"
 
 
 def _resume(run: bytes) -> object:
