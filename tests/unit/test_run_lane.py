@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.config.topology import LaneSpec, load_topology
 from pipeline.native.counters import Counter
+from pipeline.native.counters import Histogram
 from pipeline.run.lane import Lane, Wake
 from pipeline.run.process import keep_awake
 
@@ -69,7 +70,8 @@ class _IdleStage:
 def test_what_a_driver_wrote_between_turns_wakes_its_reader(is_driven: bool, wakes: int) -> None:
     """Frames and answers reach a ring outside poll: the next turn tells, though its poll found nothing."""
     written, waker, lane = [0], _Waker(), Lane.__new__(Lane)
-    lane.clock = lambda: 0
+    lane._reads, lane._told_ns, lane.spec = [], 0, SimpleNamespace(budget=256)
+    lane._turn_ns = Histogram()
     lane._reads, lane._told_ns, lane.spec = [], 0, SimpleNamespace(budget=256)
     wake = Wake(waker, [lambda: written[0]])
     wake.look()
