@@ -27,7 +27,7 @@ SEEDS = [*range(1, EACH), fresh_seed()]  # one run dies once at every gap
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_PR02_gaps(seed: int, tmp_path: Path, gate_record: Any) -> None:  # noqa: N802 - the row's name
+def test_PR02_gaps(seed: int, tmp_path: Path, gate_record: Any) -> None:
     """One death at every gap: no order twice, none forgotten, the exchange's money, and deciding goes on."""
     draw = random.Random(f"gaps:{seed}")
     gaps = draw.sample(GAPS, len(GAPS))

@@ -54,7 +54,7 @@ def assert_nothing_stale(run: Kills) -> None:
     assert {} == late, "ms behind the deadline"
 
 
-def test_PR04_freezes(run: Kills, gate_record: Any) -> None:  # noqa: N802 - the row's name
+def test_PR04_freezes(run: Kills, gate_record: Any) -> None:
     """Real SIGSTOPs of 0.3-3 s of each lane on the order path: H1 in 0.5 s, gone by itself, 0 stale orders."""
     run.warm()
     draw = random.Random(f"freezes:{run.run.seed}")
@@ -85,7 +85,7 @@ def test_PR04_freezes(run: Kills, gate_record: Any) -> None:  # noqa: N802 - the
     gate_record("PR04", "freezes", FREEZES, run.run.seed)
 
 
-def test_PR04_hogs(run: Kills, gate_record: Any) -> None:  # noqa: N802
+def test_PR04_hogs(run: Kills, gate_record: Any) -> None:
     """A busy loop on every core: orders leave in time or not at all, and whatever halted ends with it."""
     run.warm()
     for _ in range(HOGS):

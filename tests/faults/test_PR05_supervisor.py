@@ -44,7 +44,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Kills]]:
         run.close()
 
 
-def test_PR05_supervisor_dies(start: Callable[..., Kills], gate_record: Any) -> None:  # noqa: N802 - the row's name
+def test_PR05_supervisor_dies(start: Callable[..., Kills], gate_record: Any) -> None:
     """Lanes without a supervisor send nothing after their lease, and end; the next start sweeps the memory."""
     for _ in range(DEATHS):
         run = start()
@@ -68,7 +68,7 @@ def test_PR05_supervisor_dies(start: Callable[..., Kills], gate_record: Any) -> 
     gate_record("PR05", "supervisor_deaths", DEATHS, fresh_seed())
 
 
-def test_PR05_crash_loop(start: Callable[..., Kills], gate_record: Any) -> None:  # noqa: N802
+def test_PR05_crash_loop(start: Callable[..., Kills], gate_record: Any) -> None:
     """Three deaths in a minute: H3 latches, with a restart of everything, until an operator resumes."""
     for _ in range(LOOPS):
         run = start(*FEW_RESTARTS, "supervision.restart_pause_s=1")

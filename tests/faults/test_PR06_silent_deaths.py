@@ -41,7 +41,7 @@ def run(sick: Path, tmp_path: Path) -> Iterator[Kills]:
     found.close()
 
 
-def test_PR06_silent_deaths(run: Kills, sick: Path, gate_record: Any) -> None:  # noqa: N802 - the row's name
+def test_PR06_silent_deaths(run: Kills, sick: Path, gate_record: Any) -> None:
     """Each is seen within a second, the lane is started again, and the run trades on with its money right."""
     run.warm()
     for case, (*_, is_wedged) in CASES.items():

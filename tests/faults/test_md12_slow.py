@@ -15,7 +15,6 @@ import pytest
 
 from pipeline.records import CODECS, Kind
 from pipeline.units import NS_PER_MS, NS_PER_S
-from tests.models.chain import Chain
 from tests.shared import scaled
 from tests.world import verdict
 from tests.world.network import Weather
@@ -100,7 +99,7 @@ def old_orders(world: World, logs: verdict.Logs) -> list[str]:
 
 
 @pytest.mark.parametrize("slow", ["sequencer", "book"])
-def test_MD12_a_slow_consumer_trades_on_nothing_old(slow: str, tmp_path: Path) -> None:  # noqa: N802
+def test_MD12_a_slow_consumer_trades_on_nothing_old(slow: str, tmp_path: Path) -> None:
     """Half speed for 10 minutes: 0 orders on data older than 2 s; rings, lag and what waits stay bounded."""
     world, stage = slow_world(tmp_path, slow, seed=12)
     try:

@@ -63,7 +63,7 @@ class Load:
 
 @pytest.mark.parametrize("slow", ["sequencer", "book"])
 @pytest.mark.parametrize("seed", [13, fresh_seed()])
-def test_MD13_a_burst_costs_prices_and_nothing_else(slow: str, seed: int) -> None:  # noqa: N802
+def test_MD13_a_burst_costs_prices_and_nothing_else(slow: str, seed: int) -> None:
     """10x for 60 s: no control record lost or late in order, lag bounded, age < 100 ms a second after its end."""
     rng = random.Random(seed)
     rows = [Market(row, rng, 100, PLAIN) for row in range(1, 9)]

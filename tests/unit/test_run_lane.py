@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.config.topology import LaneSpec, load_topology
-from pipeline.native.counters import Counter
-from pipeline.native.counters import Histogram
+from pipeline.native.counters import Counter, Histogram
 from pipeline.run.lane import Lane, Wake
 from pipeline.run.process import keep_awake
 
@@ -71,7 +70,7 @@ def test_what_a_driver_wrote_between_turns_wakes_its_reader(is_driven: bool, wak
     """Frames and answers reach a ring outside poll: the next turn tells, though its poll found nothing."""
     written, waker, lane = [0], _Waker(), Lane.__new__(Lane)
     lane._reads, lane._told_ns, lane.spec = [], 0, SimpleNamespace(budget=256)
-    lane._turn_ns = Histogram()
+    lane._turn_ns, lane.clock = Histogram(), lambda: 0
     lane._reads, lane._told_ns, lane.spec = [], 0, SimpleNamespace(budget=256)
     wake = Wake(waker, [lambda: written[0]])
     wake.look()
