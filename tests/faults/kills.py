@@ -142,14 +142,15 @@ class Kills:
 
     def events(self, *names: str) -> list[dict[str, Any]]:
         """Return the supervisor's events of these names, oldest first."""
-        found = [orjson.loads(line) for line in (self.state / "log" / "supervisor.jsonl").read_bytes().splitlines()]
-        return [event for event in found if event["event"] in names]
+        lines = (self.state / "log" / "supervisor.jsonl").read_bytes().splitlines()
+        return [event for event in map(orjson.loads, lines) if event["event"] in names]
 
     def trades_again(self, at_ns: int) -> bool:
         """Tell whether an order was sent that was decided after this time."""
         watcher = self.watcher
         return any(
-            sent_ns > at_ns and watcher.decided_ns[group] > at_ns for group, sent_ns in watcher.sent_ns.items())
+            sent_ns > at_ns and watcher.decided_ns[group] > at_ns
+            for group, sent_ns in watcher.sent_ns.items())
 
     def kill(self, count: int) -> None:
         """Kill `count` times, each when every event trades again after the one before."""

@@ -55,7 +55,7 @@ def assert_nothing_stale(run: Kills) -> None:
 
 
 def test_PR04_freezes(run: Kills, gate_record: Any) -> None:
-    """Real SIGSTOPs of 0.3-3 s of each lane on the order path: H1 in 0.5 s, gone by itself, 0 stale orders."""
+    """Real SIGSTOPs of 0.3-3 s of lanes on the order path: H1 in 0.5 s, gone by itself, 0 stale orders."""
     run.warm()
     draw = random.Random(f"freezes:{run.run.seed}")
     for number in range(FREEZES):
@@ -77,7 +77,8 @@ def test_PR04_freezes(run: Kills, gate_record: Any) -> None:
         if seconds > STALL_S:
             assert HaltLevel.H1 in levels, f"{lane} stood for {seconds:.2f} s"
         run.until(lambda: level(run) == HaltLevel.H0, CLEAR_S_MAX, "the halt to clear")
-        run.until(lambda at_ns=thawed_ns: run.trades_again(at_ns), CLEAR_S_MAX, f"an order after {lane} stood")
+        run.until(
+            lambda at_ns=thawed_ns: run.trades_again(at_ns), CLEAR_S_MAX, f"an order after {lane} stood")
     stalls = run.events("lane_stalled")
     assert stalls
     assert all(event["still_ms"] <= HALT_MS_MAX for event in stalls), stalls

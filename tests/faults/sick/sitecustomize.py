@@ -1,8 +1,8 @@
-"""Makes one thing break in a lane, once, when a test says so; found by Python itself at the start of a process.
+"""Makes one thing break in a lane, once, when a test says so; found by Python itself when a process starts.
 
-The test makes a file of the case's name in the directory SICK_DIR; whoever meets that case first takes it away,
-leaves the time (ns) in CASE.done, and breaks. Nothing in the product knows of it: the classes are changed
-behind their import.
+The test makes a file of the case's name in the directory SICK_DIR; whoever meets that case first takes it
+away, leaves the time (ns) in CASE.done, and breaks. Nothing in the product knows of it: the classes are
+changed behind their import.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ def _replace(owner: Any, method: str, case: str, never_ends: bool) -> None:
 class Finder(importlib.abc.MetaPathFinder):
     """Changes a module right after it was executed."""
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Any = None, target: Any = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find it as ever; a module with cases gets them when it was executed."""
         if name not in {module for module, *_ in CASES.values()}:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
