@@ -25,13 +25,13 @@ LANES = {
 
 
 @pytest.fixture
-def sick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def sick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the directory by which a test says what breaks."""
     found = tmp_path / "sick"
     found.mkdir()
     monkeypatch.setenv("SICK_DIR", str(found))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "sick"))
-    yield found
+    return found
 
 
 @pytest.fixture
@@ -53,7 +53,8 @@ def test_PR06_silent_deaths(run: Kills, sick: Path, gate_record: Any) -> None:
         done = sick / f"{case}.done"
         run.until(done.exists, AGAIN_S_MAX, case)
         at_ns = int(done.read_text())
-        run.until(lambda: len(run.events("lane_died")) > before, AGAIN_S_MAX, f"{case}: the end of its lane")
+        run.until(
+            lambda count=before: len(run.events("lane_died")) > count, AGAIN_S_MAX, f"{case}: its lane's end")
         lane = LANES.get(case, "")  # "": a question or a socket of whichever lane came first
         seen = next(
             event for event in run.events("lane_stalled" if is_wedged else "lane_died")
