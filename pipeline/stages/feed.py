@@ -222,7 +222,7 @@ class FeedMachine:
             if decoded.is_breach:
                 self._counts.add("frames_breaching", 1)
             if decoded.is_breach or not decoded.rows:
-                shard.give_ups += 1  # what the venue sends is at fault: do not hurry back
+                shard.give_ups += 1  # what came is at fault: do not hurry back; after our own load, do
                 self._give_up(shard)  # no book of it is right any more: a new socket brings them all
         elif decoded.records:
             self._counts.add("frames", 1)

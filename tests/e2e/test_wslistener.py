@@ -89,7 +89,8 @@ def test_a_full_ring_makes_frames_wait_in_order(slots):
     """A ring of a few slots that is read only when full: no frame is lost, doubled or overtaken."""
     script = [send for number in range(1, 200) for send in (
         *usual(number % 7), Send(change(str(number), NO)), *([Send(NESTED)] if number % 5 == 0 else []))]
-    _, native = both([script], lambda counts: counts.get("frames", 0) >= len(script), slots, drain_when_held=True)
+    _, native = both(
+        [script], lambda counts: counts.get("frames", 0) >= len(script), slots, drain_when_held=True)
 
     assert len(script) == native.counts["frames"] == len(native.records) // SLOT_BYTES
     assert native.counts["pauses"] > 0

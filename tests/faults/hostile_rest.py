@@ -1,4 +1,4 @@
-"""A process that asks a hostile venue over REST and says what its answer cost; for test_in01_caps.
+"""A process that asks a hostile venue over REST and says what its answer cost; for test_IN01_caps.
 
 Prints one JSON object: what became of an ordinary compressed answer and of a bomb, and how much the largest
 resident memory grew.

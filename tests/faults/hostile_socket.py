@@ -1,7 +1,7 @@
-"""A process that listens to a hostile venue over a real websocket and says what it cost; for test_in01_caps.
+"""A process that listens to a hostile venue over a real websocket and says what it cost; for test_IN01_caps.
 
-Usage: python -m tests.faults.hostile_socket ATTACK. Prints one JSON object: counters, records by kind, and how
-much the largest resident memory grew from the moment before the attack.
+Usage: python -m tests.faults.hostile_socket ATTACK. Prints one JSON object: counters, records by kind,
+and how much the largest resident memory grew from the moment before the attack.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ ATTACKS: dict[str, Callable[[], Iterator[bytes]]] = {
     "deep": lambda: iter([server_frame(b"[" * MIB)]),
     "endless levels": lambda: iter([server_frame(_book(10_500))]),
     "endless objects": lambda: iter([server_frame(b"[" + b'{"a":1},' * 60_000 + b"{}]")]),
-    "endless keys": lambda: iter([server_frame(b"{" + b",".join(b'"%d":1' % n for n in range(60_000)) + b"}")]),
+    "endless keys": lambda: iter([
+        server_frame(b"{" + b",".join(b'"%d":1' % n for n in range(60_000)) + b"}")]),
     "garbage": lambda: iter([server_frame(b"x" * (2 * MIB))]),
     "many good books": lambda: iter([server_frame(b"[" + b",".join([_book(600)] * 100) + b"]")]),
 }
@@ -73,7 +74,8 @@ async def serve(attack: str) -> Heard:
         lines["count"] += 1
         is_first = lines["count"] == 1
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        key = next(line.split(": ")[1] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key"))
+        key = next(line.split(": ")[1] for line in head.split("\r\n")
+                   if line.lower().startswith("sec-websocket-key"))
         writer.write(("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                       f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n").encode())
         await reader.read(65_536)  # the subscription

@@ -74,7 +74,10 @@ async def heard(session: aiohttp.ClientSession, proxy: FaultProxy, path: str = "
     return found
 
 
-def with_proxy(plan: Plan, act: Callable[[Venue, FaultProxy, aiohttp.ClientSession], Awaitable[None]]) -> FaultProxy:
+Act = Callable[[Venue, FaultProxy, aiohttp.ClientSession], Awaitable[None]]
+
+
+def with_proxy(plan: Plan, act: Act) -> FaultProxy:
     """Run `act` between a venue and its proxy; return the proxy, ended."""
     async def run() -> FaultProxy:
         async with Venue() as venue, aiohttp.ClientSession() as session:
@@ -139,7 +142,8 @@ def test_a_request_meets_its_fault(fate: Fate) -> None:
     async def act(venue: Venue, proxy: FaultProxy, session: aiohttp.ClientSession) -> None:
         for number in range(20):
             try:
-                async with session.post(f"http://127.0.0.1:{proxy.port}/order", data=b"%d" % number) as answer:
+                url = f"http://127.0.0.1:{proxy.port}/order"
+                async with session.post(url, data=b"%d" % number) as answer:
                     outcomes.append(str(answer.status) + (await answer.text())[:8])
             except (aiohttp.ClientError, ConnectionError) as error:
                 outcomes.append(type(error).__name__)

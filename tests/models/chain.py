@@ -1,7 +1,7 @@
 """Feed, sequencer, book and trade in a row, in simulated time, behind a venue that speaks text.
 
-The stages' own code, without lanes: `FeedMachine` with scanner and decoder, the native `Sequencer` and `Books`,
-and `Trader`, whose RESYNC goes back to the feed. `rate` slows the sequencer or the book stage down.
+The stages' own code, without lanes: `FeedMachine` with scanner and decoder, the native `Sequencer` and
+`Books`, and `Trader`, whose RESYNC goes back to the feed. `rate` slows the sequencer or the book stage down.
 """
 
 from __future__ import annotations

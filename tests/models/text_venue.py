@@ -1,7 +1,7 @@
 """The market channel of a truthful venue as text: what `venue_model.Market` says, spelled as Polymarket does.
 
-Snapshots answer a subscription only (subscribing again gives nothing: venue sheet 6), PING gets PONG, and every
-message passes the fates of a fault plan on its line.
+Snapshots answer a subscription only (subscribing again gives nothing: venue sheet 6), PING gets PONG, and
+every message passes the fates of a fault plan on its line.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline import records as r
 from pipeline.units import int_to_decimal
+from tests.models.book_state import trade_text
 from tests.models.venue_model import Market, runs_of
 from tests.proxy.plan import Dice, Fate, Plan, Shuffle
 
@@ -49,7 +50,8 @@ def _changes(slots: list[Any], tokens: list[str]) -> list[dict[str, str]]:
     facts = [
         {"hash": head.hash_yes.hex(), "best_bid": _price(head.best_bid_yes),
          "best_ask": _price(head.best_ask_yes)} if outcome == 0 else
-        {"hash": head.hash_no.hex(), "best_bid": _price(head.best_bid_no), "best_ask": _price(head.best_ask_no)}
+        {"hash": head.hash_no.hex(), "best_bid": _price(head.best_bid_no),
+         "best_ask": _price(head.best_ask_no)}
         for head in slots[:1] for outcome in (0, 1)]
     return [
         {"asset_id": tokens[slot.outcome[at]], "price": _price(slot.price_ticks[at]),
@@ -70,9 +72,9 @@ def _book(slots: list[Any]) -> dict[str, Any]:
     if head.tick_step:
         said["tick_size"] = _price(head.tick_step)
     if head.last_trade_state:
-        said["last_trade_price"] = "" if head.last_trade_state == 1 else f"{head.last_trade_ticks / 10_000:.4f}"
-        if head.last_trade_state == 2 and head.last_trade_ticks % 10 == 0:
-            said["last_trade_price"] = said["last_trade_price"][:-1]
+        digits = 3 if head.last_trade_ticks % 10 == 0 else 4
+        price = trade_text(head.last_trade_ticks, digits)
+        said["last_trade_price"] = "" if head.last_trade_state == 1 else price
     return said
 
 
@@ -121,7 +123,7 @@ class TextVenue:
         self.snapshot_count = 0
         self._by_token = {token: (market, outcome) for market in markets
                           for outcome, token in enumerate(market.ids["tokens"])}
-        self._snapshots: dict[tuple[int, int], tuple[Any, bytes]] = {}  # the newest of each token, by its state
+        self._snapshots: dict[tuple[int, int], tuple[Any, bytes]] = {}  # of each token, by state
         self.before_snapshot: list[Market] = []  # these change between a subscription and its snapshot
 
     def open(self, conn: int) -> None:

@@ -116,7 +116,8 @@ class _Line:
         while True:
             is_short = self._shuffle.is_holding or bool(self._waiting)
             try:
-                data = await asyncio.wait_for(self.up_reader.read(CHUNK_BYTES), HOLD_S_MAX if is_short else None)
+                data = await asyncio.wait_for(
+                    self.up_reader.read(CHUNK_BYTES), HOLD_S_MAX if is_short else None)
             except TimeoutError:
                 if not await self._pass_on(self._shuffle.flush()):
                     return
@@ -180,8 +181,8 @@ class _Line:
 class FaultProxy:
     """Listens on a free loopback port and carries lines to `target`, a (host, port).
 
-    server_tls: what clients meet, None = plain; target_tls: how the exchange is met, None = plain. Counters and
-    faults are read from any thread.
+    server_tls: what clients meet, None = plain; target_tls: how the exchange is met, None = plain. Counters
+    and faults are read from any thread.
     """
 
     def __init__(self, target: tuple[str, int], plan: Plan, *, server_tls: ssl.SSLContext | None = None,
@@ -275,7 +276,8 @@ class FaultProxy:
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         self.port = listener.getsockname()[1]
-        return await asyncio.start_server(self._accept, sock=listener, ssl=self._server_tls, limit=HEAD_BYTES_MAX)
+        return await asyncio.start_server(
+            self._accept, sock=listener, ssl=self._server_tls, limit=HEAD_BYTES_MAX)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -31,7 +31,8 @@ class Rig:
         table = TokenTable()
         self.now_ns = T0_NS
         self.machine = FeedMachine(
-            FeedSettings(ws_url="ws://x", source=3, pause_ns_max=PAUSE_NS, late_ns_max=LATE_NS), table, Scanner(table, 3),
+            FeedSettings(ws_url="ws://x", source=3, pause_ns_max=PAUSE_NS, late_ns_max=LATE_NS), table,
+            Scanner(table, 3),
             MarketDecoder(table.get, 3), Writer(ring), Counts(StatusPage(page)),
             Stamps(bytearray(ENTRY_BYTES)), lambda: self.now_ns)
         for shard, tokens in TOKENS.items():

@@ -1,7 +1,7 @@
 """IN02: the numbers that we take are exactly those of one strict ASCII grammar, with their exact value.
 
-Every reader is held against a regular expression and rational arithmetic: `native/numparse`, `units.decimal_to_int`,
-and prices and sizes as the scanner and the decoder take them out of a frame.
+Every reader is held against a regular expression and rational arithmetic: `native/numparse`,
+`units.decimal_to_int`, and prices and sizes as the scanner and the decoder take them out of a frame.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import itertools
 import json
 import random
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
@@ -19,9 +20,10 @@ from pipeline.native.framescan import Result
 from pipeline.native.numparse import DIGITS_MAX, parse
 from pipeline.units import decimal_to_int
 from tests.models.frame_model import Rig
-from tests.shared import fresh_seed, scaled
+from tests.shared import fresh_seed
+from tests.tools.faultrows import figure
 
-RANDOM_COUNT = scaled(50_000, 1_000_000)
+RANDOM_COUNT = figure("IN02", "random")
 GRAMMAR = re.compile(r"([0-9]+)(?:\.([0-9]+))?", re.ASCII)
 MARKET, TOKEN = "0x" + "5f" * 32, "7132104567925221"
 PRICE_SCALE, SIZE_SCALE = 4, 6
@@ -66,8 +68,9 @@ class Frames:
 
     def said(self, price: str, size: str) -> tuple[int, int] | None:
         """Return (price_ticks, size_micro) as published; None = refused, with nothing published."""
-        frame = {"market": MARKET, "timestamp": "1790766981628", "event_type": "price_change", "price_changes": [
-            {"asset_id": TOKEN, "price": price, "size": size, "side": "BUY", "hash": "0a" * 20}]}
+        change = {"asset_id": TOKEN, "price": price, "size": size, "side": "BUY", "hash": "0a" * 20}
+        frame = {"market": MARKET, "timestamp": "1790766981628", "event_type": "price_change",
+                 "price_changes": [change]}
         result, decoded = self.rig.compare(json.dumps(frame).encode())
         if decoded.reject is not None:
             assert result is not Result.OK
@@ -76,16 +79,16 @@ class Frames:
         return record.price_ticks[0], record.size_micro[0]
 
 
-def test_IN02_a_table_of_spellings() -> None:
-    """Of over a thousand spellings each reader takes those of the grammar and no other, with the exact value."""
+def test_IN02_a_table_of_spellings(gate_record: Callable[..., None]) -> None:
+    """Of over a thousand spellings each reader takes those of the grammar alone, with the exact value."""
     frames, accepted = Frames(), 0
     for text in SPELLINGS:
         for scale in (0, 4, 6, 18):
             assert exact(text, scale) == native(text, scale), (text[:40], scale)
             want = exact(text, scale)
             # Python's has no bound of 63 bits of its own: its callers have ranges
-            assert want == python(text, scale) or (want is None and python(text, scale) is not None
-                                                   and (python(text, scale) or 0) >= 2**63), (text[:40], scale)
+            found = python(text, scale)
+            assert want == found or (want is None and (found or 0) >= 2**63), (text[:40], scale)
         price, size = exact(text, PRICE_SCALE), exact(text, SIZE_SCALE)
         wanted = (price, 5_000_000) if price is not None and 0 < price <= PRICE_MAX else None
         assert wanted == frames.said(text, "5"), text[:40]
@@ -93,12 +96,13 @@ def test_IN02_a_table_of_spellings() -> None:
         wanted = (5_000, size) if size is not None and 0 <= size <= SIZE_MAX else None
         assert wanted == frames.said("0.5", text), text[:40]
         accepted += wanted is not None
-    assert len(SPELLINGS) >= 1_000
+    assert len(SPELLINGS) >= figure("IN02", "spellings")
     assert 50 < accepted < len(SPELLINGS)
+    gate_record("IN02", "spellings", len(SPELLINGS))
 
 
 @pytest.mark.parametrize("seed", [0, fresh_seed()])
-def test_IN02_random_numbers(seed: int) -> None:
+def test_IN02_random_numbers(seed: int, gate_record: Callable[..., None]) -> None:
     """Random text over a nasty alphabet gets one verdict and one value from every reader."""
     pick, frames, accepted = random.Random(seed), Frames(), 0
     for _ in range(RANDOM_COUNT // 2):
@@ -116,3 +120,4 @@ def test_IN02_random_numbers(seed: int) -> None:
         assert wanted == frames.said(text, text), (seed, text)
         accepted += wanted is not None
     assert accepted > RANDOM_COUNT // 200, f"seed {seed}"
+    gate_record("IN02", "random", RANDOM_COUNT // 2, seed)

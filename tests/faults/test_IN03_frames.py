@@ -1,26 +1,28 @@
-"""IN03: a million broken frames into feed, sequencer, book and trade: counted rejects, and no book moves by one."""
+"""IN03: a million broken frames into feed, sequencer, book and trade: counted rejects that move no book."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pipeline.records import Cause
 from pipeline.venues.polymarket.user_decode import UserDecoder
-from tests.faults.test_md_books import markets
+from tests.faults.test_MD03_books import markets
 from tests.models.chain import Chain
 from tests.models.frame_model import Mutator
 from tests.models.text_venue import text_of
 from tests.models.venue_model import Market, runs_of
-from tests.shared import fresh_seed, scaled
+from tests.shared import fresh_seed
+from tests.tools.faultrows import figure
 
-FRAMES = scaled(50_000, 1_000_000)
+FRAMES = figure("IN03", "frames")
 HEAL_EVERY = 100  # frames; between them the venue tells the truth and the books stand again
 BROKEN = {
-    "html": b"<html><body>502 Bad Gateway</body></html>", "bom": b"\xef\xbb\xbf{}", "nul": b"\x00", "half": b'{"a',
+    "html": b"<html><body>502</body></html>", "bom": b"\xef\xbb\xbf{}", "nul": b"\x00", "half": b'{"a',
     "bad utf-8": b'{"event_type":"\xff\xfe"}', "lone surrogate": b'{"event_type":"book","market":"\\ud800"}',
     "trailing": b'{"event_type":"x"} 1', "nan": b'{"event_type":NaN}', "wrong type": b"[1]", "number": b"17",
     "deep": b"[" * 100_000,
@@ -29,7 +31,8 @@ BROKEN = {
 
 def frames_of(market: Market) -> list[bytes]:
     """Return good frames of each kind, true or not any more."""
-    runs = [*market.commit(), *market.commit(), market.snapshot(0), market.snapshot(1), *market.change_tick(10)]
+    runs = [*market.commit(), *market.commit(), market.snapshot(0), market.snapshot(1),
+            *market.change_tick(10)]
     return [text_of(part, market) for run in runs for part in runs_of(run)]
 
 
@@ -41,8 +44,8 @@ def opened(rng: random.Random) -> Chain:
 
 
 @pytest.mark.parametrize("seed", [0, fresh_seed()])
-def test_IN03_a_reject_moves_no_book(seed: int) -> None:
-    """Whatever a mutated frame is, no stage fails; a frame that is refused leaves the bytes of all books alone."""
+def test_IN03_a_reject_moves_no_book(seed: int, gate_record: Callable[..., None]) -> None:
+    """Whatever a mutated frame is, no stage fails; one that is refused leaves the bytes of books alone."""
     rng = random.Random(seed)
     chain = opened(rng)
     rows = list(chain.venue.markets.values())
@@ -64,6 +67,7 @@ def test_IN03_a_reject_moves_no_book(seed: int) -> None:
             assert before == chain.ladders, f"seed {seed}, frame {number}: {frame!r}"
     assert rejects > FRAMES // 20, f"seed {seed}"
     assert believed > FRAMES // 50, f"seed {seed}"
+    gate_record("IN03", "frames", FRAMES // 2, seed)
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -75,7 +79,8 @@ def test_IN03_a_frame_that_names_no_book_ends_its_socket(name: str) -> None:
     assert before == chain.ladders
     assert 1 == chain.counters()["frames_rejected"]
     assert not any(map(chain.is_believed, chain.venue.markets))
-    assert {int(Cause.DECODE), int(Cause.DISCONNECT)} >= {gap.cause for gap in chain.passed if hasattr(gap, "lost_count")}
+    causes = {gap.cause for gap in chain.passed if hasattr(gap, "lost_count")}
+    assert {Cause.DECODE, Cause.DISCONNECT} >= causes
     assert chain.run(30_000, until=chain.is_settled)
     assert 1 == chain.counters()["disconnects"]
 

@@ -1,4 +1,4 @@
-"""Books under lost, doubled, swapped and cut streams (MD03, MD05, MD06): they are the venue's, or not believed.
+"""Books under lost, doubled, swapped and cut streams (MD03, MD05, MD06): the venue's, or not believed.
 
 The venue is a truthful model that speaks text; between it and the stages stand the fates of a fault plan.
 """
@@ -6,6 +6,7 @@ The venue is a truthful model that speaks text; between it and the stages stand 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from pipeline import records as r
 from tests.models.chain import Chain
 from tests.models.venue_model import Market
 from tests.proxy.plan import Fate, Plan
-from tests.shared import fresh_seed, scaled, seeds
+from tests.shared import fresh_seed, seeds
+from tests.tools.faultrows import figure
 
 HASHED = r.Rule.MIRRORED | r.Rule.TRADABLE | r.Rule.HASHED
 RULES = (HASHED, HASHED | r.Rule.WATCH, HASHED | r.Rule.WATCH | r.Rule.NEG_RISK, HASHED | r.Rule.V2)
-RECONNECTS = scaled(100, 1_000)
+RECONNECTS = figure("MD03", "reconnects")
 DEEPER_NS_MAX = 10 * 10**9
 COMMITS = 40  # of one seed
 
@@ -47,8 +49,8 @@ def delete_levels(rng: random.Random, market: Market) -> int:
 
 
 @pytest.mark.parametrize("seed", [3, fresh_seed()])
-def test_MD03_a_reconnect_leaves_no_ghost_levels(seed: int) -> None:
-    """1,000 reconnects with levels deleted meanwhile: stale until the snapshot, then exactly the venue's book."""
+def test_MD03_a_reconnect_leaves_no_ghost_levels(seed: int, gate_record: Callable[..., None]) -> None:
+    """1,000 reconnects with levels deleted meanwhile: stale until the snapshot, then the venue's book."""
     rng = random.Random(seed)
     chain = started(rng, Plan(seed), 3)
     rows = list(chain.venue.markets.values())
@@ -75,6 +77,7 @@ def test_MD03_a_reconnect_leaves_no_ghost_levels(seed: int) -> None:
         assert chain.run(2_000, until=chain.is_settled), f"seed {seed}, after reconnect {number}"
     assert RECONNECTS // 2 == chain.counters()["disconnects"]
     assert gone > RECONNECTS
+    gate_record("MD03", "reconnects", RECONNECTS // 2, seed)
 
 
 def shown(chain: Chain) -> Any:
@@ -88,9 +91,11 @@ def shown(chain: Chain) -> Any:
     return Seen
 
 
-@pytest.mark.parametrize("seed", seeds(scaled(500, 10_000)))
-def test_MD05_a_lost_message_is_found_on_the_next_one(seed: int) -> None:
-    """1 % lost: behind the next message of a market its book is the venue's or not believed; then it heals."""
+@pytest.mark.parametrize("seed", seeds(figure("MD05", "seeds")))
+def test_MD05_a_lost_message_is_found_on_the_next_one(
+    seed: int, gate_record: Callable[..., None],
+) -> None:
+    """1 % lost: behind the next message its market's book is the venue's or not believed; then it heals."""
     rng = random.Random(seed)
     chain = started(rng, Plan(seed, drop=0.01, first=1))  # the first snapshot is MD04
     rows = list(chain.venue.markets.values())
@@ -116,6 +121,7 @@ def test_MD05_a_lost_message_is_found_on_the_next_one(seed: int) -> None:
         chain.step()
         assert chain.equals(market) or not chain.is_believed(market.row), f"seed {seed}"
     assert chain.run(30_000, until=chain.is_settled), f"seed {seed}: {chain.counts} {chain.counters()}"
+    gate_record("MD05", "seeds", 1)
 
 
 def one_frame(rng: random.Random, market: Market) -> list[bytes]:
@@ -125,9 +131,11 @@ def one_frame(rng: random.Random, market: Market) -> list[bytes]:
     return market.frames([change], per_frame=1)
 
 
-@pytest.mark.parametrize("seed", seeds(scaled(500, 10_000)))
-def test_MD06_doubled_and_swapped_messages_change_nothing(seed: int) -> None:
-    """10 % doubled, 5 % swapped: each believed Top is a state that the venue had, and in the end the book is its."""
+@pytest.mark.parametrize("seed", seeds(figure("MD06", "seeds")))
+def test_MD06_doubled_and_swapped_messages_change_nothing(
+    seed: int, gate_record: Callable[..., None],
+) -> None:
+    """10 % doubled, 5 % swapped: each believed Top is a state that the venue had, the last one its last."""
     rng = random.Random(seed)
     chain = started(rng, Plan(seed, duplicate=0.10, reorder=0.05))
     rows = list(chain.venue.markets.values())
@@ -144,6 +152,7 @@ def test_MD06_doubled_and_swapped_messages_change_nothing(seed: int) -> None:
     assert len(believed) > 10
     for top in believed:
         assert levels(top) in states[top.instrument], f"seed {seed}: a book that the venue never had"
+    gate_record("MD06", "seeds", 1)
 
 
 def state(market: Market) -> Any:

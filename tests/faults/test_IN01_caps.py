@@ -1,4 +1,4 @@
-"""IN01: frames without measure. Each breaks a cap, ends its socket in a Gap, and a fresh socket heals the books."""
+"""IN01: frames without measure. Each breaks a cap and ends its socket in a Gap; the next heals."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pipeline.venues.polymarket import market_decode
 from tests.faults.hostile_socket import ATTACKS
-from tests.faults.test_md_books import markets
+from tests.faults.test_MD03_books import markets
 from tests.models.chain import Chain
 from tests.models.text_venue import text_of
 from tests.shared import ROOT
+from tests.tools.faultrows import figure
 
 GROWN_KIB_MAX = 32 * 1_024
 MIB = 1 << 20
@@ -80,9 +82,12 @@ def test_IN01_work_on_one_object_is_bounded() -> None:
     breached(chain, json.dumps(frame).encode())
 
 
+assert len(ATTACKS) == figure("IN01", "sockets")
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_IN01_a_hostile_socket_costs_little(attack: str) -> None:
-    """Real bytes on a real socket, by driver and native listener: closed, told as a Gap, +<= 32 MiB, healed."""
+def test_IN01_a_hostile_socket_costs_little(attack: str, gate_record: Callable[..., None]) -> None:
+    """Real bytes on a real socket, driver and native listener: closed, told as a Gap, +<= 32 MiB, healed."""
     done = subprocess.run([sys.executable, "-m", "tests.faults.hostile_socket", attack], cwd=ROOT,
                           capture_output=True, text=True, timeout=120, check=False)
     assert 0 == done.returncode, done.stderr[-2_000:]
@@ -90,10 +95,12 @@ def test_IN01_a_hostile_socket_costs_little(attack: str) -> None:
     assert found["grown_kib"] <= GROWN_KIB_MAX, found
     if attack in ("many good books", "array at its cap"):
         assert (1, 0) == (found["lines"], found.get("disconnects", 0)), found
+        gate_record("IN01", "sockets", 1)
         return
     assert (2, 1) == (found["lines"], found["disconnects"]), found
     assert 20 == found["kinds"]["DELTA"]
     assert found["kinds"]["GAP"] >= 1
+    gate_record("IN01", "sockets", 1)
 
 
 def test_IN01_a_compressed_answer_is_bounded() -> None:
