@@ -116,6 +116,8 @@ def write_config(
             "residue_usd_max": "5000",
             "proof_age_ms_max": 5000,
         },
+        # Tests share the machine: a lane that waits for a CPU is no stalled one.
+        "supervision": {"stall_ms_max": 3000, "health_clear_s": 1},
     }
     lines: list[str] = []
     for table, values in tables.items():

@@ -88,7 +88,7 @@ def test_dry_run_decides_and_sends_nothing(market: Market, start: Any, state: Pa
     assert any("nothing runs" in line for line in after["why_nothing"])
 
 
-# Before the halt: to a state directory without logs, what an earlier run bought is foreign, its markets closed.
+# Before the halt: to a state without logs, what an earlier run bought is foreign, its markets closed.
 def test_explain_tells_what_the_exchange_knows(market: Market, start: Any, state: Path) -> None:
     """Orders, fills and fees of a package are those in the exchange's own report; ids lead to one story."""
     run = start("--mode", "local")
