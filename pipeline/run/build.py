@@ -31,9 +31,10 @@ from pipeline.records import Kind
 from pipeline.run import startpoint, wiring
 from pipeline.run.channels import Channels, ladder_blocks
 from pipeline.run.metrics import serve_metrics
+from pipeline.run.reads import read_positions
 from pipeline.run.startpoint import StartPoint
 from pipeline.shm.halt import HaltPage
-from pipeline.shm.status import StatusPage, StatusView
+from pipeline.shm.status import StatusPage
 from pipeline.stages import (
     account,
     archive,
@@ -367,22 +368,13 @@ def _gateway_understudy(settings: gateway.GatewaySettings, halt_page: HaltPage) 
 def _archive(name: str, ident: str, env: Env) -> Built:
     del ident
     settings, shm = env.config.archive, env.config.shm
+    reads = read_positions(env.channels.memory, env.stages, env.lanes)
     stage = archive.ArchiveStage(
-        name, env.state_dir, env.channels.log_reader, _reads(env), Background("archive"), env.counts,
+        name, env.state_dir, env.channels.log_reader, reads, Background("archive"), env.counts,
         env.clock, env.log, archive.ArchiveSettings(
             Limits(settings.segments_kept_min, shm.log_bytes_max), settings.checkpoint_records,
             settings.sync_ms * NS_PER_MS))
     return Built(stage)
-
-
-def _reads(env: Env) -> archive.ReadPositions:
-    """Return how far the logs are read: by all that trading needs, and by `observe` while it says so."""
-    needed = {
-        log: [stage for stage in env.stages if wiring.needs(stage, log)] for log in wiring.LOGS}
-    watching = [stage for stage in env.stages if wiring.split_name(stage)[0] == "observe"]
-    views = [StatusView(env.channels.memory.buffer(f"status.{lane}")) for lane in env.lanes]
-    return archive.ReadPositions(
-        needed, [view.counters for view in views], dict.fromkeys(wiring.LOGS, watching))
 
 
 def _observe(name: str, ident: str, env: Env) -> Built:

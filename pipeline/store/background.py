@@ -1,7 +1,8 @@
 """One thread for disk work, beside a lane that must never wait for a disk.
 
 A job is a function without arguments; jobs run one by one in the order in which they were given, and what
-they return or raise comes back through `results`. A stalled disk stalls this thread alone.
+they return, or the OSError or PipelineError that they raise, comes back through `results`. Any other error is
+a mistake of ours: `Broken` comes back and the thread ends. A stalled disk stalls this thread alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from pipeline.errors import PipelineError
+
 Job = Callable[[], object]
+
+
+class Broken(Exception):
+    """A job raised what it must not; the thread has said so on stderr and ended."""
 
 
 class Worker(Protocol):
@@ -69,7 +76,11 @@ class Background:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            self._done.put(_outcome(job))
+            result: object = Broken("store.background: a job broke its thread; the traceback stands above")
+            try:
+                result = _outcome(job)
+            finally:
+                self._done.put(result)
 
     def submit(self, job: Job) -> None:
         """Do this after all that was given before."""
@@ -99,5 +110,5 @@ class Background:
 def _outcome(job: Job) -> object:
     try:
         return job()
-    except Exception as problem:  # noqa: BLE001 - it is raised again, or judged, by whoever fetches it
+    except (OSError, PipelineError) as problem:
         return problem

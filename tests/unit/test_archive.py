@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
 from pipeline.stages.archive import ArchiveSettings, ArchiveStage, ReadPositions, reads_name
 from pipeline.stages.stage import Counts
 from pipeline.store import checkpoints
-from pipeline.store.background import Background, Inline
+from pipeline.store.background import Inline
 from pipeline.store.events import silent
 from pipeline.store.refold import recover
 from pipeline.store.segments import (
@@ -34,7 +33,6 @@ from pipeline.store.segments import (
 )
 from pipeline.store.upkeep import DiskFull, Limits
 from tests.models.core_rig import balance, config, pack, tick
-from tests.shared import wait_until
 
 SLOTS = 128
 LIMITS = Limits(segments_kept_min=2, log_bytes_max=1 << 30)
@@ -318,25 +316,6 @@ def test_the_sync_position_follows_what_is_written(tmp_path: Path) -> None:
     rig.poll(3)
     assert 307 == rig.counters["stream_fsync_position"]
     rig.close()
-
-
-def test_a_lane_never_waits_for_a_job(tmp_path: Path) -> None:
-    """Disk work runs beside: the lane goes on while it stalls, and sees its result later."""
-    gate, worker = threading.Event(), Background("test")
-    worker.submit(gate.wait)
-    worker.submit(lambda: 7)
-    assert ([], 2) == (worker.results(), worker.waiting)
-    gate.set()
-    found: list[object] = []
-    wait_until(lambda: found.extend(worker.results()) or len(found) == 2)
-    assert ([True, 7], 0) == (found, worker.waiting)
-
-    def fail() -> None:
-        raise OSError(5, "no")
-
-    worker.submit(fail)
-    assert worker.close(5.0)
-    assert [OSError] == [type(one) for one in worker.results()]
 
 
 def test_what_must_not_happen_in_the_thread_ends_the_lane(tmp_path: Path) -> None:
