@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from pipeline import errors
 from pipeline.cli.app import app
+from pipeline.config.load import load
 from pipeline.config.supervision import Supervision
 from pipeline.errors import PipelineError
 from pipeline.run import stopping, supervisor
@@ -167,3 +168,15 @@ def test_service_state_is_named_once(tmp_path: Path) -> None:
             cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert 4 == done.returncode
         assert f"state directory {tmp_path / expected} does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["demo", "paper"])
+def test_what_deploy_installs_is_a_configuration(name: str, tmp_path: Path) -> None:
+    """The template and the section that deploy.sh puts behind it go together; the metrics' port is fixed."""
+    script = (UNITS / "deploy.sh").read_text()
+    pattern = re.compile(r"put pipeline\.toml <<TOML\n\$\(cat [^)]+\)\n(.*?)^TOML$", re.DOTALL | re.MULTILINE)
+    (behind,) = pattern.findall(script)
+    installed = tmp_path / "pipeline.toml"
+    installed.write_text((ROOT / "config" / f"{name}.toml").read_text() + behind)
+    assert 9464 == load([installed]).metrics.port
+    assert "http://127.0.0.1:9464/metrics" in (UNITS / "README.md").read_text()
