@@ -7,14 +7,17 @@ brings; the truth about ages is the exchange's own history of its books.
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.records import CODECS, Kind
+from pipeline.records import CODECS, Flag, Kind
 from pipeline.units import NS_PER_MS, NS_PER_S
+from tests.faults.test_MD03_books import markets
+from tests.models.chain import ALL, Chain
 from tests.tools.faultrows import figure
 from tests.world import verdict
 from tests.world.network import Weather
@@ -132,3 +135,30 @@ def test_MD12_a_slow_consumer_trades_on_nothing_old(
         gate_record("MD12", "seconds", SECONDS, 12)
     finally:
         world.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_MD12_a_proof_is_no_younger_than_its_data(seed: int) -> None:
+    """What waited in a full ring, or in its socket behind a pause, is proven as of then and not as of now."""
+    rng = random.Random(seed)
+    rows = markets(rng, 2)
+    chain = Chain(rows, slots=128)
+    assert chain.run(20_000, until=chain.is_settled)
+    sent_ns: dict[tuple[int, int], int] = {}
+    tops: list[Any] = []
+    chain.on_top = tops.append
+    chain.rates["sequencer"] = 0
+    for _ in range(400):
+        market = rng.choice(rows)
+        market.venue_ns += NS_PER_MS
+        chain.commit(market)
+        sent_ns[market.row, market.venue_ns] = chain.now_ns
+        chain.step()
+    chain.rates["sequencer"] = ALL
+    assert chain.run(5_000, 5, until=chain.is_settled), f"seed {seed}"
+    assert chain.counters()["pauses"] > 0 == chain.counters().get("gaps", 0)
+    proven = [top for top in tops if not top.flags & (Flag.OPEN | Flag.STALE | Flag.CROSSED)
+              and (top.instrument, top.venue_ns) in sent_ns]
+    assert len(proven) > 5
+    for top in proven:
+        assert top.proof_ns <= sent_ns[top.instrument, top.venue_ns] + 2 * NS_PER_MS, f"seed {seed}"

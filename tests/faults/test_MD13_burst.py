@@ -96,4 +96,6 @@ def test_MD13_a_burst_costs_prices_and_nothing_else(
     assert chain.run(5_000, until=chain.is_settled), said
     steps = [record.step_ns for record in chain.passed if record.kind == r.Kind.CLOCK_STEP]
     assert list(range(1, load.controls + 1)) == steps, said
+    waits = [record.now_ns - record.recv_ns for record in chain.passed if record.kind == r.Kind.CLOCK_STEP]
+    assert max(waits) <= 2 * NS_PER_MS, said  # whatever prices wait for, control does not
     gate_record("MD13", "milliseconds", BURST_MS, seed)
