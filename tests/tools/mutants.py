@@ -5,7 +5,7 @@ Each `tests/mutants/<ROW>_<name>.diff` is a unified diff of at most 5 changed li
     # row: SH01
     # test: tests/faults/test_SH01_torn_reads.py       (a file or a pytest id; more than one: several lines)
     # thought: what a colleague would have had in mind
-    # others: pass 2026-11-22                          (how every other test of that folder did: --thorough)
+    # others: pass 2026-11-22                          (or "not run DATE"; a --thorough run writes it)
 
 For each diff: a scratch copy of the tree, built modules included; the diff applied (its old lines must stand
 exactly once in the file, wherever that is; else the mutant is stale); the native modules that read a changed
@@ -16,6 +16,7 @@ same tests must pass on an unchanged copy first. Exit 1 when a mutant survived, 
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import re
 import shutil
@@ -296,6 +297,15 @@ def clean_run(mutants: Sequence[Mutant], root: Path) -> Verdict:
     return Verdict("(none planted)", outcome, time.monotonic() - began_s, status == 0, detail)
 
 
+def note_others(path: Path, today: datetime.date) -> None:
+    """Write into a mutant's head that every other test of its folder passed with it."""
+    text = path.read_text(encoding="utf-8")
+    lines = [line for line in text.split("\n") if not line.startswith("# others:")]
+    place = max(at for at, line in enumerate(lines) if line.startswith("# thought:")) + 1
+    lines.insert(place, f"# others: pass {today.isoformat()}")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
 def choose(mutants: Sequence[Mutant], wanted: Sequence[str]) -> list[Mutant]:
     """Return the mutants of these rows or names, all without any; raises MutantError for a stranger."""
     for name in wanted:
@@ -323,6 +333,9 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         found = clean_run(chosen, root) if mutant is None else try_one(mutant, root, asked.thorough)
         verdicts.append(found)
         print(f"{found.mutant:<40} {found.outcome:<22} {found.seconds:7.1f} s", flush=True)
+        if mutant is not None and asked.thorough and found.is_good:
+            today = datetime.datetime.now(datetime.UTC).date()
+            note_others(root / "tests" / "mutants" / f"{mutant.name}.diff", today)
         if found.detail:
             print(found.detail, flush=True)
         if mutant is None and not found.is_good:

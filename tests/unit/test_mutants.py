@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,12 @@ def plant(root: Path, name: str, text: str) -> None:
 
 def test_a_mutant_is_caught_and_the_original_untouched(project: Path, capsys) -> None:
     """Exit 0 when its test fails and, asked thoroughly, all others of the folder pass."""
-    plant(project, "AA01_minus", diff("pipeline/code.py", "    return a + b", "    return a - b"))
+    head = HEAD.replace("# others: pass 2026-11-22\n", "")
+    plant(project, "AA01_minus", diff("pipeline/code.py", "    return a + b", "    return a - b", head))
     assert 0 == mutants.main(["--thorough", "AA01"], project)
     words = capsys.readouterr().out
+    (found,) = mutants.load_all(project / "tests" / "mutants")
+    assert found.others == f"pass {datetime.datetime.now(datetime.UTC).date().isoformat()}"
     assert "caught, others pass" in words
     assert "mutants: 1 of 1 caught" in words
     assert CODE == (project / "pipeline" / "code.py").read_text()
