@@ -41,8 +41,12 @@ def lines(result: Replayed) -> list[str]:
     compared = f"{result.decisions:,} decisions ({result.decision_slots:,} records) compared"
     if result.difference is not None:
         return [*shown, f"{compared}, then one differs", *result.difference.lines()]
-    if result.undecided:
-        shown.append(f"behind the last decision {result.undecided:,} slots of stream ask for nothing more")
+    if result.unlogged:
+        shown.append(
+            f"{result.unlogged:,} more decisions follow from the rest of the stream; the core ended before "
+            "it logged them")
+    if not result.decisions:
+        return [*shown, "no decision stands in the log: nothing was compared"]
     return [*shown, f"{compared}: all are the logged ones, byte for byte"]
 
 

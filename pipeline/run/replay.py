@@ -74,7 +74,7 @@ class Replayed:
     decisions: int = 0  # runs compared; one run is all that one record caused
     decision_slots: int = 0
     spans: int = 0
-    undecided: int = 0  # slots of the stream behind the last logged decision's record; nobody decided on them
+    unlogged: int = 0  # decision runs that follow from the rest of the stream, which no core logged any more
     seconds: float = 0.0
     manifests: list[manifest.Manifest] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -206,7 +206,6 @@ class Replay:
         stream, chain = self._reader(wiring.STREAM, span.stream), Chain(trader, self._memory(span))
         place = span.decisions
         wanted = next(expected, None)
-        last_seq = span.stream - 1
         try:
             decided = chain.decide(
                 stream, end, lambda position: self._on_progress(position, result.stream_end))
@@ -218,11 +217,10 @@ class Replay:
                     return
                 result.decisions += 1
                 result.decision_slots += len(wanted) // SLOT_BYTES
-                head = HEADER_STRUCT.unpack_from(wanted)
-                place = head[_SEQ] + len(wanted) // SLOT_BYTES
-                last_seq = max(last_seq, head[_CAUSE_SEQ])
+                place = HEADER_STRUCT.unpack_from(wanted)[_SEQ] + len(wanted) // SLOT_BYTES
                 wanted = next(expected, None)
-            result.undecided = max(0, end - 1 - last_seq)
+            if span.stream_end == result.stream_end:  # before a restart nobody decides on what is left
+                result.unlogged = sum(1 for _ in decided)
         finally:
             result.records += chain.records_count
             expected.close()
@@ -320,7 +318,7 @@ def to_dict(result: Replayed) -> dict[str, Any]:
     return {
         "stream_first": result.stream_first, "stream_end": result.stream_end, "records": result.records,
         "decisions": result.decisions, "decision_slots": result.decision_slots, "spans": result.spans,
-        "undecided": result.undecided, "seconds": result.seconds,
+        "unlogged": result.unlogged, "seconds": result.seconds,
         "records_per_s": result.records / result.seconds if result.seconds else 0.0,
         "is_same": different is None, "warnings": result.warnings, "manifests": result.manifests,
         "difference": None if different is None else {

@@ -78,6 +78,7 @@ def test_a_log_replays_the_same(told: Told) -> None:
     assert found.difference is None, (told.seed, found.difference.lines())
     assert 1 == found.spans
     assert len(list(runs(told.decisions))) == found.decisions > 50
+    assert 0 == found.unlogged
     assert len(told.decisions) // SLOT_BYTES == found.decision_slots
     assert found.records > 1_000
 
@@ -91,6 +92,7 @@ def test_a_log_with_restarts_replays_the_same(told: Told, cuts: int, tmp_path: P
 
     assert found.difference is None, (told.seed, found.difference.lines())
     assert cuts + 1 == found.spans
+    assert 0 == found.unlogged
     assert len(list(runs(read_log(core.logs / "decisions", "decisions")))) == found.decisions > 20
 
 
@@ -197,6 +199,24 @@ def test_a_lost_end_of_the_stream_is_noticed(one: Told, tmp_path: Path) -> None:
     assert [] == different.found
     assert different.cause.endswith(" not in the stream")
     assert "  found     no decision" in different.lines()
+
+
+def test_a_lost_end_of_the_decisions_is_told(
+    one: Told, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A core may end before it logged what follows; how much that is, is said; all lost is no comparison."""
+    slots, logs = int(str(one.plan.overrides["shm.log_segment_slots"])), tmp_path / "logs"
+    shutil.copytree(one.state / "logs", logs)
+    kept = list(runs(one.decisions))
+    _rewrite(logs / "decisions", "decisions", b"".join(kept[:-7]), slots)
+
+    assert 0 == replay_log(logs, as_json=False)
+    assert "7 more decisions follow from the rest of the stream" in capsys.readouterr().out
+    _rewrite(logs / "decisions", "decisions", b"", slots)
+    assert 0 == replay_log(logs, as_json=False)
+    shown = capsys.readouterr().out
+    assert f"{len(kept):,} more decisions follow" in shown
+    assert "no decision stands in the log: nothing was compared" in shown
 
 
 class ForgetfulDetector(Detector):
