@@ -158,7 +158,7 @@ def test_MD06_doubled_and_swapped_messages_change_nothing(
 
 @pytest.mark.parametrize("seed", range(50))
 def test_MD06_an_older_frame_undoes_no_newer_one(seed: int) -> None:
-    """Two changes of one level, the newer frame first: the book stands at once, and nobody asks for it anew."""
+    """Two changes of one level, the newer frame first: the book stands, and nobody asks for it anew."""
     rng = random.Random(seed)
     chain = started(rng, Plan(seed))
     market = rng.choice(list(chain.venue.markets.values()))
