@@ -209,8 +209,11 @@ class Server:
         self.flush()
 
     def closed(self, number: int) -> None:
-        """Forget a websocket that ended; its accounting stays."""
-        now_ns = self.clock.now_ns()
+        """Forget a websocket that ended; its accounting stays.
+
+        One whose peer died is found by a write in the middle of a turn: then the turn's time is the time.
+        """
+        now_ns = self._turn_ns or self.clock.now_ns()
         self._open.pop(number, None)
         self.sockets[number].closed_ns = now_ns
         self.exchange.close_socket(now_ns, number)
@@ -260,15 +263,17 @@ class Server:
             wait_s = self._wait_s
 
     _wait_s = 0.0
+    _turn_ns = 0  # the time of the turn that goes on, 0 outside one
 
     def turn(self, pump: Callable[[int], float], wait_s: float) -> None:
         """One turn: sockets, timers, flow, output."""
         self.poller.poll(wait_s)
-        now_ns = self.clock.now_ns()
+        now_ns = self._turn_ns = self.clock.now_ns()
         self.exchange.on_timer(now_ns)
         self.flush()
         pump_s = pump(now_ns)
         self.flush()
+        self._turn_ns = 0
         due_ns = self.exchange.next_timer_ns()
         timer_s = POLL_S_MAX if due_ns is None else max(0.0, (due_ns - self.clock.now_ns()) / NS_PER_S)
         self._wait_s = min(POLL_S_MAX, pump_s, timer_s)
