@@ -78,11 +78,6 @@ class Orders:
         """Return the orders that need a reconcile, oldest doubt first."""
         return tuple(self._orders[number] for number in self._doubtful)
 
-    @property
-    def has_doubts(self) -> bool:
-        """Tell whether any order needs a reconcile."""
-        return bool(self._doubtful)
-
     def find(self, order_no: int, order_hash: bytes) -> Order | None:
         """Return the order by its number, else by its hash; None for a stranger, or when both disagree."""
         by_hash = self._hashes.get(order_hash) if order_hash != NO_HASH else None

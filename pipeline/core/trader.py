@@ -231,7 +231,7 @@ class Trader:
         if now_ns - facts.beat_ns >= BEAT_EVERY_NS:
             self._beat(causing, slots)
         is_due = now_ns - facts.reconcile_ns >= RECONCILE_EVERY_NS
-        if is_due and (facts.orders.has_doubts or not facts.gate.is_reconciled):
+        if is_due and (facts.orders.doubtful or not facts.gate.is_reconciled):
             self._ask_about_doubts(causing, slots)
         if self._untold:
             self._tell(causing, slots)

@@ -201,8 +201,8 @@ def problem_error(where, int problem, uint64_t position):
     if problem > 0:
         return EnvironmentProblem(f"{text}; free space or fix permissions there, then start again")
     if problem in (SEGMENT_MAGIC, SEGMENT_LAYOUT, SEGMENT_NAME, SEGMENT_SLOTS):
-        return LayoutError(f"{text}; use the build that wrote it, or begin new logs from what the venue says: "
-                           "pm run --recover-from-venue")
+        return LayoutError(f"{text}; use the build that wrote it, or begin new logs from what the venue "
+                           "says: pm run --recover-from-venue")
     return LogCorrupt(
         f"{text}; do not trade on it: keep a copy, run `pm inspect` and restore from the archive")
 

@@ -112,9 +112,14 @@ class Guard:
             except PipelineError as problem:
                 self.problem = problem
                 return
-            except Exception as error:  # noqa: BLE001 - a silent end of this thread would be a dead supervisor
-                self.problem = EnvironmentProblem(f"run.guard: {type(error).__name__}: {error}")
-                return
+
+    def check(self) -> None:
+        """Raise why the run cannot go on; also when the thread itself ended."""
+        if self.problem is not None:
+            raise self.problem
+        if not self._ended.is_set() and self._thread.ident is not None and not self._thread.is_alive():
+            raise EnvironmentProblem(
+                "run.guard: the thread that looks after the lanes ended; its error stands on stderr")
 
     def look(self) -> None:
         """One round; raises what the run cannot survive."""

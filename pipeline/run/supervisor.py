@@ -124,8 +124,7 @@ class Supervisor:
     def watch(self) -> None:
         """Raise when the run cannot go on; lanes that died are started again beside."""
         if self._guard is not None:
-            if self._guard.problem is not None:
-                raise self._guard.problem
+            self._guard.check()
             return
         for process in self.lanes_running:
             if process.code() is not None:

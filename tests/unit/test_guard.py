@@ -20,6 +20,7 @@ from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import PAGE_BYTES, LaneState, StatusPage, StatusView, format_page
 from pipeline.units import NS_PER_MS, NS_PER_S
+from tests.shared import wait_until
 
 LANES = {
     "feed": ("feed.polymarket.0", "sequencer"),
@@ -289,3 +290,15 @@ def test_a_spare_waits_for_calm(rig: Rig) -> None:
     assert 0 == rig.run.spares
     rig.round(20)
     assert 0 < rig.run.spares
+
+
+def test_a_guard_that_ends_is_no_silence(rig: Rig) -> None:
+    """When the thread dies of what nobody foresaw, the next look of the supervisor raises."""
+    rig.guard.check()
+    rig.run.lanes_running.clear()
+    rig.guard._lanes[0].process = None  # type: ignore[assignment]
+    rig.guard.start()
+    wait_until(lambda: not rig.guard._thread.is_alive(), what="the end of the thread")
+    with pytest.raises(EnvironmentProblem, match="ended"):
+        rig.guard.check()
+    rig.guard.stop()
