@@ -38,8 +38,8 @@ from pipeline.native.records cimport (
     CAUSE_TICK_UNPROVEN, DELTA_CHANGES, FLAG_CROSSED, FLAG_MORE, FLAG_OPEN, FLAG_REPEAT, FLAG_STALE,
     FLAG_TICKED, KIND_BBO, KIND_CONFIG, KIND_DELTA, KIND_GAP, KIND_INSTRUMENT, KIND_RESOLVED, KIND_SNAPSHOT,
     KIND_STALE, KIND_TICK, KIND_TICK_STEP, KIND_TOP, KIND_TRADE_PRINT, NOT_ANNOUNCED, RULE_HASHED,
-    RULE_MIRRORED, RULE_WATCH, SLOT_BYTES, SNAPSHOT_LEVELS, TOP_DEPTH, BboSlot, ConfigSlot, DeltaSlot, GapSlot,
-    InstrumentSlot, Slot, SnapshotSlot, StaleSlot, TickStepSlot, TopSlot, TradePrintSlot,
+    RULE_MIRRORED, RULE_WATCH, SLOT_BYTES, SNAPSHOT_LEVELS, TOP_DEPTH, BboSlot, ConfigSlot, DeltaSlot,
+    GapSlot, InstrumentSlot, Slot, SnapshotSlot, StaleSlot, TickStepSlot, TopSlot, TradePrintSlot,
 )
 
 from pipeline.errors import InvariantError

@@ -292,6 +292,7 @@ def test_a_spare_waits_for_calm(rig: Rig) -> None:
     assert 0 < rig.run.spares
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_guard_that_ends_is_no_silence(rig: Rig) -> None:
     """When the thread dies of what nobody foresaw, the next look of the supervisor raises."""
     rig.guard.check()
