@@ -14,7 +14,7 @@ from pipeline.run.judge_plants import SETTLE_NS, Untaken, is_required
 from pipeline.run.judge_refold import explain
 from pipeline.units import NS_PER_MS
 
-SEEN_NS_MIN = 250 * NS_PER_MS  # a plant must have stood this long while we traded again
+SEEN_NS_MIN = 1_500 * NS_PER_MS  # a plant must have stood this long: a stall halts for health_clear_s
 #: What the second fold says of a plant that nobody can take, or that somebody took first.
 NOTHING_TO_TAKE = tuple(
     f"no idea: {why}" for why in ("below_minimum", "no profit", "below_edge", "depth_used", "proof_old"))
