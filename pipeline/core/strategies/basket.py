@@ -27,9 +27,11 @@ from pipeline.units import MICRO
 
 assert PICO_PER_USD == NATIVE_PICO_PER_USD
 assert LIMITS == (BATCH_ORDERS_MAX, NEVER_NS)
-_ENDED = (  # an order that is over: its group may be, too
+#: An order that is over: its group may be, too. One that never left is no reason to hurry: what kept it here (a
+#: halt, a ceiling, a lane that is away) mostly keeps the next one, too.
+_ENDED = (
     int(OrderState.MATCHED), int(OrderState.CANCELED), int(OrderState.EXPIRED), int(OrderState.REJECTED),
-    int(OrderState.UNSENT), int(OrderState.DRY))
+    int(OrderState.DRY))
 _EVENT_MAX = 1 << 29  # a basket number is event << 3 | strategy: the same after every restart
 
 
