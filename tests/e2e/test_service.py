@@ -66,9 +66,8 @@ class Service:
         raise AssertionError(f"lane {name} does not run")
 
     def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+        self.process.terminate()  # a kill would leave its shared memory to nobody
+        self.process.communicate(timeout=60)
         self._socket.close()
 
 
@@ -77,7 +76,7 @@ def service(market: Market, tmp_path: Path) -> Iterator[Service]:
     found = Service(market, tmp_path)
     yield found
     found.close()
-    until(lambda: not processes_of(found.state), "every lane to end")
+    until(lambda: not processes_of(found.state) and not segments_of(NAME, found.state), "nothing to be left")
 
 
 def test_manager_hears_start_life_and_end(service: Service) -> None:
