@@ -23,6 +23,8 @@ STREAM_KINDS = (Kind.FILL, Kind.REPORT, Kind.RESOLVED, Kind.HALT, Kind.INSTRUMEN
 DECISION_KINDS = (Kind.PACKAGE, Kind.INTENT, Kind.VERDICT, Kind.CANCEL)
 WRITE_NS = 250 * NS_PER_MS
 
+_UNANSWERED = (int(OrderState.INTENDED), int(OrderState.SENT))
+
 
 class Summary:
     """What happened so far, in numbers that `pm status` and the demo show.
@@ -35,6 +37,7 @@ class Summary:
         self._package_ns = 0
         self._fold = PnlFold()
         self._states: dict[int, int] = {}
+        self._numbers_of: dict[bytes, int] = {}  # order hash -> order number
         self._by_state: Counter[int] = Counter()
         self._refused: Counter[str] = Counter()
         self._numbers: Counter[str] = Counter()
@@ -51,7 +54,7 @@ class Summary:
             return
         record = CODECS[Kind(kind)].unpack(data, at)
         if kind == Kind.REPORT:
-            self._set_state(record.order_no, record.state)
+            self._on_report(record)
         elif kind == Kind.INTENT:
             if record.order_no not in self._states:
                 self._set_state(record.order_no, int(OrderState.INTENDED))
@@ -69,6 +72,19 @@ class Summary:
             self._numbers["instruments"] = len(self._rows)
         else:
             self._numbers[Kind(kind).name.lower() + "s"] += 1
+
+    def _on_report(self, record: Any) -> None:
+        """Follow an order by number, else by the hash that a report with both told."""
+        order_no = record.order_no or self._numbers_of.get(record.order_hash, 0)
+        if not order_no:
+            return  # of nobody here
+        if any(record.order_hash):
+            self._numbers_of[record.order_hash] = order_no
+        before = self._states.get(order_no, int(OrderState.INTENDED))
+        if record.state == OrderState.CANCEL_REFUSED or (
+                record.state == OrderState.UNKNOWN and before not in _UNANSWERED):
+            return  # says nothing of the order; a successor doubts what an older gateway had the answer of
+        self._set_state(order_no, record.state)
 
     def _set_state(self, order_no: int, state: int) -> None:
         before = self._states.get(order_no)

@@ -65,3 +65,17 @@ def test_orders_in_a_state_are_never_negative_and_empty_states_are_left_out() ->
     sent, unknown = report(1, OrderState.SENT), report(1, OrderState.UNKNOWN)
     assert {"intended": 1} == figures(intent, intent)["orders_by_state"]
     assert {"unknown": 1} == figures(sent, intent, sent, unknown, unknown)["orders_by_state"]
+
+
+def test_a_successor_s_doubt_undoes_no_answer() -> None:
+    """UNKNOWN counts where nobody answered; evidence by hash alone finds its order; strangers count not."""
+    known, other = bytes((7,)) * 32, bytes((9,)) * 32
+    intents = [pack(Kind.INTENT, order_no=number, instrument=1) for number in (1, 2)]
+    told = [
+        report(1, OrderState.MATCHED), report(1, OrderState.UNKNOWN), report(2, OrderState.SENT),
+        report(2, OrderState.UNKNOWN, order_hash=known), report(2, OrderState.CANCEL_REFUSED)]
+    assert {"matched": 1, "unknown": 1} == figures(*intents, *told)["orders_by_state"]
+    ended = figures(
+        *intents, *told, report(0, OrderState.MATCHED, order_hash=known),
+        report(0, OrderState.LIVE, order_hash=other))
+    assert ({"matched": 2}, 2) == (ended["orders_by_state"], ended["orders"])
