@@ -198,6 +198,7 @@ def test_segment_of_another_layout_is_refused_by_status(config: Path, state: Pat
                 "anchor_wall_ns": 1,
                 "anchor_mono_ns": 1,
                 "salt_epoch": 1,
+                "start": {},
                 "config_files": [],
                 "overrides": {},
                 "lanes": [{"name": "core", "stages": ["book"], "cpu": 0, "wait": "block", "nice": 0}],
