@@ -181,4 +181,8 @@ case $PM_TIER in
     *) fail 2 "--tier is commit, gate or soak, was \"$PM_TIER\"" ;;
 esac
 cd "$root"
+# The whole commit tier runs in two workers: tests with processes of the product in one, all others in the other.
+if [ $# -eq 0 ] && [ "$PM_TIER" = commit ]; then
+    set -- -n 2 --dist loadgroup
+fi
 exec "$python" -m pytest "$@"

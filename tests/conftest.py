@@ -11,18 +11,25 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.shared import SHARED, fresh_seed, tier
+from tests.shared import ROOT, SHARED, fresh_seed, tier
 from tests.tools.faultrows import GateBook
 from tests.tools.ledger import Ledger
 
 LEDGER = pytest.StashKey[Ledger]()
 RAN = pytest.StashKey[bool]()
+#: Beside tests/e2e: files whose tests start lanes, or measure against real time.
+WITH_PROCESSES = (
+    "test_PR01_kills.py", "test_PR04_freezes.py", "test_PR05_supervisor.py", "test_PR06_silent_deaths.py",
+    "test_SH05_leftovers.py", "test_JR02_disk_full.py", "test_JR03_sync_refused.py", "test_IN01_caps.py",
+    "test_matrix.py", "test_docs_run.py", "test_bench_smoke.py", "test_launcher.py", "test_mutants.py")
 GATE_BOOK = pytest.StashKey[GateBook]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Open the session's ledger and the book of proven fault rows."""
-    config.stash[LEDGER] = Ledger(SHARED.is_dir(), tier())
+    fresh_seed()  # before worker processes begin: they collect the same tests
+    config.stash[LEDGER] = ledger = Ledger(SHARED.is_dir(), tier())
+    config.pluginmanager.register(Booking(ledger), "booking")
     config.stash[GATE_BOOK] = GateBook()
 
 
@@ -42,25 +49,31 @@ def pytest_report_header() -> list[str]:
     return [f"tier: {tier()}; fresh seed: {seed} (PM_FRESH_SEED={seed} repeats it); recordings: {found}"]
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> object:
-    """Book each phase's time and each skip."""
-    report: pytest.TestReport = yield
-    ledger = item.config.stash[LEDGER]
-    ledger.add(item.nodeid, report.when, report.duration)
-    if report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        ledger.add_skip(item.nodeid, reason)
-    return report
+class Booking:
+    """Books each phase's time and each skip; where tests run in worker processes, in the one that collects them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Book one phase of one test."""
+        self._ledger.add(report.nodeid, report.when, report.duration)
+        if report.skipped and not hasattr(report, "wasxfail"):
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            self._ledger.add_skip(report.nodeid, reason)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Book a file that skips itself as a whole: its tests would vanish uncounted."""
+        if report.skipped:
+            self._ledger.add_skip(report.nodeid, f"whole file skipped: {report.longrepr}")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> object:
-    """Book a file that skips itself as a whole: its tests would vanish uncounted."""
-    report: pytest.CollectReport = yield
-    if report.skipped:
-        collector.config.stash[LEDGER].add_skip(collector.nodeid, f"whole file skipped: {report.longrepr}")
-    return report
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all tests with processes of the product to one worker: two pipelines at once would share two CPUs."""
+    for item in items:
+        parts = item.path.relative_to(ROOT / "tests").parts
+        is_alone = parts[0] == "e2e" or parts[-1] in WITH_PROCESSES
+        item.add_marker(pytest.mark.xdist_group("processes" if is_alone else "/".join(parts)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -89,5 +102,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Print the closing line, after pytest's own last one."""
-    if config.stash.get(RAN, False):
+    if not hasattr(config, "workerinput") and config.stash.get(RAN, False):
         print(config.stash[LEDGER].closing_line())
