@@ -18,6 +18,7 @@ from tests.cli_runs import Market, Run, command, one_line, pm, processes_of, seg
 
 pytestmark = pytest.mark.timeout(180)
 NAME = "clirun"
+SOME_BOOKS = 20  # of 36: a few events whole, others not at all
 KILL_NS_MAX = 50 * NS_PER_MS  # faults.md, T_KILL: our last byte of a new order after a halt
 TRAVEL_NS_MAX = NS_PER_S  # what left before may still arrive, on a machine that everybody shares
 
@@ -88,7 +89,59 @@ def test_dry_run_decides_and_sends_nothing(market: Market, start: Any, state: Pa
     assert any("nothing runs" in line for line in after["why_nothing"])
 
 
-# Before the halt: to a state without logs, what an earlier run bought is foreign, its markets closed.
+def test_halt_stops_orders_latches_and_resumes(market: Market, start: Any, state: Path) -> None:
+    """After pm halt no new order leaves, also not after a restart; pm resume trades again.
+
+    Both runs see a part of the markets: for a state without logs, as that of the next test, what was bought
+    here is foreign, and its markets stay closed.
+    """
+    some = ("--set", f"universe.instruments_max={SOME_BOOKS}")
+    run = start("--mode", "local", *some)
+    until(lambda: orders(state) >= 5, "five orders")
+    halted = json.loads(pm("halt", "looks wrong", "--state", state, "--json").stdout)
+    assert ("H3", "operator", "looks wrong") == (
+        halted["level"],
+        halted["owners"][0]["owner"],
+        halted["owners"][0]["reason"],
+    )
+    halted_ns = halted["owners"][0]["since_ns"]
+    plants = market.exchange.control("GET", "/control/status")["plants"]
+    until(
+        lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 10,
+        "ten more opportunities",
+    )
+    until(lambda: status(state)["summary"]["refused"].get("halted"), "a veto by the halt")
+    found = status(state)
+    assert "halted H3 by operator: looks wrong" == found["why_nothing"][0]
+    assert [] == [row for row in market.arrivals() if row["now_ns"] > halted_ns + TRAVEL_NS_MAX]
+    assert [] == sent_after(state, halted_ns + KILL_NS_MAX)
+    assert 0 == run.stop()[0]
+
+    again = start("--mode", "local", *some)
+    assert "H3" == again.up["halt"]
+    arrived = len(market.arrivals())
+    plants = market.exchange.control("GET", "/control/status")["plants"]
+    until(
+        lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 10,
+        "ten more opportunities",
+    )
+    assert arrived == len(market.arrivals())
+    resumed = pm("resume", "--reason", "it was a drill", "--state", state)
+    assert (0, "") == (resumed.returncode, resumed.stderr)
+    assert "H0: nothing is forbidden" in resumed.stdout
+    until(lambda: len(market.arrivals()) > arrived, "an order after the resume")
+    assert 0 == again.stop()[0]
+    assert nothing_left(state)
+
+
+def sent_after(state: Path, ns: int) -> list[dict[str, Any]]:
+    """Return the reports of orders whose first byte left after this time."""
+    done = pm("inspect", state / "logs" / "stream", "--kind", "report", "--count", 0, "--json")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert any("SENT" == row["state"] for row in found)
+    return [row for row in found if "SENT" == row["state"] and row["recv_ns"] > ns]
+
+
 def test_explain_tells_what_the_exchange_knows(market: Market, start: Any, state: Path) -> None:
     """Orders, fills and fees of a package are those in the exchange's own report; ids lead to one story."""
     run = start("--mode", "local")
@@ -125,54 +178,6 @@ def test_explain_tells_what_the_exchange_knows(market: Market, start: Any, state
     missing = pm("explain", "g999999", "--state", state)
     assert 2 == missing.returncode
     assert "the logs hold g1 to g" in one_line(missing)
-
-
-def test_halt_stops_orders_latches_and_resumes(market: Market, start: Any, state: Path) -> None:
-    """After pm halt no new order leaves, also not after a restart; pm resume trades again."""
-    run = start("--mode", "local")
-    until(lambda: orders(state) >= 5, "five orders")
-    halted = json.loads(pm("halt", "looks wrong", "--state", state, "--json").stdout)
-    assert ("H3", "operator", "looks wrong") == (
-        halted["level"],
-        halted["owners"][0]["owner"],
-        halted["owners"][0]["reason"],
-    )
-    halted_ns = halted["owners"][0]["since_ns"]
-    plants = market.exchange.control("GET", "/control/status")["plants"]
-    until(
-        lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 10,
-        "ten more opportunities",
-    )
-    until(lambda: status(state)["summary"]["refused"].get("halted"), "a veto by the halt")
-    found = status(state)
-    assert "halted H3 by operator: looks wrong" == found["why_nothing"][0]
-    assert [] == [row for row in market.arrivals() if row["now_ns"] > halted_ns + TRAVEL_NS_MAX]
-    assert [] == sent_after(state, halted_ns + KILL_NS_MAX)
-    assert 0 == run.stop()[0]
-
-    again = start("--mode", "local")
-    assert "H3" == again.up["halt"]
-    arrived = len(market.arrivals())
-    plants = market.exchange.control("GET", "/control/status")["plants"]
-    until(
-        lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 10,
-        "ten more opportunities",
-    )
-    assert arrived == len(market.arrivals())
-    resumed = pm("resume", "--reason", "it was a drill", "--state", state)
-    assert (0, "") == (resumed.returncode, resumed.stderr)
-    assert "H0: nothing is forbidden" in resumed.stdout
-    until(lambda: len(market.arrivals()) > arrived, "an order after the resume")
-    assert 0 == again.stop()[0]
-    assert nothing_left(state)
-
-
-def sent_after(state: Path, ns: int) -> list[dict[str, Any]]:
-    """Return the reports of orders whose first byte left after this time."""
-    done = pm("inspect", state / "logs" / "stream", "--kind", "report", "--count", 0, "--json")
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert any("SENT" == row["state"] for row in found)
-    return [row for row in found if "SENT" == row["state"] and row["recv_ns"] > ns]
 
 
 def test_status_disturbs_nothing(market: Market, start: Any, state: Path) -> None:

@@ -66,7 +66,7 @@ def test_IN03_a_reject_moves_no_book(seed: int, gate_record: Callable[..., None]
             rejects, rejected = rejects + 1, now_rejected
             assert before == chain.ladders, f"seed {seed}, frame {number}: {frame!r}"
     assert rejects > FRAMES // 20, f"seed {seed}"
-    assert believed > FRAMES // 50, f"seed {seed}"
+    assert believed > FRAMES // 500, f"seed {seed}"
     gate_record("IN03", "frames", FRAMES // 2, seed)
 
 
