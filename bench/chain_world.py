@@ -111,7 +111,7 @@ class ChainWorld:
     def _introduce(self) -> None:
         """Limits, money and the universe enter the stream; every socket opens."""
         self._push(Kind.CONFIG, **config_record(self.config, 1))
-        self._push(Kind.LANE_UP, lane=1, epoch=1, lane_name=b"all")
+        self._push(Kind.LANE_UP, lane=1, epoch=1, stage_name=b"all")
         money, now_ns = 10_000_000 * MICRO, self.clock.now_ns
         self._push(Kind.BALANCE, collateral_usd_micro=money, allowance_usd_micro=money, venue_ns=now_ns)
         self._push(Kind.RECONCILED, ok=1)

@@ -50,7 +50,7 @@ def pytest_report_header() -> list[str]:
 
 
 class Booking:
-    """Books each phase's time and each skip; where tests run in worker processes, in the one that collects them."""
+    """Books each phase's time and each skip, in the process that collects what the workers tell."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -69,7 +69,7 @@ class Booking:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all tests with processes of the product to one worker: two pipelines at once would share two CPUs."""
+    """Give all tests with processes of the product to one worker: two pipelines would share two CPUs."""
     for item in items:
         parts = item.path.relative_to(ROOT / "tests").parts
         is_alone = parts[0] == "e2e" or parts[-1] in WITH_PROCESSES

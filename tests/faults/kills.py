@@ -259,7 +259,7 @@ class Kills:
         late: list[tuple[int, int]] = []
         for number, moment in enumerate(run.moments):
             found = _again(watcher, moment)
-            doubtful = _doubtful(watcher, moment, moment.at_ns + AGAIN_NS_MAX)
+            doubtful = _doubtful(watcher, moment.at_ns, moment.at_ns + AGAIN_NS_MAX)
             due = {event for event, ns in first_ns.items() if ns < moment.at_ns}
             run.excused += len(due & doubtful)
             run.again_ns.append({
@@ -297,11 +297,11 @@ def _again(watcher: Watcher, moment: Moment) -> dict[int, int]:
     return found
 
 
-def _doubtful(watcher: Watcher, moment: Moment, until_ns: int) -> set[int]:
-    """Return the events with an order that may have left before the death and had no end by `until_ns`."""
+def _doubtful(watcher: Watcher, at_ns: int, until_ns: int) -> set[int]:
+    """Return the events with an order from before `at_ns` that may have left and had no end by `until_ns`."""
     return {
         watcher.events[seen.group_no] for seen in watcher.orders.values()
-        if seen.order_no <= max(moment.in_flight, default=0) and (seen.is_sent or seen.is_doubtful)
+        if seen.intended_ns <= at_ns and (seen.is_sent or seen.is_doubtful)
         and not 0 < seen.end_ns <= until_ns}
 
 

@@ -36,6 +36,7 @@ class Seen:
 
     order_no: int
     group_no: int
+    intended_ns: int
     is_signed: bool = False
     is_sent: bool = False
     is_answered: bool = False
@@ -153,7 +154,7 @@ class Watcher:
         intent = CODECS[Kind.INTENT].unpack(data, at)
         self.deadline_ns[intent.order_no] = intent.deadline_ns
         if intent.order_no not in self.orders:
-            seen = self.orders[intent.order_no] = Seen(intent.order_no, intent.group_no)
+            seen = self.orders[intent.order_no] = Seen(intent.order_no, intent.group_no, intent.now_ns)
             self.open[intent.order_no] = seen
 
     def _on_reports(self, data: bytes) -> None:

@@ -226,7 +226,7 @@ def test_without_apt_the_line_says_what_is_needed(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((), "tier commit: -m pytest"),
+        ((), "tier commit: -m pytest -n 2 --dist loadgroup"),
         (("-k", "vectors"), "tier commit: -m pytest -k vectors"),
         (("--tier", "gate", "-x"), "tier gate: -m pytest -x"),
         (("--tier=soak",), "tier soak: -m pytest"),

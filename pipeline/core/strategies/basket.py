@@ -27,8 +27,8 @@ from pipeline.units import MICRO
 
 assert PICO_PER_USD == NATIVE_PICO_PER_USD
 assert LIMITS == (BATCH_ORDERS_MAX, NEVER_NS)
-#: An order that is over: its group may be, too. One that never left is no reason to hurry: what kept it here (a
-#: halt, a ceiling, a lane that is away) mostly keeps the next one, too.
+#: An order that is over: its group may be, too. One that never left is no reason to hurry: what kept it here
+#: (a halt, a ceiling, a lane that is away) mostly keeps the next one, too.
 _ENDED = (
     int(OrderState.MATCHED), int(OrderState.CANCELED), int(OrderState.EXPIRED), int(OrderState.REJECTED),
     int(OrderState.DRY))
