@@ -17,6 +17,7 @@ from eth_account import Account
 
 from pipeline.config.load import config_record, load
 from pipeline.native.log import LogReader, LogWriter
+from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, OpenSocket, SendText, Submit
 from pipeline.records import CODECS, SLOT_BYTES, Kind, kind_of
 from pipeline.run import wiring
@@ -114,7 +115,7 @@ class ChainWorld:
         self._push(Kind.LANE_UP, lane=1, epoch=1, stage_name=b"all")
         money, now_ns = 10_000_000 * MICRO, self.clock.now_ns
         self._push(Kind.BALANCE, collateral_usd_micro=money, allowance_usd_micro=money, venue_ns=now_ns)
-        self._push(Kind.RECONCILED, ok=1)
+        self._refdata.is_held = False  # a new log: no row was given before
         while not self._refdata.is_complete:
             self.step(NS_PER_MS)
             self._refdata.on_timer(self.clock.now_ns)
@@ -123,12 +124,21 @@ class ChainWorld:
                 found = self._gamma.on_request(self.clock.now_ns, "GET", path, {}, b"")
                 self._refdata.on_answer(self.clock.now_ns, asked.tag, found.status, found.headers, found.body)
         self.step(NS_PER_MS)
+        self._reconcile()
         self.serve_feed()
-        reader = self.channels.log_reader(wiring.STREAM)
+        reader = self.channels.log_reader(wiring.STREAM, None)
         while data := reader.read(1):
             if kind_of(data) == Kind.INSTRUMENT:
                 record = CODECS[Kind.INSTRUMENT].unpack(data)
                 self._shards[str(int.from_bytes(record.token_yes, "big"))] = record.shard
+
+    def _reconcile(self) -> None:
+        """Answer what trade asks at its start: the venue knows of nothing open."""
+        asked = Filter(self.channels.log_reader(wiring.DECISIONS, None), (Kind.RECONCILE,))
+        while not (found := asked.read(1)):
+            self.step(10 * NS_PER_MS)
+        self._push(Kind.RECONCILED, ok=1, request_no=CODECS[Kind.RECONCILE].unpack(found).request_no)
+        self.step(NS_PER_MS)
 
     def _push(self, kind: Kind, **fields: object) -> None:
         self._pushed += 1

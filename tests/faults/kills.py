@@ -168,7 +168,7 @@ class Kills:
         events = set(watcher.events.values())
         until_s = time.monotonic() + AGAIN_S_GIVEN
         while time.monotonic() < until_s and (
-            events - set(_again(watcher, moment)) - _doubtful(watcher, moment, watcher.clock())
+            events - set(_again(watcher, moment)) - _doubtful(watcher, moment.at_ns, watcher.clock())
         ):
             self.check_alive()
             watcher.look()
