@@ -43,7 +43,9 @@ EXCHANGE = {
 #: As many kills as there are would be a crash loop: what latches the halt is PR05's matter.
 SETTINGS = (
     "topology=2core", "universe.instruments_max=200", "supervision.restarts_max=1000",
-    "supervision.health_clear_s=1", "supervision.stall_ms_max=400", "strategies.basket.cooldown_ms=100")
+    "supervision.health_clear_s=1", "supervision.stall_ms_max=400",
+    "archive.segments_kept_min=32",  # the judge reads both logs whole while the run goes on
+    "strategies.basket.cooldown_ms=100")
 
 
 @dataclass(slots=True)
