@@ -40,7 +40,7 @@ class Run(Protocol):
     def view(self, lane: str) -> StatusView:
         """Return a held view of a lane's status page."""
 
-    def bury(self, dead: Sequence[LaneProcess], is_core: bool) -> bool:
+    def bury(self, dead: Sequence[LaneProcess]) -> bool:
         """Say in the stream what dead lanes left; False when a ring has no room for it yet."""
 
     def revive(self, dead: Sequence[LaneProcess], is_core: bool) -> None:
@@ -210,7 +210,7 @@ class Guard:
         members = self._dead[group]
         processes = [member.process for member in members]
         is_core = group == "core"
-        if not self._run.bury(processes, is_core):
+        if not self._run.bury(processes):
             return
         self._run.revive(processes, is_core)
         del self._dead[group]

@@ -87,11 +87,6 @@ class RunMemory:
         if self._page is not None:
             self._page.counter(f"restarts.{lane}").add(1)
 
-    def put_halt_level(self, level: int) -> None:
-        """Show the level that the supervisor asks for."""
-        if self._page is not None:
-            self._page.counter("halt_level").put(level)
-
     @property
     def control_seq(self) -> int:
         """The number of the next control record."""

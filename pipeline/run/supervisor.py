@@ -211,7 +211,7 @@ class Supervisor:
         if self._from_venue:
             set_aside(self.state_dir, generation)
         self._log = event_log(self.config, OWN_PAGE)
-        self._epoch = generation * EPOCHS
+        self._epoch = generation * EPOCHS + 1
         start = self._find_start(generation)
         if not start.decisions:
             restart_numbers(self.state_dir)
@@ -237,7 +237,6 @@ class Supervisor:
 
     def _find_start(self, generation: int) -> StartPoint:
         """Return where the core begins; no lane of it may run."""
-        self._epoch += 1
         return startpoint.find(
             self.state_dir / "logs", self.config.shm.log_segment_slots, generation, self._epoch,
             from_venue=self._from_venue)
@@ -308,12 +307,10 @@ class Supervisor:
 
     # ------------------------------------------------------------------ a lane died
 
-    def bury(self, dead: Sequence[LaneProcess], is_core: bool) -> bool:
-        """Say in the stream what dead lanes left; False when a ring has no room for it yet."""
-        del is_core
+    def bury(self, dead: Sequence[LaneProcess]) -> bool:
+        """Say in the stream what dead lanes left and which epoch comes; False when a ring has no room yet."""
         rings = self._need_memory()
         stages, rows_max = self.stages, self.config.universe.instruments_max + 1
-        self._epoch += 1
         for process in dead:
             for stage in process.lane.stages:
                 kind, ident = wiring.split_name(stage)
@@ -323,6 +320,7 @@ class Supervisor:
                     shards = wills.shards_of(stage, stages, rows_max)
                     if not wills.leave_gaps(rings.buffer(f"ring.{ring}"), source, shards):
                         return False
+        self._epoch += 1
         self._introduce([stage for process in dead for stage in process.lane.stages], is_again=True)
         return True
 

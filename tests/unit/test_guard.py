@@ -84,7 +84,7 @@ class FakeRun:
     def view(self, lane: str) -> StatusView:
         return StatusView(self.lanes[lane].memory)
 
-    def bury(self, dead: Sequence[FakeLane], is_core: bool) -> bool:
+    def bury(self, dead: Sequence[FakeLane]) -> bool:
         return self.has_room
 
     def revive(self, dead: Sequence[FakeLane], is_core: bool) -> None:
