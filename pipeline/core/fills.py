@@ -1,6 +1,6 @@
 """The index of fills: each is applied once and reversed at most once (I8), and the quarantine of strangers.
 
-Key = (trade id, order hash); one venue a run, so the venue is not part of it. The index is trade's and is
+Key = (order, trade id); one venue a run, so the venue is not part of it. The index is trade's and is
 checkpointed with it: a trade that REST tells again after a restart changes nothing.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.records import HEADER_BYTES, TradeStatus
 
-FILLS_MAX = 4_000_000  # fills of one run; the gate refuses new risk at the limit
+FILLS_MAX = 4_000_000  # fills of remembered orders; the gate refuses new risk at the limit
 QUARANTINE_MAX = 4_096  # fills that name an order we do not know (yet)
 
 _FINAL = (TradeStatus.CONFIRMED, TradeStatus.FAILED)
@@ -27,68 +27,90 @@ class Change(enum.IntEnum):
     VOID = 2  # failed before we ever heard of it: nothing to take back
 
 
-def fill_key(record: Any) -> bytes:
-    """Return the key of a FILL record: trade id and order hash, or the order number where no hash is told."""
+def order_key(record: Any) -> bytes:
+    """Return by what a FILL record names its order: the order hash, or the number where no hash is told."""
     order_hash: bytes = record.order_hash
-    return bytes(record.trade_id) + (order_hash if any(order_hash) else record.order_no.to_bytes(32, "big"))
+    return bytes(order_hash) if any(order_hash) else number_key(record.order_no)
+
+
+def number_key(order_no: int) -> bytes:
+    """Return the key of an order that is known by its number."""
+    return order_no.to_bytes(8, "big")
 
 
 class FillIndex:
-    """Which trades were applied, and where each stands in its settlement walk."""
+    """Which trades of which orders were applied, and where each stands in its settlement walk.
+
+    It lives as long as the orders: who forgets an order (`Orders`, after 65,536 newer closed ones) says so,
+    and a report of it finds no order. So it grows with what is remembered, not with what was traded.
+    """
 
     def __init__(self) -> None:
-        self._fills: dict[bytes, list[int]] = {}  # key -> [status, order_no]
+        self._fills: dict[bytes, dict[bytes, int]] = {}  # order -> trade id -> status
+        self._count = 0
         self.applied_count = 0  # applied and not reversed
         self.reversed_count = 0
         self.repeat_count = 0  # reports of a trade that changed nothing
         self.conflict_count = 0  # FAILED after CONFIRMED: the venue contradicts itself
 
     def __len__(self) -> int:
-        return len(self._fills)
+        return self._count
 
     @property
     def is_full(self) -> bool:
         """Tell whether the limit of fills is reached; known trades are still followed."""
-        return len(self._fills) >= FILLS_MAX
+        return self._count >= FILLS_MAX
 
-    def apply(self, key: bytes, status: int, order_no: int) -> Change:
-        """Return what is to be done about the trade.
+    def apply(self, order: bytes, trade_id: bytes, status: int) -> Change:
+        """Return what is to be done about the trade of an order (`order_key` or `number_key`).
 
         Any status but FAILED books a new trade: MATCHED may have been missed. An unknown one is provisional.
         """
-        known = self._fills.get(key)
-        if known is None:
-            self._fills[key] = [status, order_no]
+        trades = self._fills.setdefault(order, {})
+        before = trades.get(trade_id)
+        if before is None:
+            trades[trade_id] = status
+            self._count += 1
             if status == TradeStatus.FAILED:
                 return Change.VOID
             self.applied_count += 1
             return Change.BOOK
-        if known[0] in _FINAL:
-            if known[0] == TradeStatus.CONFIRMED and status == TradeStatus.FAILED:
+        if before in _FINAL:
+            if before == TradeStatus.CONFIRMED and status == TradeStatus.FAILED:
                 self.conflict_count += 1
             else:
                 self.repeat_count += 1
             return Change.NONE
         if status == TradeStatus.FAILED:
-            known[0] = status
+            trades[trade_id] = status
             self.applied_count -= 1
             self.reversed_count += 1
             return Change.REVERSE
-        if status != known[0] and status in _FOLLOWING:
-            known[0] = status
+        if status != before and status in _FOLLOWING:
+            trades[trade_id] = status
         else:
             self.repeat_count += 1
         return Change.NONE
 
+    def forget(self, order: bytes) -> None:
+        """Drop the trades of an order that nobody finds any more; the counts of what was booked stay."""
+        self._count -= len(self._fills.pop(order, ()))
+
     def state(self) -> list[Any]:
         """Return the index as JSON values, for a checkpoint."""
         counts = [self.applied_count, self.reversed_count, self.repeat_count, self.conflict_count]
-        return [[[key.hex(), *fill] for key, fill in self._fills.items()], counts]
+        fills = [
+            [order.hex(), [[trade_id.hex(), status] for trade_id, status in trades.items()]]
+            for order, trades in self._fills.items()]
+        return [fills, counts]
 
     def load(self, state: list[Any]) -> None:
         """Replace the index by what `state()` returned."""
         fills, counts = state
-        self._fills = {bytes.fromhex(key): [status, order_no] for key, status, order_no in fills}
+        self._fills = {
+            bytes.fromhex(order): {bytes.fromhex(trade_id): status for trade_id, status in trades}
+            for order, trades in fills}
+        self._count = sum(map(len, self._fills.values()))
         self.applied_count, self.reversed_count, self.repeat_count, self.conflict_count = counts
 
 

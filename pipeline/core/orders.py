@@ -10,7 +10,7 @@ until then its whole reservation stays (I1, I4). Reports change state only; posi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.core.order import (
@@ -41,7 +41,9 @@ _VENUE = (Origin.HTTP, Origin.USER_CHANNEL, Origin.RECONCILE)
 class Orders:
     """Every order that may matter, what they reserve, and what has to be asked or cancelled."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_forgotten: Callable[[int], object] = lambda order_no: None) -> None:
+        """on_forgotten: hears the number of each closed order that is remembered no longer."""
+        self._on_forgotten = on_forgotten
         self._orders: dict[int, Order] = {}
         self._hashes: dict[bytes, int] = {}
         self._groups: dict[int, Group] = {}
@@ -368,6 +370,7 @@ class Orders:
             if order is None or not order.is_closed:
                 continue  # revived since; it comes again when it closes
             del self._orders[number]
+            self._on_forgotten(number)
             self._hashes.pop(order.order_hash, None)
             group = self._groups.get(order.group_no)
             if group is not None and group.open_count == 0 and number == group.orders[-1]:

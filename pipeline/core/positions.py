@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.fills import Change, FillIndex, fill_key
+from pipeline.core.fills import Change, FillIndex, number_key, order_key
 from pipeline.core.instruments import Instruments
 from pipeline.core.worlds import guaranteed_payout
 from pipeline.errors import InvariantError
@@ -166,7 +166,7 @@ class PnlFold:
             wanted = self._intents.get(record.order_no)
             found = (record.instrument, record.outcome, record.side)
             self._mismatches += wanted is not None and wanted != found
-            change = self._fills.apply(fill_key(record), record.status, record.order_no)
+            change = self._fills.apply(order_key(record), record.trade_id, record.status)
             if change in (Change.BOOK, Change.REVERSE):
                 self.positions.trade(
                     *found, record.size_micro, record.usd_micro, record.fee_usd_micro, change)
@@ -176,6 +176,12 @@ class PnlFold:
         elif kind == Kind.INTENT:
             record = CODECS[Kind.INTENT].unpack(slot, offset)
             self._intents[record.order_no] = (record.instrument, record.outcome, record.side)
+
+    def forget(self, order_no: int, order_hash: bytes) -> None:
+        """Forget an order that is over; a trade of it that is told once more would count as a new one."""
+        self._intents.pop(order_no, None)
+        self._fills.forget(number_key(order_no))
+        self._fills.forget(order_hash)
 
     @property
     def pnl(self) -> Pnl:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import astuple
 from typing import Any
 
-from pipeline.core.fills import Change, FillIndex, Quarantine
+from pipeline.core.fills import Change, FillIndex, Quarantine, number_key
 from pipeline.core.instruments import Instruments
 from pipeline.core.limits import Limits, limits_of
 from pipeline.core.order import Group, Order
@@ -34,9 +34,9 @@ class TraderState:
         self.account = account
         self.instruments = Instruments()
         self._known = self.instruments.rows
-        self.orders = Orders()
-        self.positions = Positions()
         self.fills = FillIndex()
+        self.orders = Orders(lambda order_no: self.fills.forget(number_key(order_no)))
+        self.positions = Positions()
         self.quarantine = Quarantine()
         self.gate = RiskGate(self.instruments, self.orders, self.positions, self.fills, self.quarantine)
         self.stream_halt = int(HaltLevel.H0)
@@ -183,8 +183,7 @@ class TraderState:
 
     def _book(self, order: Order, record: Any) -> None:
         """Apply a fill of a known order: side and token from our own record of it (FL05)."""
-        sign = self.fills.apply(
-            record.trade_id + order.order_no.to_bytes(8, "big"), record.status, order.order_no)
+        sign = self.fills.apply(number_key(order.order_no), record.trade_id, record.status)
         if sign == Change.VOID:
             self.orders.on_void(order, record.size_micro)
         if sign not in (Change.BOOK, Change.REVERSE):
@@ -202,8 +201,7 @@ class TraderState:
 
     def _adopt(self, record: Any) -> None:
         """Book a trade of a run whose logs are not ours: side and token as the venue tells them."""
-        key = bytes(record.trade_id) + bytes(record.order_hash)
-        sign = self.fills.apply(key, record.status, 0)
+        sign = self.fills.apply(bytes(record.order_hash), record.trade_id, record.status)
         if sign in (Change.BOOK, Change.REVERSE):
             self.positions.trade(
                 record.instrument, record.outcome, record.side, record.size_micro, record.usd_micro,

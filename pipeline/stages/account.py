@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -26,7 +27,7 @@ from pipeline.venues.polymarket.identity import Refusal
 from pipeline.venues.polymarket.user_decode import UserDecoder
 
 CONN = 0
-TOLD_MAX = 16_384
+TOLD_MAX = 65_536  # trades remembered by a digest of their row: more than the minutes that a pass lists
 _PONG = b"PONG"
 _RECONCILED = CODECS[Kind.RECONCILED]
 _REPORT = CODECS[Kind.REPORT]
@@ -66,8 +67,6 @@ class Pass:
     singles: deque[tuple[int, bytes]]
     step: str = "orders"
     is_ok: bool = True
-    open_count: int = 0
-    trade_count: int = 0
 
 
 class Markets:
@@ -117,7 +116,7 @@ class AccountMachine:
         self._wanted: deque[tuple[int, int, bytes]] = deque()  # request, order number, order hash
         self._passed_ns = 0
         self._last_frame = b""
-        self._told: dict[bytes, None] = {}  # rows of trades that were passed on, oldest first
+        self._told: dict[bytes, None] = {}  # digests of trades passed on, oldest first
 
     # ------------------------------------------------------------------ user channel
 
@@ -239,6 +238,8 @@ class AccountMachine:
             work.orders.on_answer(status, body)
         elif work.step == "trades":
             work.trades.on_answer(status, body)
+            for row in work.trades.take():
+                work.is_ok = self._take_trade(now_ns, row) and work.is_ok
         elif work.step == "balance":
             record = questions.balance_record(status, body, self._settings.account, recv_ns=now_ns)
             if isinstance(record, Refusal):
@@ -275,27 +276,25 @@ class AccountMachine:
 
     def _take_trade(self, now_ns: int, row: object) -> bool:
         """Pass a trade on unless this very row was before: each pass lists the last minutes anew."""
-        text = orjson.dumps(row)
-        if text in self._told:
+        digest = blake2b(orjson.dumps(row), digest_size=16).digest()
+        if digest in self._told:
             self._counts.add("trade_repeats", 1)
             return True
         if not self._take_row(self._decoder.decode_trade_row(row, now_ns)):
             return False
-        self._told[text] = None
+        self._told[digest] = None
         if len(self._told) > TOLD_MAX:
             del self._told[next(iter(self._told))]
         return True
 
     def _end_pass(self, now_ns: int, work: Pass) -> None:
         self._pass = None
-        for row in work.trades.rows:
-            work.is_ok = self._take_trade(now_ns, row) and work.is_ok
-        for row in work.orders.rows:
+        for row in work.orders.take():  # behind the trades: what closes an order comes after what it bought
             work.is_ok = self._take_row(self._decoder.decode_order_row(row, now_ns)) and work.is_ok
         is_whole = work.is_ok and work.orders.is_complete and work.trades.is_complete
         self._owe(_RECONCILED.pack(
             recv_ns=now_ns, account=self._settings.account, request_no=work.request_no,
-            open_count=len(work.orders.rows), trade_count=len(work.trades.rows), ok=int(is_whole)))
+            open_count=work.orders.row_count, trade_count=work.trades.row_count, ok=int(is_whole)))
         self._counts.add("reconciles" if is_whole else "reconciles_failed", 1)
         if is_whole:
             self._since_s = 0

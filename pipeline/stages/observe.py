@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.core.orders import ORDERS_KEPT_MAX
 from pipeline.core.positions import PnlFold
 from pipeline.native.relay import Filter
 from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, kind_of
@@ -22,18 +23,26 @@ from pipeline.units import NS_PER_MS
 STREAM_KINDS = (Kind.FILL, Kind.REPORT, Kind.RESOLVED, Kind.HALT, Kind.INSTRUMENT, Kind.GAP)
 DECISION_KINDS = (Kind.PACKAGE, Kind.INTENT, Kind.VERDICT, Kind.CANCEL)
 WRITE_NS = 250 * NS_PER_MS
+LOOKS_MAX = 8  # at old orders, for each new one
 
 _UNANSWERED = (int(OrderState.INTENDED), int(OrderState.SENT))
+_OVER = tuple(map(int, (
+    OrderState.MATCHED, OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED, OrderState.UNSENT,
+    OrderState.DRY)))
 
 
 class Summary:
     """What happened so far, in numbers that `pm status` and the demo show.
 
     since_ns: stream time before which refusals are not counted; an earlier run's help nobody.
+    orders_kept_max: orders remembered one by one; the oldest that are over are forgotten first, as in trade.
     """
 
-    def __init__(self, since_ns: int = 0) -> None:
+    def __init__(self, since_ns: int = 0, orders_kept_max: int = ORDERS_KEPT_MAX) -> None:
         self._since_ns = since_ns
+        self._kept_max = orders_kept_max
+        self._order_count = self._forgotten_no = 0
+        self._hashes: dict[int, bytes] = {}  # order number -> order hash
         self._package_ns = 0
         self._fold = PnlFold()
         self._states: dict[int, int] = {}
@@ -76,10 +85,11 @@ class Summary:
     def _on_report(self, record: Any) -> None:
         """Follow an order by number, else by the hash that a report with both told."""
         order_no = record.order_no or self._numbers_of.get(record.order_hash, 0)
-        if not order_no:
-            return  # of nobody here
-        if any(record.order_hash):
+        if not order_no or (order_no <= self._forgotten_no and order_no not in self._states):
+            return  # of nobody here, or no longer
+        if any(record.order_hash) and record.order_hash not in self._numbers_of:
             self._numbers_of[record.order_hash] = order_no
+            self._hashes[order_no] = record.order_hash
         before = self._states.get(order_no, int(OrderState.INTENDED))
         if record.state == OrderState.CANCEL_REFUSED or (
                 record.state == OrderState.UNKNOWN and before not in _UNANSWERED):
@@ -90,15 +100,33 @@ class Summary:
         before = self._states.get(order_no)
         if before is not None:
             self._by_state[before] -= 1
+        else:
+            self._order_count += 1
+            self._make_room()
         self._states[order_no] = state
         self._by_state[state] += 1
+
+    def _make_room(self) -> None:
+        """Forget the oldest orders that are over; one that is still open becomes the youngest."""
+        for _ in range(LOOKS_MAX):
+            if len(self._states) < self._kept_max:
+                return
+            order_no = next(iter(self._states))
+            state = self._states.pop(order_no)
+            if state not in _OVER:
+                self._states[order_no] = state
+                continue
+            self._forgotten_no = max(self._forgotten_no, order_no)
+            order_hash = self._hashes.pop(order_no, b"")
+            self._numbers_of.pop(order_hash, None)
+            self._fold.forget(order_no, order_hash)
 
     def figures(self) -> dict[str, Any]:
         """Return everything as plain values; money in USD micro."""
         pnl = self._fold.pnl
         orders = {OrderState(state).name.lower(): count for state, count in self._by_state.items() if count}
         return {
-            **self._numbers, "orders": len(self._states), "orders_by_state": orders,
+            **self._numbers, "orders": self._order_count, "orders_by_state": orders,
             "fills": pnl.fill_count, "fees_usd_micro": pnl.fees_usd_micro,
             "cash_usd_micro": pnl.pnl_usd_micro,
             "packaged_edge_usd_micro": self._edge_usd_micro, "refused": dict(self._refused),

@@ -61,7 +61,7 @@ def test_a_seed_is_one_run(seed: int, tmp_path: Path) -> None:
 
 def _double_fills(patch: pytest.MonkeyPatch) -> None:
     """Every report of a trade is booked, not only the first."""
-    patch.setattr(FillIndex, "apply", lambda self, key, status, order_no: 1)
+    patch.setattr(FillIndex, "apply", lambda self, order, trade_id, status: 1)
 
 
 def _trusts_open(patch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def test_a_walk_reads_every_page(pages: int) -> None:
         walk.on_answer(200, page([{"id": str(number)}], f"MT{number}==" if number + 1 < pages else "LTE="))
 
     assert walk.is_complete
-    assert [str(n) for n in range(pages)] == [row["id"] for row in walk.rows]
+    assert [str(n) for n in range(pages)] == [row["id"] for row in walk.take()]
     assert ["/data/orders"] + [f"/data/orders?next_cursor=MT{n}%3D%3D" for n in range(pages - 1)] == asked
 
 
@@ -100,7 +100,7 @@ def test_the_recorded_open_orders_page() -> None:
     walk.on_answer(200, body)
 
     assert walk.is_complete
-    assert json.loads(body)["data"] == walk.rows
+    assert json.loads(body)["data"] == walk.take()
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,6 @@ def test_random_bytes_never_raise(seed: int) -> None:
             data[rng.randrange(len(data))] = rng.randrange(256)
         walk = open_orders_walk()
         walk.on_answer(200, bytes(data))
-        assert walk.refusal is not None or all(isinstance(row, dict) for row in walk.rows)
+        assert walk.refusal is not None or all(isinstance(row, dict) for row in walk.take())
         parse_order(200, bytes(data))
         balance_record(200, bytes(data), 1)

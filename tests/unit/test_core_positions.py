@@ -90,7 +90,7 @@ def test_FL04_status_walks_end_right(walk: tuple[TradeStatus, ...]) -> None:  # 
     """Every walk of statuses: booked once at most, reversed once at most, CONFIRMED is final."""
     index, held, booked, reversed_count = FillIndex(), 0, 0, 0
     for status in walk:
-        change = index.apply(b"k", status, 1)
+        change = index.apply(b"o", b"k", status)
         held += change if change in (Change.BOOK, Change.REVERSE) else 0
         booked += change == Change.BOOK
         reversed_count += change == Change.REVERSE
@@ -103,20 +103,36 @@ def test_FL04_status_walks_end_right(walk: tuple[TradeStatus, ...]) -> None:  # 
 def test_I8_one_trade_fills_several_orders_once_each() -> None:  # noqa: N802
     """FL05: several own orders share a trade id; each is booked once however often it is told."""
     index = FillIndex()
-    found = [index.apply(b"t" + bytes([order]), T.MATCHED, order) for order in (1, 2, 1, 2, 2)]
+    found = [index.apply(bytes([order]), b"t", T.MATCHED) for order in (1, 2, 1, 2, 2)]
     assert [1, 1, 0, 0, 0] == found
     assert (2, 3) == (index.applied_count, index.repeat_count)
     other = FillIndex()
     other.load(index.state())
-    assert Change.NONE == other.apply(b"t" + bytes([1]), T.MATCHED, 1)  # FL01: also after a restart
+    assert Change.NONE == other.apply(bytes([1]), b"t", T.MATCHED)  # FL01: also after a restart
     assert index.state() != other.state()
+
+
+def test_fills_live_as_long_as_their_order() -> None:
+    """What is forgotten takes no room, in no checkpoint either; what was booked stays booked."""
+    index = FillIndex()
+    for number in range(3):
+        for trade in (b"a", b"b"):
+            index.apply(bytes([number]), trade, T.CONFIRMED)
+    index.forget(bytes([1]))
+    index.forget(b"nobody")
+    other = FillIndex()
+    other.load(index.state())
+    assert (4, 4, 6) == (len(index), len(other), index.applied_count)
+    assert Change.NONE == other.apply(bytes([2]), b"b", T.CONFIRMED)
+    assert Change.BOOK == other.apply(bytes([2]), b"c", T.CONFIRMED)
+    assert 5 == len(other)
 
 
 def test_unknown_status_is_provisional() -> None:
     """A status that we do not know books the trade and never ends its walk."""
     index = FillIndex()
     assert [Change.BOOK, Change.NONE, Change.REVERSE] == [
-        index.apply(b"k", status, 1) for status in (77, 1, T.FAILED)
+        index.apply(b"o", b"k", status) for status in (77, 1, T.FAILED)
     ]
 
 

@@ -79,3 +79,23 @@ def test_a_successor_s_doubt_undoes_no_answer() -> None:
         *intents, *told, report(0, OrderState.MATCHED, order_hash=known),
         report(0, OrderState.LIVE, order_hash=other))
     assert ({"matched": 2}, 2) == (ended["orders_by_state"], ended["orders"])
+
+
+def test_a_long_run_remembers_its_newest_orders_and_counts_all() -> None:
+    """1,000 orders with room for 10: every figure as without a limit, an open one is never forgotten."""
+    kept, whole = Summary(orders_kept_max=10), Summary()
+    for summary in (kept, whole):
+        for number in range(1, 1_001):
+            order_hash = number.to_bytes(32, "big")
+            told = [report(number, state, order_hash=order_hash) for state in (
+                OrderState.SENT, OrderState.LIVE if number == 3 else OrderState.MATCHED)]
+            order = pack(Kind.INTENT, order_no=number, instrument=1, size_micro=10_000_000, price_ticks=4_000)
+            bought = _Bought()
+            bought.order_no = number
+            for record in (order, *told, fill(bought, 10_000_000, number)):
+                summary.on_record(record, 0)
+            if number > 500:  # told again by a late reconcile
+                summary.on_record(report(number - 400, OrderState.MATCHED), 0)
+    assert whole.figures() == kept.figures()
+    assert {"matched": 999, "live": 1} == kept.figures()["orders_by_state"]
+    assert len(kept._states) <= 10 < len(whole._states)

@@ -45,15 +45,17 @@ def balance_update_path(signature_type: int) -> str:
 class Walk:
     """Reads a cursor listing page by page: ask `path`, hand the answer to `on_answer`, until None is asked.
 
-    `rows` holds what was read; `refusal` says why it ended early. Only a walk without a refusal and with
-    `path` None saw everything.
+    `take` gives the rows that were read since it was last called, so that a long listing never stands in
+    memory as a whole; `row_count` counts all. `refusal` says why it ended early. Only a walk without a
+    refusal and with `path` None saw everything.
     """
 
     def __init__(self, base: str, query: str = "") -> None:
         self._base, self._query = base, query
         self._seen: set[str] = set()
         self._pages = 0
-        self.rows: list[dict[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
+        self.row_count = 0
         self.refusal: Refusal | None = None
         self.path: str | None = self._page("")
 
@@ -61,6 +63,11 @@ class Walk:
     def is_complete(self) -> bool:
         """True when every page was read."""
         return self.path is None and self.refusal is None
+
+    def take(self) -> list[dict[str, Any]]:
+        """Return the rows read since the last call."""
+        rows, self._rows = self._rows, []
+        return rows
 
     def _page(self, cursor: str) -> str:
         next_cursor = f"next_cursor={quote(cursor, safe='')}" if cursor else ""
@@ -81,12 +88,13 @@ class Walk:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             self._stop(Cause.BAD_ANSWER, "data expected as an array of objects")
             return
-        self.rows.extend(rows)
+        self._rows.extend(rows)
+        self.row_count += len(rows)
         if cursor is None or cursor == wire.CURSOR_END:
             self.path = None
         elif not isinstance(cursor, str) or not _CURSOR.fullmatch(cursor) or cursor in self._seen:
             self._stop(Cause.BAD_ANSWER, f"cursor {str(cursor)[:40]!r} is empty, odd or was seen before")
-        elif self._pages >= _PAGES_MAX or len(self.rows) > _ROWS_MAX:
+        elif self._pages >= _PAGES_MAX or self.row_count > _ROWS_MAX:
             self._stop(Cause.BAD_ANSWER, f"more than {_PAGES_MAX} pages or {_ROWS_MAX} rows")
         else:
             self._seen.add(cursor)
