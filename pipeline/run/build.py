@@ -315,8 +315,9 @@ def _signer(name: str, ident: str, env: Env) -> Built:
     understudy = signer.Signing(
         OrderSigner(_NOBODY, _nobody()), Brake(None, _UNLIMITED), halt_page, env.clock)
     counts = env.counts
-    intents = env.channels.log_reader(
-        wiring.DECISIONS, max(env.start.decisions, counts.counter(f"reads.decisions.{name}").get()))
+    told = counts.counter(f"reads.decisions.{name}")  # a core that began anew moves `start`, but not us
+    intents = env.channels.log_reader(wiring.DECISIONS, told.get() if env.is_restart else env.start.decisions)
+    told.put(intents.position)
     stage = signer.SignerStage(
         name, signing, understudy, Filter(intents, (Kind.INTENT,)),
         env.channels.ring_reader(f"hints.{ident}"), env.rows(Kind.INSTRUMENT, Kind.TICK_STEP),

@@ -128,8 +128,11 @@ def run_sync(seed: int, directory: Path, mode: str) -> dict[str, Any]:
     decided = len(world.log("decisions")) // SLOT_BYTES
     if mode == "stalled":
         world.go(lambda: synced() >= decided)
+    end = synced()
+    if mode == "stalled":
+        world.settle()  # an order that arrived a moment ago: its report is on the way
     found = {
-        "orders": orders, "orders_behind": behind, "position": position, "held": held, "end": synced(),
+        "orders": orders, "orders_behind": behind, "position": position, "held": held, "end": end,
         "decided": decided, "busy_ms": busy_ms, "events": world.events, "failed": counters()["disk_failed"],
         "level": int(facts.stream_halt), "strangers": strangers(world),
         "arrivals": len(world.scenario.exchange.arrivals)}
