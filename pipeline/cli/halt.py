@@ -17,7 +17,7 @@ from pipeline.shm.halt import HaltPage
 from pipeline.store.words import utc_text
 
 OWNER = "operator"
-OTHERS_S_MAX = 1.0  # a pipeline that runs lets go within a few of its 20 ms rounds
+OTHERS_S_MAX = 1.0  # a pipeline that runs lets go within a few of its rounds (<= 200 ms)
 POLL_S = 0.02
 FORBIDS = {
     HaltLevel.H0: "nothing is forbidden",

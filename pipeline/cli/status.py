@@ -32,7 +32,7 @@ from pipeline.ui.endpoint import served_at
 from pipeline.ui.looks import LaneLook as LaneFacts
 from pipeline.units import NS_PER_MS, usd_text
 
-PROGRESS_S_MAX = 0.5  # an idle lane turns at least every 20 ms; a busy machine may be slower
+PROGRESS_S_MAX = 0.5  # a silent lane turns every 200 ms; a busy machine may be slower
 LOOK_S = 0.01
 COUNTERS_FILE = "counters.json"  # left by the supervisor at its end
 #: What the lanes count, in the order of the stream.

@@ -13,7 +13,7 @@ class Supervision(Section):
         ge=200, le=60_000)
     stall_ms_max: int = setting(
         "ms", "A lane on the order path without progress for this long halts new risk (H1).", 400,
-        ge=100, le=60_000)
+        ge=300, le=60_000)  # a silent lane sleeps 200 ms, the guard looks every 50
     stall_kill_s: int = setting(
         "s", "A lane without progress for this long is killed and started again.", 10, ge=1, le=600)
     health_clear_s: int = setting(

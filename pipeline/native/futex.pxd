@@ -3,7 +3,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef enum:
-    SLEEP_NS_MAX = 20_000_000  # safety net of the handshake
+    SLEEP_NS_MAX = 200_000_000  # safety net of the handshake; `shm/wait` asks for less
 
 cdef enum Slept:
     SLEPT_WOKEN = 0

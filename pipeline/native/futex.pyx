@@ -83,7 +83,7 @@ cdef class Sleeper:
         self.disarm()
 
     def sleep(self, int64_t timeout_ns=SLEEP_NS_MAX):
-        """Sleep at most `timeout_ns` (bounded by 20 ms); 0 woken, 1 timed out, 2 a waker was faster."""
+        """Sleep at most `timeout_ns` (bounded by 200 ms); 0 woken, 1 timed out, 2 a waker was faster."""
         cdef Slept slept
         with nogil:
             slept = self.wait(timeout_ns)

@@ -22,8 +22,8 @@ from pipeline.run.lanes import LaneProcess
 from pipeline.shm.status import LaneState, StatusView
 from pipeline.units import NS_PER_MS, NS_PER_S
 
-LOOK_S = 0.02
-LATE_NS = 100 * NS_PER_MS  # when a round of our own came this late, the machine stood, not the lane
+LOOK_S = 0.05
+LATE_NS = 150 * NS_PER_MS  # when a round of our own came this late, the machine stood, not the lane
 CALM_NS = 2 * NS_PER_S  # a spare process takes CPU from lanes that come up, so it waits for this
 START_NS_MAX = 60 * NS_PER_S
 OWN_VERDICTS = (2, 3, 6, 7)  # exit codes that another start would only repeat

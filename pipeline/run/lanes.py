@@ -70,27 +70,17 @@ class LaneProcess:
 
     def __init__(self, lane: LaneSpec, run_dir: Path, fds: Iterable[int], spare: Spare) -> None:
         self.lane = lane
+        self.kinds = tuple(wiring.split_name(stage)[0] for stage in lane.stages)
+        #: Whether it holds a part of the chain: all lanes that do restart as one.
+        self.is_core = any(wiring.WIRES[kind].is_core for kind in self.kinds)
+        #: Whether no order should leave while it is away.
+        self.is_trading = any(kind not in _MAY_WAIT for kind in self.kinds)
         self.spare = spare
         self.epoch = 0
         self.starts = 0
         self._run_dir = run_dir
         self._fds = tuple(fds)
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of its stages."""
-        return tuple(wiring.split_name(stage)[0] for stage in self.lane.stages)
-
-    @property
-    def is_core(self) -> bool:
-        """Whether it holds a part of the chain: all lanes that do restart as one."""
-        return any(wiring.WIRES[kind].is_core for kind in self.kinds)
-
-    @property
-    def is_trading(self) -> bool:
-        """Whether no order should leave while it is away."""
-        return any(kind not in _MAY_WAIT for kind in self.kinds)
 
     @property
     def pid(self) -> int:

@@ -21,15 +21,15 @@ from pipeline.net.websocket import SocketDriver
 from pipeline.run.latency import PackageLatency
 from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell
 from pipeline.stages.gateway import GatewayStage
-from pipeline.units import NS_PER_MS
+from pipeline.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
     from pipeline.run.lane import Lane
 
 TIMER_NS = 2 * NS_PER_MS  # how often machines look at their timers
-SLEEP_S_MAX = 0.02
 AWAKE_NS = 400_000  # a rung lane looks on for this long: a signal comes before the work it announces
 TURNS_PER_LOOP = 64  # turns without giving the event loop a chance
+
 
 class LoopLane:
     """Loop of a lane with sockets: asyncio waits, the doorbell wakes, callbacks turn at once."""
@@ -41,6 +41,7 @@ class LoopLane:
         self._doorbell = Doorbell(lane.page, lane.spec.doorbells[lane.lane.name])
         self._woken = asyncio.Event()
         self._timed_ns = 0
+        self._is_timed_out = False
         self._awake_until_ns = 0
         self._failure: BaseException | None = None
         self._loop.set_exception_handler(self._on_loop_error)
@@ -80,7 +81,9 @@ class LoopLane:
     async def _run_blocking(self) -> None:
         turns = 0
         while not self._is_over():
-            if self.turn():
+            done = self.turn()
+            if done:
+                self._doorbell.bound.worked(done)
                 turns += 1
                 if turns % TURNS_PER_LOOP:
                     await asyncio.sleep(0)
@@ -101,9 +104,12 @@ class LoopLane:
 
     async def _sleep(self) -> None:
         self._woken.clear()
-        handle = self._loop.call_later(SLEEP_S_MAX, self._time_out)
+        self._is_timed_out = False
+        handle = self._loop.call_later(self._doorbell.bound.ns / NS_PER_S, self._time_out)
         await self._woken.wait()
         handle.cancel()
+        if not self._is_timed_out:
+            self._doorbell.bound.woken()
 
     def _ring(self) -> None:
         self.turn()  # at once: what we were woken for is on the order path; whoever rang did so once
@@ -112,6 +118,7 @@ class LoopLane:
         self._woken.set()
 
     def _time_out(self) -> None:
+        self._is_timed_out = True
         self._doorbell.timed_out()
         self._woken.set()
 

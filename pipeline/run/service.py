@@ -26,7 +26,7 @@ from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import LaneState, StatusView
 from pipeline.units import NS_PER_S
 
-POLL_S = 0.1
+POLL_S = 0.25
 STATUS_NS = NS_PER_S  # how often the service manager may hear a changed status
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -25,7 +25,7 @@ class Wire:
 
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-    woken_by: tuple[str, ...]  # channels whose writer must wake this stage; others wait <= 20 ms
+    woken_by: tuple[str, ...]  # channels whose writer must wake this stage; others wait <= 200 ms
     has_sockets: bool = False
     holds_wallet_key: bool = False
     is_core: bool = False  # part of the deterministic chain: restarts as one

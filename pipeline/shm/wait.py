@@ -1,8 +1,9 @@
 """How a lane spends a turn in which nothing happened: spin, yield or block; reads and writes `asleep` words.
 
-A lane calls `wait.after(done, has_input)` after each turn. `block` sleeps at most 20 ms; whoever writes to
-one of the lane's inputs calls its `Waker` after publishing. The 20 ms bound is the handshake's safety net,
-and a sleep that ends by it is counted (`wait_timeouts`): with traffic it must stay rare.
+A lane calls `wait.after(done, has_input)` after each turn. `block` sleeps at most 20 ms, in a long silence at
+most 200 ms (`SleepBound`); whoever writes to one of the lane's inputs calls its `Waker` after publishing. The
+bound is the handshake's safety net, and a sleep that ends by it is counted (`wait_timeouts`): with traffic it
+must stay rare.
 """
 
 from __future__ import annotations
@@ -17,9 +18,48 @@ from pipeline.native.futex import Sleeper, Waker
 from pipeline.shm.status import StatusPage, asleep_place
 
 SLEEP_NS_MAX = 20_000_000
+QUIET_SLEEP_NS_MAX = 200_000_000
+QUIET_SLEEPS = 8  # sleeps in a row that brought nothing: 160 ms
+QUIET_RECORDS = 8  # a silent pipeline's own ticks and beats pass without ending the silence
 SPIN_COUNT_YIELD = 100
 SPIN_COUNT_BLOCK = 200
 WOKEN, TIMED_OUT, NOT_ASLEEP = 0, 1, 2
+
+
+class SleepBound:
+    """How long the next sleep may last: 20 ms, and 200 ms once 8 sleeps in a row brought nothing.
+
+    What a blocking lane costs without traffic is the number of its wakes (`bench/README.md`, Idle).
+    """
+
+    def __init__(self) -> None:
+        self._quiet = 0
+        self._done = 0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Tell whether the last sleeps brought nothing."""
+        return self._quiet >= QUIET_SLEEPS
+
+    @property
+    def ns(self) -> int:
+        """The longest time to sleep now."""
+        return QUIET_SLEEP_NS_MAX if self.is_quiet else SLEEP_NS_MAX
+
+    def worked(self, done: int) -> None:
+        """Take note of what a turn did since the last sleep."""
+        self._done += done
+        if self._done > QUIET_RECORDS:
+            self._quiet = 0
+
+    def timed_out(self) -> None:
+        """A sleep ended by its bound."""
+        self._quiet += 1
+        self._done = 0
+
+    def woken(self) -> None:
+        """A socket or a ring ended a sleep: there is traffic, whoever counts it."""
+        self._quiet = self._done = 0
 
 
 class Wait(Protocol):
@@ -60,9 +100,10 @@ class Yield:
 
 
 class Block:
-    """Spin `spin_count` idle turns, then sleep on the lane's `asleep` word until woken, at most 20 ms."""
+    """Spin `spin_count` idle turns, then sleep on the lane's `asleep` word, at most `SleepBound.ns`."""
 
     def __init__(self, status: StatusPage, spin_count: int = SPIN_COUNT_BLOCK) -> None:
+        self._bound = SleepBound()
         self._sleeper = Sleeper(*status.asleep)
         self._spin_count = spin_count
         self._idle = 0
@@ -71,7 +112,9 @@ class Block:
     def after(self, done: int, has_input: Callable[[], bool]) -> None:
         """Sleep when nothing was done for `spin_count` turns and, after announcing it, nothing is there."""
         if done:
-            self._idle = 0
+            self._bound.worked(done)
+            if not self._bound.is_quiet:  # a tick in a silence is no reason to spin
+                self._idle = 0
             return
         self._idle += 1
         if self._idle <= self._spin_count:
@@ -81,8 +124,12 @@ class Block:
             self._sleeper.cancel()
             return
         self._sleeps.add(1)
-        ended = self._sleeper.sleep(SLEEP_NS_MAX)
-        (self._timeouts if ended == TIMED_OUT else self._wakes).add(1)
+        ended = self._sleeper.sleep(self._bound.ns)
+        if ended == TIMED_OUT:
+            self._timeouts.add(1)
+            self._bound.timed_out()
+        else:
+            self._wakes.add(1)
         if ended == WOKEN:
             self._idle = 0  # what we were woken for may be announced before it is there
 
@@ -96,11 +143,12 @@ class Doorbell:
 
     Before the loop would wait: `if doorbell.arm(has_input): wait, else: poll at once`. When `fd` is readable:
     poll and `doorbell.answer()`, in any order: whoever rings does so once. The lane's own timer of at most
-    20 ms calls `timed_out()` first.
+    `bound.ns` calls `timed_out()` first. Who ends a sleep by other means calls `bound.woken()`.
     """
 
     def __init__(self, status: StatusPage, fd: int) -> None:
         self.fd = fd
+        self.bound = SleepBound()
         self._sleeper = Sleeper(*status.asleep)
         self._sleeps, self._timeouts, self._wakes = _counters(status)
 
@@ -123,10 +171,11 @@ class Doorbell:
         self._wakes.add(1)
 
     def timed_out(self) -> None:
-        """Count a sleep that ended by the 20 ms bound; the lane is awake."""
+        """Count a sleep that ended by its bound; the lane is awake."""
         if self._sleeper.is_asleep:
             self._sleeper.cancel()
             self._timeouts.add(1)
+            self.bound.timed_out()
 
     def close(self) -> None:
         """Release the lane's page; the eventfd belongs to the supervisor."""

@@ -56,7 +56,7 @@ FAMILIES: tuple[Family, ...] = (
            "Context switches of the lane's main thread: voluntary (it slept), involuntary (it was put off).",
            ("kind",)),
     Family("pm_lane_sleeps_total", "counter", "Times the lane went to sleep for lack of work."),
-    Family("pm_lane_sleep_timeouts_total", "counter", "Sleeps that nobody ended within 20 ms."),
+    Family("pm_lane_sleep_timeouts_total", "counter", "Sleeps that ended by their own bound."),
     Family("pm_lane_wakes_total", "counter", "Sleeps that somebody with work for the lane ended."),
     Family("pm_lane_wish_refused", "gauge",
            "1 when the kernel refused the lane realtime, awake CPUs or locked memory.", ("wish",)),

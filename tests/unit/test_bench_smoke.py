@@ -119,6 +119,14 @@ def test_listener():
     assert ["native", "python", "reads_last"] == sorted(found["socket"])
 
 
+def test_idle():
+    """Every lane of a silent pipeline is found, and none stands still."""
+    found = smoke("idle")["cpu_percent"]
+
+    assert {"supervisor", "core", "signer", "edge", "back"} == set(found) - {"spare"}
+    assert all(share > 0 for name, share in found.items() if name != "spare")
+
+
 def test_every_benchmark_is_smoked():
     """No benchmark is without a test here."""
     assert sorted(NAMES) == sorted(name.removeprefix("test_") for name in globals() if name in {

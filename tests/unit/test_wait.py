@@ -1,10 +1,11 @@
-"""shm.wait: a lane that blocks is woken by the next record, not by the 20 ms safety net."""
+"""shm.wait: a lane that blocks is woken by the next record, not by its safety net."""
 
 from __future__ import annotations
 
 import mmap
 import os
 import select
+import threading
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from pipeline.errors import ConfigError
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.shm import wait
 from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
+from tests.shared import wait_until
 
 RING_AT = (PAGE_BYTES + 4095) // 4096 * 4096
 SLOT = bytes(256)
@@ -102,6 +104,46 @@ def test_block_spins_first_and_sleeps_at_most_20_ms():
     assert 1 == view.counters()["wait_sleeps"]
     assert not view.is_asleep
     block.close()
+
+
+def test_a_long_silence_costs_fewer_wakes():
+    """Eight sleeps that brought nothing: then up to 200 ms; work or a wake, and it is 20 ms again."""
+    bound = wait.SleepBound()
+    for _ in range(8):
+        assert wait.SLEEP_NS_MAX == bound.ns
+        bound.timed_out()
+        bound.worked(2)  # a silent pipeline's own tick
+    assert wait.QUIET_SLEEP_NS_MAX == bound.ns
+    bound.worked(wait.QUIET_RECORDS)
+    assert wait.SLEEP_NS_MAX == bound.ns
+    for _ in range(8):
+        bound.timed_out()
+    assert wait.QUIET_SLEEP_NS_MAX == bound.ns
+    bound.woken()
+    assert wait.SLEEP_NS_MAX == bound.ns
+
+
+def test_a_silent_lane_sleeps_longer_and_is_woken_all_the_same():
+    """A blocking lane without work makes few sleeps a second; a record ends such a sleep at once."""
+    page, ring = parts(shared(), 0)
+    block, view = wait.Block(StatusPage(page), 0), StatusView(page)
+    for _ in range(8):
+        block.after(0, lambda: False)
+    started = time.monotonic()
+    block.after(0, lambda: False)
+    assert 0.19 < time.monotonic() - started < 5
+    writer, waker = Writer(ring), wait.make_waker(page)
+
+    def write() -> None:
+        wait_until(lambda: view.is_asleep, 5, "the lane to sleep", pause_s=0)
+        writer.push(SLOT)
+        waker.wake_if_asleep()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    block.after(0, Reader(ring).has_input)
+    thread.join()
+    assert (10, 9, 1) == tuple(view.counters()[key] for key in ("wait_sleeps", "wait_timeouts", "wait_wakes"))
 
 
 def test_the_second_look_comes_after_the_announcement():
