@@ -6,14 +6,19 @@ A skip fails the session when ../shared is there; so does a commit tier that tak
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from pathlib import Path
 
 import pytest
 
 from tests.shared import ROOT, SHARED, fresh_seed, tier
 from tests.tools.faultrows import GateBook
 from tests.tools.ledger import Ledger
+from tests.tools.turns import Turns
 
 LEDGER = pytest.StashKey[Ledger]()
 RAN = pytest.StashKey[bool]()
@@ -22,7 +27,11 @@ WITH_PROCESSES = (
     "test_PR01_kills.py", "test_PR04_freezes.py", "test_PR05_supervisor.py", "test_PR06_silent_deaths.py",
     "test_SH05_leftovers.py", "test_JR02_disk_full.py", "test_JR03_sync_refused.py", "test_IN01_caps.py",
     "test_matrix.py", "test_docs_run.py", "test_bench_smoke.py", "test_launcher.py", "test_mutants.py")
+#: Files whose tests judge how soon something happens: nothing else runs meanwhile, in no worker.
+ALONE = ("test_PR01_kills.py", "test_PR04_freezes.py")
 GATE_BOOK = pytest.StashKey[GateBook]()
+TURNS = pytest.StashKey[Turns]()
+TURNS_FOLDER = "PM_TEST_TURNS"  # in the environment, so that all workers meet at the same place
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,6 +40,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEDGER] = ledger = Ledger(SHARED.is_dir(), tier())
     config.pluginmanager.register(Booking(ledger), "booking")
     config.stash[GATE_BOOK] = GateBook()
+    if not hasattr(config, "workerinput"):
+        os.environ[TURNS_FOLDER] = tempfile.mkdtemp(prefix="pm-turns-")
+    config.stash[TURNS] = Turns(Path(os.environ[TURNS_FOLDER]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test when it is its turn; the wait counts against no limit of the test."""
+    with item.config.stash[TURNS].take(item.path.name in ALONE):
+        return (yield)
 
 
 @pytest.fixture
@@ -101,6 +120,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Print the closing line, after pytest's own last one."""
+    """Print the closing line, after pytest's own last one; the folder of the turns goes with the session."""
+    config.stash[TURNS].close()
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(TURNS_FOLDER), ignore_errors=True)
     if not hasattr(config, "workerinput") and config.stash.get(RAN, False):
         print(config.stash[LEDGER].closing_line())

@@ -11,6 +11,10 @@ class Archive(Section):
     segments_kept_min: int = setting(
         "files", "Live segments of each log that stay, however many copies there are.", 4, ge=2, le=65_536
     )
+    copies_bytes_max: int = setting(
+        "bytes", "Copies of full segments beyond this are deleted, oldest first; a start needs none of them.",
+        20 << 30, ge=1 << 20, le=1 << 50,
+    )
     sync_ms: int = setting(
         "ms", "Time between two rounds that bring the logs to the disk, copy and delete segments.", 500,
         ge=10, le=60_000,

@@ -373,7 +373,8 @@ def _archive(name: str, ident: str, env: Env) -> Built:
     stage = archive.ArchiveStage(
         name, env.state_dir, env.channels.log_reader, reads, Background("archive"), env.counts,
         env.clock, env.log, archive.ArchiveSettings(
-            Limits(settings.segments_kept_min, shm.log_bytes_max), settings.checkpoint_records,
+            Limits(settings.segments_kept_min, shm.log_bytes_max, settings.copies_bytes_max),
+            settings.checkpoint_records,
             settings.sync_ms * NS_PER_MS))
     return Built(stage)
 

@@ -37,13 +37,13 @@ class DiskWatch:
         full, failed = self._full(), self._failed()
         if failed > self._failed_seen:
             words = f"the disk refused to keep {failed} log segments; look at the disk before pm resume"
-            if self._halts.raise_to(Cause.DISK_FULL, HaltLevel.H3, words):
+            if self._halts.want(Cause.DISK_FULL, HaltLevel.H3, words):
                 self._tell("error", "disk_failed", segments=failed)
         self._failed_seen = failed
         level = self._halts.level_of(Cause.DISK_FULL)
         if full and level < HaltLevel.H1:
             words = _WORDS.get(full, "the disk is full")
-            self._halts.raise_to(Cause.DISK_FULL, HaltLevel.H1, words)
+            self._halts.want(Cause.DISK_FULL, HaltLevel.H1, words)
             self._tell("error", "disk_full", words=words)
         elif not full and level == HaltLevel.H1:
             self._halts.drop(Cause.DISK_FULL)

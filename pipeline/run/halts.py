@@ -43,19 +43,11 @@ class SupervisorHalts:
         """Tell whether this reason holds."""
         return cause in self._reasons
 
-    def want(self, cause: Cause, level: HaltLevel, reason: str) -> bool:
-        """Halt for this cause; False when that was so already."""
-        if cause in self._reasons:
-            return False
-        self._reasons[cause] = (level, reason)
-        self._store()
-        return True
-
     def level_of(self, cause: Cause) -> HaltLevel:
         """The level that this reason asks for."""
         return self._reasons[cause][0] if cause in self._reasons else HaltLevel.H0
 
-    def raise_to(self, cause: Cause, level: HaltLevel, reason: str) -> bool:
+    def want(self, cause: Cause, level: HaltLevel, reason: str) -> bool:
         """Halt for this cause at least at `level`; False when that was so already."""
         if self.level_of(cause) >= level:
             return False

@@ -81,7 +81,7 @@ def match_plants(
     """
     taking = Taking()
     packages = _by_plant(venue, judged)
-    verdicts = _verdicts_by_event(logs)
+    verdicts = verdicts_by_event(logs)
     for plant in venue.report["plants"]:
         own = packages.get(plant["id"], [])
         is_taken, counts = any(item.is_whole for item in own), is_required(plant)
@@ -92,7 +92,7 @@ def match_plants(
         taking.required += counts
         taking.taken += counts and is_taken
         if counts and not is_taken:
-            reason = _of_packages(plant, own, logs, endings, filled) or _of_verdicts(plant, logs, verdicts)
+            reason = _of_packages(plant, own, logs, endings, filled) or veto_of(plant, logs, verdicts)
             taking.untaken.append(Untaken(plant, reason))
     return taking
 
@@ -141,14 +141,15 @@ def _of_packages(
     return ""
 
 
-def _verdicts_by_event(logs: Logs) -> dict[int, list[Any]]:
+def verdicts_by_event(logs: Logs) -> dict[int, list[Any]]:
+    """Return trade's verdicts by event row, in log order."""
     found: dict[int, list[Any]] = {}
     for verdict in logs.verdicts:
         found.setdefault(verdict.event, []).append(verdict)
     return found
 
 
-def _of_verdicts(plant: dict[str, Any], logs: Logs, verdicts: dict[int, list[Any]]) -> str:
+def veto_of(plant: dict[str, Any], logs: Logs, verdicts: dict[int, list[Any]]) -> str:
     """Return the most frequent veto of the plant's event while it lived; "" when there was none."""
     start_ns, end_ns = plant["t_start_ns"], plant["t_end_ns"] + VERDICT_NS
     causes: Counter[int] = Counter()

@@ -9,8 +9,9 @@ import base64
 import binascii
 import hashlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from pipeline.sim import errors_text as texts
@@ -91,19 +92,23 @@ class AccountRoutes:
         mine = engine.trades_of.get(account.name, [])
         if query.get("id"):
             mine = [trade for trade in mine if trade.trade_id == query["id"]]
-        rows = [trade for trade in reversed(mine) if _is_wanted(trade, query, account)]
+        after = query.get("after", "")
+        since_s = int(after) if after.isdigit() else -1
+        newest = takewhile(lambda trade: trade.now_ns // NS_PER_S > since_s, reversed(mine))
+        rows = (trade for trade in newest if _is_wanted(trade, query, account))
         return self._page(query, rows, lambda trade: trade_row(trade, account, _key_in(trade, account)))
 
     def _page(
-        self, query: dict[str, str], rows: list[Any], render: Callable[[Any], dict[str, Any]]
+        self, query: dict[str, str], rows: Iterable[Any], render: Callable[[Any], dict[str, Any]]
     ) -> Response:
+        """Answer with one page; what lies behind it is not looked at."""
         cursor = query.get("next_cursor", "")
         start = 0 if not cursor else _cursor_start(cursor)
         if start is None:
             return refuse(texts.Refusal("invalid next_cursor"))
         limit = self._exchange.settings.page_rows_max
-        page = rows[start : start + limit] if start >= 0 else []
-        is_last = start < 0 or start + limit >= len(rows)
+        found = list(islice(rows, start, start + limit + 1)) if start >= 0 else []
+        page, is_last = found[:limit], len(found) <= limit
         follow = END_CURSOR if is_last else base64.b64encode(str(start + limit).encode()).decode()
         data = [render(row) for row in page]
         return json_response({"limit": limit, "next_cursor": follow, "count": len(data), "data": data})
@@ -156,12 +161,11 @@ class AccountRoutes:
 
 def _is_wanted(trade: Trade, query: dict[str, str], account: Account) -> bool:
     second = trade.now_ns // NS_PER_S
-    after, before = query.get("after", ""), query.get("before", "")
+    before = query.get("before", "")
     return (
         query.get("market") in (None, "", trade.market.condition)
         and query.get("asset_id") in (None, "", *_tokens_of(trade, account))
         and query.get("maker_address", "").lower() in ("", account.wallet.lower())
-        and (not after.isdigit() or second > int(after))
         and (not before.isdigit() or second < int(before))
     )
 

@@ -18,6 +18,7 @@ from pipeline.config.load import SEGMENTS_AHEAD
 from pipeline.errors import EnvironmentProblem, LogCorrupt
 from pipeline.native.segments import SegmentInfo, allocate_segment, segments
 from pipeline.store import segments as files
+from pipeline.store.copies import Copies
 from pipeline.store.durable import sync_directory
 from pipeline.store.segments import LOGS, is_full
 
@@ -35,10 +36,14 @@ class DiskFull(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`segments_kept_min` files with records of each log stay; `log_bytes_max` is that of all live files."""
+    """`segments_kept_min` files with records of each log stay; `log_bytes_max` is that of all live files.
+
+    `copies_bytes_max` is that of all copies in the archive.
+    """
 
     segments_kept_min: int = 4
     log_bytes_max: int = 2 << 30
+    copies_bytes_max: int = 20 << 30
 
 
 @dataclass(slots=True)
@@ -129,7 +134,7 @@ class Upkeep:
         self._state_dir = state_dir
         self._limits = limits
         self._logs = {log: _Sync(files.live_directory(state_dir, log), log) for log in LOGS}
-        self._copied: dict[str, set[int]] = {log: set(files.archived(state_dir, log)) for log in LOGS}
+        self._copies = Copies(state_dir, limits.copies_bytes_max)
         self._refused: set[tuple[str, int]] = set()  # copies that failed for good
 
     def round(self, pins: Mapping[str, int]) -> Report:
@@ -151,7 +156,19 @@ class Upkeep:
         for log in LOGS:
             if self._copy_one(log, infos[log], report):
                 break
+        self._prune_copies(infos, report)
         return report
+
+    def _prune_copies(self, infos: Mapping[str, list[SegmentInfo]], report: Report) -> None:
+        """Keep the archive within its limit."""
+        try:
+            gone = self._copies.prune({log: found[0].first if found else 0 for log, found in infos.items()})
+        except OSError as problem:  # tried again in the next round
+            words = f"{problem.filename}: {problem.strerror}"
+            report.events.append(("error", "archive_failed", {"words": words}))
+            return
+        if gone:
+            report.events.append(("info", "archive_pruned", {"copies": len(gone), "newest": str(gone[-1])}))
 
     def _make_ahead(self, log: str, infos: list[SegmentInfo], report: Report) -> None:
         """Keep files behind the one that is written: the reserve when the disk is full."""
@@ -185,7 +202,7 @@ class Upkeep:
     def _copy_one(self, log: str, infos: list[SegmentInfo], report: Report) -> bool:
         """Copy the oldest full segment that has no copy; tell whether there was one to try."""
         for info in infos:
-            if not is_full(info) or info.first in self._copied[log] or (log, info.first) in self._refused:
+            if not is_full(info) or self._copies.has(log, info.first) or (log, info.first) in self._refused:
                 continue
             try:
                 files.archive_segment(self._state_dir, log, info.first)
@@ -196,7 +213,7 @@ class Upkeep:
                 words = f"{problem.filename}: {problem.strerror}"
                 report.events.append(("error", "archive_failed", {"log": log, "words": words}))
             else:
-                self._copied[log].add(info.first)
+                self._copies.add(log, info.first)
                 report.archived_count += 1
             return True
         return False
@@ -208,7 +225,7 @@ class Upkeep:
             oldest = infos[0]
             copy = files.archive_path(self._state_dir, log, oldest.first)
             is_behind = is_full(oldest) and oldest.first + oldest.slots <= pin
-            if not is_behind or oldest.first not in self._copied[log]:
+            if not is_behind or not self._copies.has(log, oldest.first):
                 break
             if not files.is_copy(Path(oldest.path), copy):
                 report.events.append(("error", "archive_refused", {

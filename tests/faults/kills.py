@@ -44,7 +44,8 @@ EXCHANGE = {
 SETTINGS = (
     "topology=2core", "universe.instruments_max=200", "supervision.restarts_max=1000",
     "supervision.health_clear_s=1", "supervision.stall_ms_max=400",
-    "archive.segments_kept_min=32",  # the judge reads both logs whole while the run goes on
+    # The judge reads both logs whole while the run goes on: nothing of a quarter of an hour may retire.
+    "archive.segments_kept_min=512", "shm.log_bytes_max=20_000_000_000",
     "strategies.basket.cooldown_ms=100")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.run.judge_logs import Findings, read_logs
-from pipeline.run.judge_plants import SETTLE_NS, Untaken, is_required
+from pipeline.run.judge_plants import SETTLE_NS, Untaken, is_required, verdicts_by_event, veto_of
 from pipeline.run.judge_refold import explain
 from pipeline.units import NS_PER_MS
 
@@ -37,8 +37,10 @@ def missed_reasons(
             Untaken({**plant, "t_start_ns": max(plant["t_start_ns"], from_ns),
                      "t_end_ns": min(plant["t_end_ns"], until_ns) - SETTLE_NS}, "") for plant in own])
     explain(state, logs, [one for own in asked for one in own])  # one fold of the stream serves all
+    verdicts = verdicts_by_event(logs)
     return [
         "; ".join(
-            f"plant {one.plant['id']}: {one.reason or 'unseen'}" for one in own
+            f"plant {one.plant['id']}: {one.reason or 'unseen'} {veto_of(one.plant, logs, verdicts)}"
+            for one in own
             if not one.reason.startswith(NOTHING_TO_TAKE))
         for own in asked]

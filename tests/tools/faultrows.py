@@ -66,6 +66,7 @@ def figure(row: str, what: str) -> int:
     return scaled(*rows()[row].figures[what])
 
 
+@functools.cache
 def source_commit() -> str:
     """Return the commit of the tree, with "-dirty" when files differ from it; "" without git."""
     try:

@@ -85,7 +85,7 @@ def test_a_loop_of_cursors_ends() -> None:
     assert not walk.is_complete
 
     endless = Walk("/data/orders")
-    for number in range(101):
+    for number in range(1_001):
         if endless.path is None:
             break
         endless.on_answer(200, page([{"id": "1"}], f"M{number}=="))

@@ -206,6 +206,25 @@ def test_segments_kept_min_files_stay(tmp_path: Path) -> None:
     rig.close()
 
 
+def test_copies_beyond_their_limit_go_oldest_first(tmp_path: Path) -> None:
+    """Before and after a new start: copies fit, the newest are there, a live full segment keeps its own."""
+    limit = 6_000
+    rig = Rig(tmp_path, Limits(segments_kept_min=2, log_bytes_max=1 << 30, copies_bytes_max=limit))
+    for times in range(2):
+        rig.write(3_000)
+        rig.poll(400)
+        found = archived(tmp_path, "stream")
+        sizes = [path.stat().st_size for path in (tmp_path / "archive").rglob("*.zst")]
+        assert sum(sizes) <= limit < sum(sizes) + 4 * max(sizes)
+        assert 0 not in found
+        assert rig.live("stream")[0] in found
+        assert found == list(range(found[0], found[-1] + 1, SLOTS))
+        if not times:
+            rig.stage.close()
+            rig.stage = rig.start()
+    rig.close()
+
+
 def test_a_copy_that_differs_keeps_its_segment(tmp_path: Path) -> None:
     """A damaged copy, or one of another run, is never the reason to delete a live file; people are told."""
     rig = Rig(tmp_path)

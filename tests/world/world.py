@@ -61,7 +61,7 @@ class World:
     """One run. `trade`, then `settle`, then look."""
 
     sync_ns = SYNC_NS
-    limits = Limits(1 << 20, 1 << 44)  # verdicts read both logs whole
+    limits = Limits(1 << 20, 1 << 44, 1 << 44)  # verdicts read both logs whole
     worker: Callable[[], Worker] = Inline
 
     def __init__(self, plan: Plan, directory: Path) -> None:

@@ -19,7 +19,7 @@ from pipeline.records import CODECS, Cause, Kind
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.identity import Refusal
 
-_PAGES_MAX: Final = 100
+_PAGES_MAX: Final = 1_000
 _ROWS_MAX: Final = 50_000
 _CURSOR: Final = re.compile(r"[0-9A-Za-z+/=_-]{1,512}")
 _MICRO_MAX: Final = 2**63 - 1

@@ -1,0 +1,248 @@
+"""Reconcile passes: what the venue's REST side says about our orders, trades and balance, page by page.
+
+Part of account.<id>. One pass at a time: open orders, trades, balance, single orders that the core asked for,
+then one `Reconciled` record. Rows are taken a few at a time (`work`): the lane has orders to send meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from pipeline.net.edge import Ask, Outbox
+from pipeline.records import CODECS, Cause, Kind, OrderState, Origin
+from pipeline.stages.stage import Counts
+from pipeline.units import NS_PER_MS, NS_PER_S
+from pipeline.venues.polymarket import account as questions
+from pipeline.venues.polymarket.auth import L2Auth
+from pipeline.venues.polymarket.decode_common import Decoded
+from pipeline.venues.polymarket.identity import Refusal
+from pipeline.venues.polymarket.user_decode import UserDecoder
+
+TOLD_MAX = 65_536  # trades remembered by a digest of their row: more than the minutes that a pass lists
+ROWS_PER_TURN = 4  # about 0.2 ms: as long as sending a package
+EVERY_NS = 60 * NS_PER_S
+EVERY_NS_MIN = 250 * NS_PER_MS  # rate budget of requested passes; twice that after a failed one, and so on
+BACKOFF_STEPS_MAX = 4
+#: How far a pass lists trades back: over the beginning of the last whole one, and after a connect.
+OVERLAP_S, OVERLAP_S_PERIODIC, BACK_S = 10, 60, 300
+_RECONCILED = CODECS[Kind.RECONCILED]
+_REPORT = CODECS[Kind.REPORT]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One request: of the core (request number, maybe one order), or of a new connection."""
+
+    request_no: int = 0
+    order_no: int = 0
+    order_hash: bytes = b""
+    is_connect: bool = False
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One reconcile on its way."""
+
+    begun_ns: int
+    request_no: int
+    orders: questions.Walk
+    trades: questions.Walk
+    singles: deque[tuple[int, bytes]]
+    step: str = "orders"  # then trades, balance, singles, rows
+    is_connect: bool = False
+    is_ok: bool = True
+    pending: deque[dict[str, Any]] = field(default_factory=deque)  # rows read and not taken yet
+
+
+class Reconcile:
+    """Sans-IO: answers in, records and questions out. `wanted` may be appended to at any time.
+
+    owe publishes a record of ours. since_s: trades from here on are asked for until a whole pass ended; 0 =
+    the last minutes.
+    """
+
+    def __init__(
+        self, base_url: str, account: int, signature_type: int, since_s: int, decoder: UserDecoder,
+        auth: L2Auth, owe: Callable[[bytes], None], counts: Counts,
+    ) -> None:
+        self.base_url = base_url
+        self.outbox = Outbox()
+        self.wanted: deque[Wanted] = deque()
+        self._account, self._signature_type = account, signature_type
+        self._since_s = since_s
+        self._decoder, self._auth, self._owe, self._counts = decoder, auth, owe, counts
+        self._pass: _Pass | None = None
+        self._tag = 0
+        self._passed_ns = 0  # when the last pass began
+        self._whole_ns = 0  # when the last one began that saw everything
+        self._failed = 0  # passes in a row that did not
+        self._told: dict[bytes, None] = {}  # digests of trades passed on, oldest first
+
+    # ------------------------------------------------------------------ the driver's side
+
+    def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
+        """Take the answer to the newest question; one to an older question is passed over."""
+        del headers
+        if tag == self._tag:
+            self._take_answer(now_ns, status, body)
+
+    def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
+        """Take that the newest question has no answer: status 0."""
+        del was_sent, cause
+        if tag == self._tag:
+            self._take_answer(now_ns, 0, b"")
+
+    def on_timer(self, now_ns: int) -> None:
+        """Start the pass that is due."""
+        wait_ns = EVERY_NS_MIN << min(self._failed, BACKOFF_STEPS_MAX) if self.wanted else EVERY_NS
+        if self._pass is None and now_ns - self._passed_ns >= wait_ns:
+            self._start(now_ns)
+
+    def work(self, now_ns: int) -> int:
+        """Take a few rows of the page that was read; return how many."""
+        work = self._pass
+        if work is None or not work.pending:
+            return 0
+        count = min(ROWS_PER_TURN, len(work.pending))
+        for _ in range(count):
+            row = work.pending.popleft()
+            taken = self._take_trade(now_ns, row) if work.step == "trades" else self._take_row(
+                self._decoder.decode_order_row(row, now_ns))
+            work.is_ok = taken and work.is_ok
+        if not work.pending:
+            self._ask_next(now_ns)
+        return count
+
+    # ------------------------------------------------------------------ one pass
+
+    def _start(self, now_ns: int) -> None:
+        self._passed_ns = now_ns
+        wanted = list(self.wanted)
+        self.wanted.clear()
+        self._pass = _Pass(
+            now_ns, max((one.request_no for one in wanted), default=0), questions.open_orders_walk(),
+            questions.trades_walk(self._trades_since_s(now_ns, wanted)),
+            deque((one.order_no, one.order_hash) for one in wanted if one.order_hash),
+            is_connect=any(one.is_connect for one in wanted))
+        self._ask_next(now_ns)
+
+    def _trades_since_s(self, now_ns: int, wanted: list[Wanted]) -> int:
+        """Whole passes overlap, so that together they list every trade; a connect looks further back."""
+        back_s = now_ns // NS_PER_S - BACK_S
+        if self._since_s:
+            return max(0, min(back_s, self._since_s))  # what happened while nobody listened
+        if not self._whole_ns:
+            return max(0, back_s)
+        since_s = self._whole_ns // NS_PER_S - (OVERLAP_S if wanted else OVERLAP_S_PERIODIC)
+        return max(0, min(back_s, since_s) if any(one.is_connect for one in wanted) else since_s)
+
+    def _ask_next(self, now_ns: int) -> None:
+        work = self._pass
+        if work is None:
+            return
+        if work.step == "orders" and work.orders.path is None:
+            work.step = "trades"
+        if work.step == "trades" and work.trades.path is None:
+            work.step = "balance"
+        if work.step == "orders":
+            self._ask(now_ns, str(work.orders.path))
+        elif work.step == "trades":
+            self._ask(now_ns, str(work.trades.path))
+        elif work.step == "balance":
+            self._ask(now_ns, questions.balance_path(self._signature_type))
+        elif work.singles:
+            self._ask(now_ns, questions.order_path(work.singles[0][1]))
+        elif work.step != "rows":
+            work.step = "rows"  # behind the trades: what closes an order comes after what it bought
+            work.pending.extend(work.orders.take())
+            if not work.pending:
+                self._end(now_ns, work)
+        else:
+            self._end(now_ns, work)
+
+    def _ask(self, now_ns: int, path: str) -> None:
+        """Ask this path; the L2 signature covers the path without its query."""
+        self._tag += 1
+        block = self._auth.headers("GET", path.partition("?")[0], b"", now_ns // NS_PER_S)
+        lines = block.decode().split("\r\n")
+        headers = tuple(
+            (name, value) for name, _, value in (line.partition(": ") for line in lines if line))
+        self.outbox.put(Ask(self._tag, "GET", self.base_url, path, headers))
+
+    def _take_answer(self, now_ns: int, status: int, body: bytes) -> None:
+        """One page or answer of the pass arrived; status 0 = none will come."""
+        work = self._pass
+        if work is None:
+            return
+        if work.step == "orders":
+            work.orders.on_answer(status, body)
+        elif work.step == "trades":
+            work.trades.on_answer(status, body)
+            work.pending.extend(work.trades.take())
+            if work.pending:
+                return  # the next page is asked for when these are taken
+        elif work.step == "balance":
+            record = questions.balance_record(status, body, self._account, recv_ns=now_ns)
+            if isinstance(record, Refusal):
+                work.is_ok = False
+            else:
+                self._owe(record)
+            work.step = "singles"
+        else:
+            self._take_single(now_ns, work, status, body)
+        self._ask_next(now_ns)
+
+    def _take_single(self, now_ns: int, work: _Pass, status: int, body: bytes) -> None:
+        order_no, order_hash = work.singles.popleft()
+        row = questions.parse_order(status, body)
+        if isinstance(row, Refusal):
+            work.is_ok = False
+        elif row is None:
+            # The venue does not know it. That alone is no proof of death (it may arrive late): the core
+            # counts it as evidence only after T_UNKNOWN_FINAL.
+            self._owe(_REPORT.pack(
+                recv_ns=now_ns, order_no=order_no, order_hash=order_hash, making_micro=-1, taking_micro=-1,
+                matched_micro=-1, state=int(OrderState.UNKNOWN), origin=int(Origin.RECONCILE),
+                cause=int(Cause.UNKNOWN_ORDER_OPEN), account=self._account))
+        else:
+            work.is_ok = self._take_row(self._decoder.decode_order_row(row, now_ns)) and work.is_ok
+
+    def _take_row(self, decoded: Decoded) -> bool:
+        """Pass a row's records on; a row that we cannot read makes the whole pass no evidence."""
+        for run in decoded.records:
+            self._owe(run)
+        if decoded.reject is not None:
+            self._counts.add("user_rejects", 1)
+        return decoded.reject is None
+
+    def _take_trade(self, now_ns: int, row: object) -> bool:
+        """Pass a trade on unless this very row was before: passes overlap."""
+        digest = blake2b(orjson.dumps(row), digest_size=16).digest()
+        if digest in self._told:
+            self._counts.add("trade_repeats", 1)
+            return True
+        if not self._take_row(self._decoder.decode_trade_row(row, now_ns)):
+            return False
+        self._told[digest] = None
+        if len(self._told) > TOLD_MAX:
+            del self._told[next(iter(self._told))]
+        return True
+
+    def _end(self, now_ns: int, work: _Pass) -> None:
+        self._pass = None
+        is_whole = work.is_ok and work.orders.is_complete and work.trades.is_complete
+        self._owe(_RECONCILED.pack(
+            recv_ns=now_ns, account=self._account, request_no=work.request_no,
+            open_count=work.orders.row_count, trade_count=work.trades.row_count, ok=int(is_whole)))
+        self._counts.add("reconciles" if is_whole else "reconciles_failed", 1)
+        if is_whole:
+            self._since_s, self._failed, self._whole_ns = 0, 0, work.begun_ns
+        else:
+            self._failed += 1
+            self.wanted.append(Wanted(work.request_no, is_connect=work.is_connect))
