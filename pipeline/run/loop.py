@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.run.lane import Lane
 
 TIMER_NS = 2 * NS_PER_MS  # how often machines look at their timers
-AWAKE_NS = 400_000  # a rung lane looks on for this long: a signal comes before the work it announces
+AWAKE_NS = 150_000  # a rung lane looks on for this long: a signal comes before the work it announces
 TURNS_PER_LOOP = 64  # turns without giving the event loop a chance
 
 
