@@ -15,13 +15,14 @@ from pipeline.run.judge_money import check_money, fill_orders
 from pipeline.run.judge_orders import check_orders
 from pipeline.run.judge_resumes import check_resumes
 from pipeline.sim.report import report
-from tests.shared import fresh_seed
+from tests.shared import fresh_seed, scaled
 from tests.tools.faultrows import figure
-from tests.world.crash import GAPS, CrashWorld
+from tests.world.crash import GAPS, GROUPS, ONE_LANE, CrashWorld
 from tests.world.network import Weather
 from tests.world.plan import draw_plan
 
 EACH = figure("PR02", "deaths_per_gap")
+ONE_LANE_SEEDS = scaled(3, 40)
 ORDERS_MIN, FRAMES_MIN = 60, 400
 #: They once showed a signer that began where a new core began: intents in between were never signed.
 REGRESSIONS = {12, 45, 55, 104}
@@ -31,12 +32,24 @@ SEEDS = [*sorted({*range(1, EACH), *REGRESSIONS}), fresh_seed()]  # one run dies
 @pytest.mark.parametrize("seed", SEEDS)
 def test_PR02_gaps(seed: int, tmp_path: Path, gate_record: Any) -> None:
     """One death at every gap: no order twice, none forgotten, the exchange's money, and deciding goes on."""
+    die_at_every_gap(seed, tmp_path, GROUPS)
+    gate_record("PR02", "deaths_per_gap", 1, seed)
+
+
+@pytest.mark.parametrize("seed", [*range(1, 1 + ONE_LANE_SEEDS), fresh_seed()])
+def test_PR02_gaps_of_one_lane(seed: int, tmp_path: Path) -> None:
+    """The same where core, signer and gateway are one process, and each death is the death of all."""
+    die_at_every_gap(seed, tmp_path, ONE_LANE)
+
+
+def die_at_every_gap(seed: int, tmp_path: Path, groups: dict[str, str]) -> None:
+    """Trade, die once at every gap, settle, and judge both logs."""
     draw = random.Random(f"gaps:{seed}")
     gaps = draw.sample(GAPS, len(GAPS))
     drawn = draw_plan(seed)
     plan = dataclasses.replace(
         drawn, weather=Weather(), changes_tick=False, overrides={**drawn.overrides, "shm.ring_slots": 1_024})
-    world = CrashWorld(plan, tmp_path, tuple(gaps))
+    world = CrashWorld(plan, tmp_path, tuple(gaps), groups)
     try:
         world.trade(ORDERS_MIN, FRAMES_MIN)
         world.run(world.now_ns + 20 * 10**9, lambda: len(world.deaths) == len(gaps))
@@ -61,4 +74,3 @@ def test_PR02_gaps(seed: int, tmp_path: Path, gate_record: Any) -> None:
     assert [] == findings.texts(), f"seed {seed}: {world.deaths}"
     assert [] == open_orders, f"seed {seed}: {world.deaths}"
     assert went_on > 0, f"seed {seed}: nothing was decided behind the last death"
-    gate_record("PR02", "deaths_per_gap", 1, seed)

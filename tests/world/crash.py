@@ -25,6 +25,7 @@ from tests.world.world import World
 CORE, SIGNER, GATEWAY = "core", "signer.main", "gateway.main"
 GROUPS = {
     "sequencer": CORE, "book": CORE, "detect": CORE, "trade": CORE, SIGNER: SIGNER, GATEWAY: GATEWAY}
+ONE_LANE = dict.fromkeys(GROUPS, CORE)  # a layout whose signer and gateway die with the core
 GAPS = ("journal", "sign", "submit unsent", "submit sent", "ack", "ack journal")
 
 
@@ -66,9 +67,12 @@ class _Watched:
 
 
 class CrashWorld(World):
-    """Dies once at each of `gaps`, in this order, each when the world trades."""
+    """Dies once at each of `gaps`, in this order, each when the world trades. groups: stage -> its lane."""
 
-    def __init__(self, plan: Plan, directory: Path, gaps: tuple[str, ...]) -> None:
+    def __init__(
+        self, plan: Plan, directory: Path, gaps: tuple[str, ...], groups: dict[str, str] = GROUPS,
+    ) -> None:
+        self._groups = groups
         self._of_group: dict[str, Channels] = {}
         self._chance = random.Random(f"world:crash:{plan.seed}")
         self._epoch = 1
@@ -79,7 +83,7 @@ class CrashWorld(World):
         super().__init__(plan, directory)
 
     def _stage(self, name: str) -> Built:
-        group = GROUPS.get(name)
+        group = self._groups.get(name)
         if group is None:
             return super()._stage(name)
         if group not in self._of_group:
@@ -98,10 +102,10 @@ class CrashWorld(World):
         is_next = bool(self._waiting) and self._waiting[0] == gap
         return is_next and (self._is_turning or gap == "ack journal") and self._chance.random() < 0.3
 
-    def _die(self, gap: str, group: str) -> None:
+    def _die(self, gap: str, stage: str) -> None:
         self.deaths.append(gap)
         del self._waiting[0]
-        raise Died(group)
+        raise Died(self._groups[stage])
 
     def _arm(self, name: str, built: Built) -> None:
         """Put the deaths of this stage between its steps."""
@@ -132,7 +136,7 @@ class CrashWorld(World):
                 if request is not None and request.orders and self._is_due("ack journal"):
                     self.deaths.append("ack journal")
                     del self._waiting[0]
-                    self.crash(GATEWAY)
+                    self.crash(self._groups[GATEWAY])
                     return
                 answer(now_ns, tag, *words)
 
@@ -141,7 +145,7 @@ class CrashWorld(World):
     def _on_journal(self, data: bytes, push: Any) -> None:
         push()
         if data[KIND_OFFSET] == Kind.PACKAGE and self._is_due("journal"):
-            self._die("journal", CORE)
+            self._die("journal", "trade")
 
     def _on_sign(self, data: bytes, push: Any) -> None:
         is_before = self._chance.random() < 0.5
@@ -165,7 +169,7 @@ class CrashWorld(World):
 
     def crash(self, group: str) -> None:
         """Give up what the group's lane held, and start it as the supervisor does."""
-        names = [name for name in self.built if GROUPS.get(name) == group]
+        names = [name for name in self.built if self._groups.get(name) == group]
         for name in names:
             self._bury(self.built[name])
         self._of_group.pop(group).close()
