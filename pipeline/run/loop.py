@@ -21,6 +21,7 @@ from pipeline.net.websocket import SocketDriver
 from pipeline.run.latency import PackageLatency
 from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell
 from pipeline.stages.gateway import GatewayStage
+from pipeline.stages.reconcile import Reconcile
 from pipeline.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class LoopLane:
         self._rest = RestDriver(lane.clock, tls)
         self._sockets: list[SocketDriver] = []
         self._orders: list[OrderConnections] = []
+        self._paced = [built.rest for built in lane.built if isinstance(built.rest, Reconcile)]
         for built in lane.built:
             if built.sockets is not None:
                 wrap = built.short_cut and partial(FeedListener, built.short_cut, lane.spec.clock_offset_ns)
@@ -105,7 +107,10 @@ class LoopLane:
     async def _sleep(self) -> None:
         self._woken.clear()
         self._is_timed_out = False
-        handle = self._loop.call_later(self._doorbell.bound.ns / NS_PER_S, self._time_out)
+        longest_ns = self._doorbell.bound.ns
+        if any(rest.has_work for rest in self._paced):
+            longest_ns = TIMER_NS
+        handle = self._loop.call_later(longest_ns / NS_PER_S, self._time_out)
         await self._woken.wait()
         handle.cancel()
         if not self._is_timed_out:

@@ -1,7 +1,8 @@
 """Reconcile passes: what the venue's REST side says about our orders, trades and balance, page by page.
 
 Part of account.<id>. One pass at a time: open orders, trades, balance, single orders that the core asked for,
-then one `Reconciled` record. Rows are taken a few at a time (`work`): the lane has orders to send meanwhile.
+then one `Reconciled` record. Rows are taken a few at a time (`work`), with pauses: the lane has orders to
+send meanwhile, and where it runs before others on its CPU, they have decisions to make.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pipeline.venues.polymarket.identity import Refusal
 from pipeline.venues.polymarket.user_decode import UserDecoder
 
 TOLD_MAX = 65_536  # trades remembered by a digest of their row: more than the minutes that a pass lists
-ROWS_PER_TURN = 4  # about 0.2 ms: as long as sending a package
+ROWS_PER_TURN, PAUSE_NS = 4, 2 * NS_PER_MS  # about 0.2 ms of work, as long as sending a package, in each 2 ms
 EVERY_NS = 60 * NS_PER_S
 EVERY_NS_MIN = 250 * NS_PER_MS  # rate budget of requested passes; twice that after a failed one, and so on
 BACKOFF_STEPS_MAX = 4
@@ -82,6 +83,7 @@ class Reconcile:
         self._passed_ns = 0  # when the last pass began
         self._whole_ns = 0  # when the last one began that saw everything
         self._failed = 0  # passes in a row that did not
+        self._rested_ns = 0  # when the next rows may be taken
         self._told: dict[bytes, None] = {}  # digests of trades passed on, oldest first
 
     # ------------------------------------------------------------------ the driver's side
@@ -104,11 +106,18 @@ class Reconcile:
         if self._pass is None and now_ns - self._passed_ns >= wait_ns:
             self._start(now_ns)
 
+    @property
+    def has_work(self) -> bool:
+        """Tell whether rows wait: the lane should not sleep for long."""
+        return self._pass is not None and bool(self._pass.pending)
+
     def work(self, now_ns: int) -> int:
-        """Take a few rows of the page that was read; return how many."""
+        """Take a few rows of the page that was read, unless it is too early; return how many."""
         work = self._pass
-        if work is None or not work.pending:
+        if work is None or not work.pending or now_ns < self._rested_ns:
             return 0
+        if self._whole_ns:  # before the first whole pass nothing else can be done
+            self._rested_ns = now_ns + PAUSE_NS
         count = min(ROWS_PER_TURN, len(work.pending))
         for _ in range(count):
             row = work.pending.popleft()
