@@ -1,4 +1,4 @@
-"""stages.reconcile: passes over a venue of canned pages; what is asked, in which order records come, at what pace."""
+"""stages.reconcile: passes over a venue of canned pages: what is asked, the order of records, the pace."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_what_happened_while_nobody_listened_is_listed_until_a_pass_ends_whole()
 
 
 def test_failed_passes_come_ever_slower_and_keep_the_request() -> None:
-    """A venue that is down is asked after 250 ms, 500 ms, ... 4 s; the first whole pass answers the request."""
+    """A venue that is down is asked after 250 ms, 500 ms, ... 4 s; the first whole pass answers it."""
     rig = Rig()
     rig.is_down = True
     rig.machine.wanted.append(Wanted(9, is_connect=True))
