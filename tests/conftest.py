@@ -27,8 +27,8 @@ WITH_PROCESSES = (
     "test_PR01_kills.py", "test_PR04_freezes.py", "test_PR05_supervisor.py", "test_PR06_silent_deaths.py",
     "test_SH05_leftovers.py", "test_JR02_disk_full.py", "test_JR03_sync_refused.py", "test_IN01_caps.py",
     "test_matrix.py", "test_docs_run.py", "test_bench_smoke.py", "test_launcher.py", "test_mutants.py")
-#: Files whose tests judge how soon something happens: nothing else runs meanwhile, in no worker.
-ALONE = ("test_PR01_kills.py", "test_PR04_freezes.py")
+#: Files whose tests judge how soon something happens under load: nothing else runs meanwhile, in no worker.
+ALONE = ("test_PR01_kills.py",)
 GATE_BOOK = pytest.StashKey[GateBook]()
 TURNS = pytest.StashKey[Turns]()
 TURNS_FOLDER = "PM_TEST_TURNS"  # in the environment, so that all workers meet at the same place

@@ -15,7 +15,7 @@ from pipeline.shm.status import TURN, Latency
 if TYPE_CHECKING:
     from pipeline.run.demo import DemoOptions
 
-EARLY_SHARE = 0.1  # by then caches and buffers have their size
+EARLY_SHARE = 1 / 3  # by then, in a long run, what has a limit has reached it
 #: How a frame can end on our side; together they are all frames that we were handed.
 TAKEN = (
     "frames", "frames_unknown_token", "frames_ignored", "frames_rejected", "frames_lost", "pongs",
@@ -65,24 +65,24 @@ def sums(supervisor: Supervisor) -> dict[str, Any]:
 
 
 class LaneWatch:
-    """Resident memory of each lane: from a tenth of the run on, and now. `look` now and then."""
+    """Memory of each lane, resident and its own: after a third of the run, and now. `look` now and then."""
 
     def __init__(self, supervisor: Supervisor, seconds: float) -> None:
         self._supervisor = supervisor
         self._early_s = seconds * EARLY_SHARE
-        self._first: dict[str, int] = {}
-        self._last: dict[str, int] = {}
+        self._first: dict[str, tuple[int, int]] = {}
+        self._last: dict[str, tuple[int, int]] = {}
 
     def look(self, ran_s: float) -> None:
         """Take the memory of the lanes as it is after `ran_s` seconds of trading."""
         for lane in self._supervisor.lanes:
             try:
-                rss = psutil.Process(self._supervisor.view(lane.name).pid).memory_info().rss
+                memory = psutil.Process(self._supervisor.view(lane.name).pid).memory_info()
             except (psutil.NoSuchProcess, ValueError):
                 continue
-            self._last[lane.name] = rss
+            found = self._last[lane.name] = memory.rss, memory.rss - memory.shared
             if ran_s >= self._early_s:
-                self._first.setdefault(lane.name, rss)
+                self._first.setdefault(lane.name, found)
 
     def figures(self) -> dict[str, LaneFigures]:
         """Return what was seen, with the turns of each lane's loop."""
@@ -90,7 +90,8 @@ class LaneWatch:
         for name, last in self._last.items():
             turn = self._supervisor.view(name).latencies().get(TURN)
             if turn is not None:
-                found[name] = LaneFigures(self._first.get(name, last), last, turn)
+                first = self._first.get(name, last)
+                found[name] = LaneFigures(first[0], last[0], first[1], last[1], turn)
         return found
 
 

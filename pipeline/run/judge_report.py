@@ -26,10 +26,15 @@ _NOTHING = Latency(0, 0, 0, 0, ())
 
 @dataclass(frozen=True, slots=True)
 class LaneFigures:
-    """One lane over the run: resident memory early and late, bytes; its loop's turns."""
+    """One lane over the run: memory early and late, bytes; its loop's turns.
+
+    `own` is without what is mapped: pages of log files come and go with the files.
+    """
 
     rss_first: int
     rss_last: int
+    own_first: int
+    own_last: int
     turn: Latency
 
 
@@ -141,17 +146,20 @@ def lane_figures(lanes: Mapping[str, LaneFigures]) -> dict[str, Any]:
     """Return each lane's resident memory and the percentiles of its turns."""
     return {
         name: {"rss_bytes_first": lane.rss_first, "rss_bytes_last": lane.rss_last,
+               "own_bytes_first": lane.own_first, "own_bytes_last": lane.own_last,
                "turn_ns": percentiles(lane.turn)}
         for name, lane in lanes.items()}
 
 
 def lane_lines(lanes: Mapping[str, Any]) -> list[str]:
     """Return the table of the lanes: memory early and late, and how long a turn of the loop takes."""
-    lines = [f"{'Lanes':<18}{'RSS early':>11}{'late, MB':>10}{'turn p50':>10}{'p99':>9}{'p99.9, us':>11}"]
+    memory = f"{'RSS early':>11}{'late':>8}{'own early':>11}{'late, MB':>10}"
+    lines = [f"{'Lanes':<12}{memory}{'turn p50':>10}{'p99':>9}{'p99.9, us':>11}"]
     for name, lane in lanes.items():
         turn = lane["turn_ns"]
         lines.append(
-            f"{name:<18}{lane['rss_bytes_first'] / 1e6:>11.1f}{lane['rss_bytes_last'] / 1e6:>10.1f}"
+            f"{name:<12}{lane['rss_bytes_first'] / 1e6:>11.1f}{lane['rss_bytes_last'] / 1e6:>8.1f}"
+            f"{lane['own_bytes_first'] / 1e6:>11.1f}{lane['own_bytes_last'] / 1e6:>10.1f}"
             f"{turn['p50'] / 1e3:>10.1f}{turn['p99'] / 1e3:>9.1f}{turn['p999'] / 1e3:>11.1f}")
     return lines
 

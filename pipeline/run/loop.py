@@ -62,7 +62,7 @@ class LoopLane:
                     built.orders, built.orders_url, lane.clock, self.turn, tls, latency.on_written)
                 self._orders.append(orders)
                 if isinstance(built.stage, GatewayStage):
-                    built.stage.carry = orders.pump
+                    built.stage.carry = partial(self._carry, orders)
         self._loop.add_reader(self._doorbell.fd, self._ring)
 
     async def run(self) -> None:
@@ -117,10 +117,15 @@ class LoopLane:
             self._doorbell.bound.woken()
 
     def _ring(self) -> None:
+        self._awake_until_ns = self._lane.clock() + AWAKE_NS
         self.turn()  # at once: what we were woken for is on the order path; whoever rang did so once
         self._doorbell.answer()
-        self._awake_until_ns = self._lane.clock() + AWAKE_NS
         self._woken.set()
+
+    def _carry(self, orders: OrderConnections) -> None:
+        """Send at once; what a ring announced is then on its way, and others want the CPU."""
+        if orders.pump():
+            self._awake_until_ns = 0
 
     def _time_out(self) -> None:
         self._is_timed_out = True
