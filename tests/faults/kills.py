@@ -27,19 +27,21 @@ from tests.cli_runs import Market, Run
 from tests.faults.aims import ACK, SEND, SIGN, Moment, draw_aims, strike
 from tests.faults.missed import missed_reasons
 from tests.faults.watcher import Watcher
-from tests.shared import wait_until
+from tests.shared import scaled, wait_until
 
 NAME = "kills"
 AGAIN_NS_MAX = 5 * NS_PER_S  # PR01: trading again after a kill
+UNKNOWN_OPEN = "vetoed: unknown_order_open"  # trade's own word; that such orders end is judged apart
 AGAIN_S_GIVEN = 8.0  # how long the run looks for it before it goes on: the figure is judged afterwards
 WARM_ORDERS, WARM_S_MAX = 60, 60.0
 PAUSE_S_MAX = 0.5
 SETTLE_S_MAX = 30.0
 UNKNOWN_FINAL_S = 125.0  # an order that never arrived is dead only after T_UNKNOWN_FINAL
 CONFIRM_S = 2.5
+#: An order in doubt keeps its event out for two minutes: 100 kills need more events than 20 do.
 EXCHANGE = {
-    "seconds": 3_600.0, "markets": 4, "planted_events": 14, "plant_spacing_ms": 150, "plant_settle_ms": 100,
-    "quiet_ms": 200}
+    "seconds": 3_600.0, "markets": 4, "planted_events": scaled(14, 24),
+    "plant_spacing_ms": scaled(150, 90), "plant_settle_ms": 100, "quiet_ms": 200}
 #: As many kills as there are would be a crash loop: what latches the halt is PR05's matter.
 SETTINGS = (
     "topology=2core", "universe.instruments_max=200", "supervision.restarts_max=1000",
@@ -276,7 +278,9 @@ class Kills:
         for (number, event), why in zip(late, reasons, strict=True):
             moment = run.moments[number]
             run.idle += not why
-            if why:
+            is_in_doubt = bool(why) and all(one.endswith(UNKNOWN_OPEN) for one in why.split("; "))
+            run.excused += is_in_doubt
+            if why and not is_in_doubt:
                 run.late.append(
                     f"kill {number} ({moment.aim}, lane {moment.lane}): event {event} did not trade again in "
                     f"5 s: {why}")
