@@ -16,6 +16,8 @@ from pipeline.errors import PipelineError
 
 STOPPED_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 BROKEN_PIPE_CODE = 141  # as a shell shows a program that SIGPIPE ended
+IMPORTING = "<frozen importlib"  # where a module is being loaded
+ASK_AGAIN_S = 0.01
 TRACEBACK_SWITCH = "PM_TRACEBACK"
 
 
@@ -82,10 +84,24 @@ def _command_of(problem: object) -> str:
     return str(context.command_path) if context is not None else "pm"
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
+def _stop(number: int, frame: FrameType | None) -> None:
+    if _is_importing(frame):
+        # Modules swallow what is raised while they load, or make an ImportError of it: come back a little
+        # later. Whoever handles this signal by then gets it; a command may have put a handler of its own.
+        signal.signal(signal.SIGALRM, lambda _alarm, _where: signal.raise_signal(number))
+        signal.setitimer(signal.ITIMER_REAL, ASK_AGAIN_S)
+        return
     for other in STOPPED_CODES:
         signal.signal(other, signal.SIG_IGN)  # clean-up is under way: do not break into it
     raise Stopped(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(IMPORTING):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _say_unexpected(kind: type[BaseException], value: BaseException, where: TracebackType | None) -> None:

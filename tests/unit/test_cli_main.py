@@ -21,6 +21,24 @@ from tests.shared import ROOT
 
 COMMANDS = ("demo", "run", "status", "halt", "resume", "inspect", "explain", "logs", "config", "config check")
 
+SIGNALLED = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(1000):
+        pass
+except SWALLOWED:
+    pass
+"""
+CALL_MAIN = """
+import sys, types
+sys.path.insert(0, sys.argv[1])
+import app
+sys.modules["pipeline.cli.app"] = app  # commands are not what this is about
+from pipeline.cli import main
+main()
+"""
+
 
 def ticks(directory: Path, count: int) -> Path:
     """Write a log of this many ticks."""
@@ -139,6 +157,22 @@ def test_signals_end_any_command_in_one_line(number: int, code: int, tmp_path: P
     _, errors = process.communicate(timeout=20)
     assert ("pm: stopped\n", code) == (errors, process.returncode)
     assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("swallows", ["BaseException", "no"])
+def test_a_signal_while_modules_load_is_not_lost(swallows: str, tmp_path: Path) -> None:
+    """A module that swallows what is raised in it does not swallow the stop."""
+    fake = tmp_path / "typer"  # the first module that a command loads
+    fake.mkdir()
+    (fake / "__init__.py").write_text(SIGNALLED.replace("SWALLOWED", swallows if swallows != "no" else "()"))
+    (fake / "exceptions.py").write_text("class TyperException(Exception): pass")
+    (fake / "main.py").write_text(
+        "import time\ndef get_command(app):\n    time.sleep(30)\n    raise SystemExit(99)\n")
+    (tmp_path / "app.py").write_text("app = None\n")
+    done = subprocess.run(
+        [sys.executable, "-c", CALL_MAIN, str(tmp_path)], cwd=ROOT, capture_output=True, text=True,
+        timeout=60, check=False)
+    assert (143, "pm: stopped\n") == (done.returncode, done.stderr)
 
 
 def test_a_bug_is_one_line_and_exit_1() -> None:
