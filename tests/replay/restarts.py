@@ -23,6 +23,7 @@ from pipeline.shm import halt
 from pipeline.shm.status import StatusPage
 from pipeline.store import checkpoints
 from tests.shared import ROOT
+from tests.world.manifests import write_manifest
 from tests.world.refold import CHAIN
 
 FLAGS_AT = 34
@@ -47,6 +48,7 @@ class Restarts:
         self._epoch += 1
         slots = self.config.shm.log_segment_slots
         start = startpoint.find(self.logs, slots, 1, self._epoch, from_venue=False)
+        write_manifest(self.config, self.directory, start)
         memory = PrivateMemory(
             segment_sizes(CHAIN, [LANE], self.config.shm, self.config.universe.instruments_max + 1))
         format_all(memory, CHAIN, [LANE], self.config.shm)

@@ -25,6 +25,8 @@ from tests.world.plan import draw_plan
 from tests.world.refold import read_log
 from tests.world.world import World
 
+FIXED_SEED = 2_001
+
 
 class Told:
     """One finished world: its state directory and the bytes of its stream."""
@@ -46,7 +48,7 @@ class Told:
 
 @pytest.fixture(scope="module", params=["fixed", "fresh"])
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
-    seed = 2_001 if request.param == "fixed" else fresh_seed()
+    seed = FIXED_SEED if request.param == "fixed" else fresh_seed()
     return Told(seed, tmp_path_factory.mktemp(request.param))
 
 
@@ -93,7 +95,8 @@ def test_a_log_with_restarts_replays_the_same(told: Told, cuts: int, tmp_path: P
     assert found.difference is None, (told.seed, found.difference.lines())
     assert cuts + 1 == found.spans
     assert 0 == found.unlogged
-    assert len(list(runs(read_log(core.logs / "decisions", "decisions")))) == found.decisions > 20
+    decided = len(list(runs(read_log(core.logs / "decisions", "decisions"))))
+    assert decided == found.decisions > (20 if told.seed == FIXED_SEED else 0)  # three cuts may leave few
 
 
 def test_a_resume_that_lies_is_noticed(one: Told, tmp_path: Path) -> None:
@@ -307,6 +310,8 @@ def test_a_manifest_of_other_code_warns(one: Told, tmp_path: Path) -> None:
     """What wrote the log is shown; another build or a configuration that nobody named is a warning."""
     logs = tmp_path / "logs"
     shutil.copytree(one.state / "logs", logs)
+    assert [] == Replay(logs).run().warnings
+    shutil.rmtree(logs / manifest.DIRECTORY)
     assert ["no manifest beside the logs: nothing tells which code and configuration wrote them"] == (
         Replay(logs).run().warnings)
     (logs / manifest.DIRECTORY).mkdir()

@@ -24,6 +24,7 @@ from pipeline.records import CODECS, SLOT_BYTES, Kind
 from pipeline.run import wiring
 from pipeline.run.build import Built, Env, build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes
+from pipeline.run.startpoint import StartPoint
 from pipeline.shm import halt
 from pipeline.shm.status import StatusPage, StatusView
 from pipeline.sim.scenario import Scenario, build
@@ -32,6 +33,7 @@ from pipeline.store.background import Inline, Worker
 from pipeline.store.upkeep import Limits
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.shared import ROOT
+from tests.world.manifests import write_manifest
 from tests.world.network import CLOB_URL, GAMMA_URL, Network, Weather
 from tests.world.plan import Plan
 from tests.world.refold import read_log
@@ -136,6 +138,7 @@ class World:
         format_all(self.memory, STAGES, ["world"], shm)
         for log in wiring.LOGS:
             LogWriter(state_dir / "logs" / log, log, shm.log_segment_slots, salt_epoch=1).close()
+        write_manifest(self.config, state_dir, StartPoint())
         self.channels = Channels(self.memory, state_dir / "logs", shm.log_segment_slots, 1)
         self.page = StatusPage(self.memory.buffer("status.world"), pid=1, now_ns=self.now_ns)
         self._view = StatusView(self.memory.buffer("status.world"))
