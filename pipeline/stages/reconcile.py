@@ -74,7 +74,7 @@ class Reconcile:
     ) -> None:
         self.base_url = base_url
         self.outbox = Outbox()
-        self.wanted: deque[Wanted] = deque()
+        self.wanted: list[Wanted] = []
         self._account, self._signature_type = account, signature_type
         self._since_s = since_s
         self._decoder, self._auth, self._owe, self._counts = decoder, auth, owe, counts
@@ -132,8 +132,7 @@ class Reconcile:
 
     def _start(self, now_ns: int) -> None:
         self._passed_ns = now_ns
-        wanted = list(self.wanted)
-        self.wanted.clear()
+        wanted, self.wanted = self.wanted, []
         self._pass = _Pass(
             now_ns, max((one.request_no for one in wanted), default=0), questions.open_orders_walk(),
             questions.trades_walk(self._trades_since_s(now_ns, wanted)),
