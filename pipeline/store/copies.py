@@ -22,6 +22,7 @@ class Copies:
         self._state_dir = state_dir
         self._bytes_max = bytes_max
         self._made: dict[tuple[int, str, int], int] = {}  # (mtime ns, log, first) -> bytes
+        self._total = 0  # of all their bytes
         self._known: dict[str, set[int]] = {log: set() for log in LOGS}
         for log in LOGS:
             for first in files.archived(state_dir, log):
@@ -35,6 +36,7 @@ class Copies:
         """Take note of a copy that is there as a whole."""
         made = os.stat(files.archive_path(self._state_dir, log, first))
         self._made[made.st_mtime_ns, log, first] = made.st_size
+        self._total += made.st_size
         self._known[log].add(first)
 
     def prune(self, live_first: Mapping[str, int]) -> list[Path]:
@@ -43,9 +45,10 @@ class Copies:
         live_first: first position of each log's oldest live segment. Raises OSError when the disk refuses.
         """
         gone: list[Path] = []
-        total = sum(self._made.values())
+        if self._total <= self._bytes_max:
+            return gone
         for key in sorted(self._made):
-            if total <= self._bytes_max:
+            if self._total <= self._bytes_max:
                 break
             _, log, first = key
             if first >= live_first.get(log, 0):
@@ -53,7 +56,7 @@ class Copies:
             path = files.archive_path(self._state_dir, log, first)
             with suppress(FileNotFoundError):  # the operator may remove them, too
                 path.unlink()
-            total -= self._made.pop(key)
+            self._total -= self._made.pop(key)
             self._known[log].discard(first)
             gone.append(path)
         return gone
