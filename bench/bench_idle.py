@@ -7,19 +7,20 @@ ns (`schedstat`) over all threads of the supervisor and its lanes; the exchange 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench import harness
+from pipeline.run.exchange import ask_control
 
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "demo.toml"
 SILENT_S = 5.0  # what is on its way when the flow stops is over by then
@@ -40,9 +41,10 @@ def _measure(directory: Path, seconds: float, silent_s: float) -> dict[str, Any]
         state = directory / "state"
         with _pm("run", "--config", CONFIG, "--config", exchange["config"], "--mode", "local", "--set",
                  "topology=2core", "--set", f"state_dir={state}", "--json") as (supervisor, _):
-            _stop_flow(place, exchange["urls"]["control"])
+            token = (place / "control.token").read_text()
+            ask_control(exchange["urls"]["control"], token, "POST", "/control/stop-flow")
             time.sleep(silent_s)
-            lanes = _lanes(state)
+            lanes = _lanes(supervisor)
             found = _cpu_shares({"supervisor": supervisor, **lanes}, seconds)
     whole = round(sum(found.values()), 2)
     return {"seconds": seconds, "cpu_percent": found, "cpu_percent_all": whole}
@@ -67,27 +69,12 @@ def _pm(*arguments: object) -> Iterator[tuple[int, dict[str, Any]]]:
         process.communicate(timeout=END_S_MAX)
 
 
-def _stop_flow(place: Path, control: str) -> None:
-    token = (place / "control.token").read_text()
-    request = urllib.request.Request(  # noqa: S310 - our own exchange on loopback
-        f"{control}/control/stop-flow", b"{}", {"authorization": f"Bearer {token}"}, method="POST")
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-        answer.read()
-
-
-def _lanes(state: Path) -> dict[str, int]:
+def _lanes(supervisor: int) -> dict[str, int]:
     """Return the processes of the lanes by name, and of the spare one."""
-    spec = os.fsencode(state / "run")
     found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            places = [place for place, word in enumerate(words) if word.startswith(spec)]
-            if places:
-                found[words[places[0] + 1].decode().strip("-")] = int(entry.name)
+    for child in psutil.Process(supervisor).children():
+        words = child.cmdline()
+        found[words[words.index("pipeline.run.lane") + 2].strip("-")] = child.pid
     return found
 
 

@@ -8,7 +8,7 @@ import orjson
 import psutil
 
 from pipeline.run.judge import RunFacts
-from pipeline.run.judge_report import LaneFigures
+from pipeline.run.judge_report import LaneFigures, Memory
 from pipeline.run.supervisor import Supervisor
 from pipeline.shm.status import TURN, Latency
 
@@ -70,8 +70,8 @@ class LaneWatch:
     def __init__(self, supervisor: Supervisor, seconds: float) -> None:
         self._supervisor = supervisor
         self._early_s = seconds * EARLY_SHARE
-        self._first: dict[str, tuple[int, int]] = {}
-        self._last: dict[str, tuple[int, int]] = {}
+        self._first: dict[str, Memory] = {}
+        self._last: dict[str, Memory] = {}
 
     def look(self, ran_s: float) -> None:
         """Take the memory of the lanes as it is after `ran_s` seconds of trading."""
@@ -80,7 +80,7 @@ class LaneWatch:
                 memory = psutil.Process(self._supervisor.view(lane.name).pid).memory_info()
             except (psutil.NoSuchProcess, ValueError):
                 continue
-            found = self._last[lane.name] = memory.rss, memory.rss - memory.shared
+            found = self._last[lane.name] = Memory(memory.rss, memory.rss - memory.shared)
             if ran_s >= self._early_s:
                 self._first.setdefault(lane.name, found)
 
@@ -90,8 +90,7 @@ class LaneWatch:
         for name, last in self._last.items():
             turn = self._supervisor.view(name).latencies().get(TURN)
             if turn is not None:
-                first = self._first.get(name, last)
-                found[name] = LaneFigures(first[0], last[0], first[1], last[1], turn)
+                found[name] = LaneFigures(self._first.get(name, last), last, turn)
         return found
 
 

@@ -27,6 +27,25 @@ CA_FILE, KEY_FILE, API_FILE = "ca.pem", "key.hex", "api-key.json"
 Progress = Callable[[str, int, int], None]
 
 
+def ask_control(
+    url: str, token: str, method: str, path: str, body: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Ask an exchange's control port at `url`; raises VenueError when it does not answer, or with no."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0, timeout=30)
+    try:
+        connection.request(method, path, json.dumps(body or {}), {"authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        found: dict[str, Any] = json.loads(answer.read())
+    except (OSError, ValueError) as error:
+        raise VenueError(f"run.exchange: the exchange does not answer {path}: {error}") from error
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise VenueError(f"run.exchange: {path} answered {answer.status}: {found}")
+    return found
+
+
 class ExchangeProcess:
     """One exchange; `start`, use, `stop` in any case."""
 
@@ -83,21 +102,10 @@ class ExchangeProcess:
 
     def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the control port; raises VenueError when the exchange does not answer."""
-        parts = urlsplit(self.urls["control"])
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0, timeout=30)
         try:
-            connection.request(
-                method, path, json.dumps(body or {}), {"authorization": f"Bearer {self._token}"})
-            answer = connection.getresponse()
-            found: dict[str, Any] = json.loads(answer.read())
-        except (OSError, ValueError) as error:
-            raise VenueError(f"run.exchange: the exchange does not answer {path}: {error}; see "
-                             f"{self.directory / 'exchange.err'}") from error
-        finally:
-            connection.close()
-        if answer.status != 200:
-            raise VenueError(f"run.exchange: {path} answered {answer.status}: {found}")
-        return found
+            return ask_control(self.urls["control"], self._token, method, path, body)
+        except VenueError as problem:
+            raise VenueError(f"{problem}; see {self.directory / 'exchange.err'}") from problem
 
     def is_alive(self) -> bool:
         """Return whether the process runs."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.shm.status import LATENCIES, Latency
 from pipeline.units import usd_text
@@ -24,17 +24,19 @@ REASONS_SHOWN = 4
 _NOTHING = Latency(0, 0, 0, 0, ())
 
 
+class Memory(NamedTuple):
+    """Memory of a process in bytes; `own` is without what is mapped: pages of log files come and go."""
+
+    rss: int
+    own: int
+
+
 @dataclass(frozen=True, slots=True)
 class LaneFigures:
-    """One lane over the run: memory early and late, bytes; its loop's turns.
+    """One lane over the run: memory early and late; its loop's turns."""
 
-    `own` is without what is mapped: pages of log files come and go with the files.
-    """
-
-    rss_first: int
-    rss_last: int
-    own_first: int
-    own_last: int
+    first: Memory
+    last: Memory
     turn: Latency
 
 
@@ -145,8 +147,8 @@ def latency_lines(figures: Mapping[str, Any]) -> list[str]:
 def lane_figures(lanes: Mapping[str, LaneFigures]) -> dict[str, Any]:
     """Return each lane's resident memory and the percentiles of its turns."""
     return {
-        name: {"rss_bytes_first": lane.rss_first, "rss_bytes_last": lane.rss_last,
-               "own_bytes_first": lane.own_first, "own_bytes_last": lane.own_last,
+        name: {"rss_bytes_first": lane.first.rss, "rss_bytes_last": lane.last.rss,
+               "own_bytes_first": lane.first.own, "own_bytes_last": lane.last.own,
                "turn_ns": percentiles(lane.turn)}
         for name, lane in lanes.items()}
 
