@@ -34,13 +34,18 @@ TURNS = pytest.StashKey[Turns]()
 TURNS_FOLDER = "PM_TEST_TURNS"  # in the environment, so that all workers meet at the same place
 
 
+def is_worker(config: pytest.Config) -> bool:
+    """Tell whether this session is one of several workers of another one."""
+    return hasattr(config, "workerinput")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Open the session's ledger and the book of proven fault rows."""
     fresh_seed()  # before worker processes begin: they collect the same tests
     config.stash[LEDGER] = ledger = Ledger(SHARED.is_dir(), tier())
     config.pluginmanager.register(Booking(ledger), "booking")
     config.stash[GATE_BOOK] = GateBook()
-    if not hasattr(config, "workerinput"):
+    if not is_worker(config):
         os.environ[TURNS_FOLDER] = tempfile.mkdtemp(prefix="pm-turns-")
     config.stash[TURNS] = Turns(Path(os.environ[TURNS_FOLDER]))
 
@@ -122,7 +127,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Print the closing line, after pytest's own last one; the folder of the turns goes with the session."""
     config.stash[TURNS].close()
-    if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ.pop(TURNS_FOLDER), ignore_errors=True)
-    if not hasattr(config, "workerinput") and config.stash.get(RAN, False):
+    if is_worker(config):
+        return
+    shutil.rmtree(os.environ.pop(TURNS_FOLDER), ignore_errors=True)
+    if config.stash.get(RAN, False):
         print(config.stash[LEDGER].closing_line())

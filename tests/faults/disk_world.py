@@ -126,10 +126,10 @@ def run_sync(seed: int, directory: Path, mode: str) -> dict[str, Any]:
     busy_ms = counters()["disk_busy_ms"]
     (directory / "go").touch()
     decided = len(world.log("decisions")) // SLOT_BYTES
-    if mode == "stalled":
-        world.go(lambda: synced() >= decided)
     end = synced()
     if mode == "stalled":
+        world.go(lambda: synced() >= decided)
+        end = synced()
         world.settle()  # an order that arrived a moment ago: its report is on the way
     found = {
         "orders": orders, "orders_behind": behind, "position": position, "held": held, "end": end,
