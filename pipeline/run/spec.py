@@ -17,7 +17,7 @@ from pipeline.config.topology import LaneSpec
 from pipeline.errors import EnvironmentProblem
 from pipeline.run.startpoint import StartPoint
 
-BUDGET = 256  # records that a stage may take in one turn; it never changes a decision
+BUDGET = 64  # records that a stage may take in one turn; it never changes a decision
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,8 +115,11 @@ def tells(stage: str, stages: Iterable[str]) -> list[str]:
 
 
 def is_early(thing: str) -> bool:
-    """Tell whether a wake by this is for work beside ours: on our own CPU it would only come first."""
-    return thing == PROFIT_NEAR or thing.startswith("hints.")
+    """Tell whether a wake by this is for work beside ours: on our own CPU it would only come first.
+
+    What only announces work: an order that may come, or that is decided and not signed yet.
+    """
+    return thing in (PROFIT_NEAR, PACKAGE_DECIDED) or thing.startswith("hints.")
 
 
 def lanes_to_wake(

@@ -30,7 +30,7 @@ WANTED = (
     Kind.RESUME, Kind.CLOCK_STEP,
     Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.RESOLVED, Kind.STALE, Kind.GAP,
 )
-SLOTS_PER_POLL = 16  # a burst of fills costs 20 to 40 us each, and the lane has books to keep meanwhile
+SLOTS_PER_POLL = 8  # a burst of fills costs 20 to 40 us each, and the lane has books to keep meanwhile
 TELL_NS = 50 * NS_PER_MS
 _PACKAGE = int(Kind.PACKAGE)
 _CAUSE_SEQ = offset_of(Kind.PACKAGE, "cause_seq")

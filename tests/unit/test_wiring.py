@@ -29,8 +29,9 @@ def test_every_channel_has_one_writer_and_a_reader(name: str) -> None:
     [
         ("detect", "core", {"signer", "back"}, {"signer": ["hints.main", "profit near"]}),
         ("detect", "core", set(), {}),  # on our CPU the signer would only come first
-        ("trade", "core", set(), {
+        ("trade", "core", {"signer", "edge"}, {
             "signer": ["decisions"], "edge": ["cancel decided", "package decided"]}),
+        ("trade", "core", {"signer"}, {"signer": ["decisions"], "edge": ["cancel decided"]}),
         ("signer.main", "signer", {"edge"}, {"edge": ["signed.main"]}),
         ("gateway.main", "edge", set(), {"core": ["report.main"]}),
         ("book", "core", set(), {}),  # whoever reads its ring is in the same lane
@@ -40,5 +41,5 @@ def test_every_channel_has_one_writer_and_a_reader(name: str) -> None:
 def test_a_stage_wakes_who_sleeps_on_what_it_tells(
     stage: str, own: str, beside: set[str], wakes: dict[str, list[str]],
 ) -> None:
-    """Signals and channels wake the lanes that wait for them; hints and near profits only on other CPUs."""
+    """Signals and channels wake the lanes that wait for them; what only announces work, on other CPUs."""
     assert wakes == wiring.lanes_to_wake(stage, LANES, own, beside)
