@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.records import Cause, OrderState
 from pipeline.run.judge_logs import Findings, Venue, read_logs
 from pipeline.run.judge_money import check_money, fill_orders
 from pipeline.run.judge_orders import check_orders
 from pipeline.run.judge_resumes import check_resumes
 from pipeline.sim.report import report
+from tests.models.gateway_rig import EPOCH, Gateway
+from tests.models.signer_rig import T0_NS
 from tests.shared import fresh_seed, scaled
 from tests.tools.faultrows import figure
 from tests.world.crash import GAPS, GROUPS, ONE_LANE, CrashWorld
@@ -74,3 +77,21 @@ def die_at_every_gap(seed: int, tmp_path: Path, groups: dict[str, str]) -> None:
     assert [] == findings.texts(), f"seed {seed}: {world.deaths}"
     assert [] == open_orders, f"seed {seed}: {world.deaths}"
     assert went_on > 0, f"seed {seed}: nothing was decided behind the last death"
+
+
+def test_PR02_nothing_leaves_before_the_fence(tmp_path: Path) -> None:
+    """A gateway that came up ends every order unsent until trade says up to which it judged the old ones."""
+    gateway = Gateway(tmp_path)
+    gateway.sign(1)
+    gateway.machine.on_beat(T0_NS, EPOCH - 1, 0)  # of an older start: says nothing about ours
+    gateway.sign(2)
+    assert 0 == gateway.sends()
+    assert [(1, OrderState.UNSENT, Cause.LANE_DIED), (2, OrderState.UNSENT, Cause.LANE_DIED)] == (
+        gateway.reports())
+
+    gateway.machine.on_beat(T0_NS, EPOCH, 3)
+    gateway.sign(3)
+    gateway.sign(4)
+    assert 1 == gateway.sends()
+    assert [(3, OrderState.UNSENT, Cause.LANE_DIED), (4, OrderState.SENT, Cause.NONE)] == gateway.reports()
+    assert 4 == gateway.brake.order_no

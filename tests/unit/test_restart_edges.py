@@ -1,4 +1,4 @@
-"""What a restart leaves to the edges: gaps, fences, recalled hashes, rows that are given already."""
+"""What a restart leaves to the edges: gaps, recalled hashes, rows that are given already."""
 
 from __future__ import annotations
 
@@ -9,88 +9,19 @@ import pytest
 
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.relay import Filter
-from pipeline.native.ring import Reader, Ring, Writer
+from pipeline.native.ring import Reader, Writer
 from pipeline.records import CODECS, Cause, Kind, OrderState, Rule, runs, unpack
 from pipeline.run import startpoint, wills
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.brake import Brake
-from pipeline.stages.gateway import ORDER_NO_NONE, GatewayMachine, GatewaySettings
+from pipeline.stages.gateway import ORDER_NO_NONE
 from pipeline.stages.recall import Recall
-from pipeline.stages.stage import Counts
-from pipeline.units import NS_PER_S
-from pipeline.venues.polymarket import identity
-from pipeline.venues.polymarket.auth import L2Auth, Secret
-from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
 from pipeline.venues.polymarket.sign import OrderSigner, order_hasher
+from tests.models.gateway_rig import EPOCH, Gateway, ring
 from tests.models.signer_rig import KEY, PLENTY, T0_NS, account_of, token
 
 SIGNED, INTENT, INSTRUMENT = CODECS[Kind.SIGNED], CODECS[Kind.INTENT], CODECS[Kind.INSTRUMENT]
-EPOCH = 77
-
-
-def ring(slots: int = 128) -> bytearray:
-    memory = bytearray(Ring.bytes_for(slots))
-    Ring.format(memory, slots)
-    return memory
-
-
-class Gateway:
-    """A gateway's machine that came up with an epoch; `reports` are what it owed."""
-
-    def __init__(self, directory: Path, epoch: int = EPOCH, sent_no: int = 0) -> None:
-        if not (directory / halt.FILE_NAME).exists():
-            halt.create(directory)
-        who = account_of(KEY)
-        self.brake = Brake(directory / "gateway-main.state", PLENTY)
-        self.brake.commit(sent_no)
-        self._ring = ring()
-        auth = L2Auth(identity.checksum(who.owner), "key", KEY, Secret(b"phrase"))
-        self.machine = GatewayMachine(
-            GatewaySettings(
-                source=1, is_dry=False, orders_per_s=100, orders_burst=100, epoch=epoch, source_seq=5),
-            OrderRenderer(who, "key"), RequestRenderer("venue.example", auth), self.brake,
-            HaltPage(directory), Writer(self._ring), Counts())
-        self.machine.on_instrument(
-            INSTRUMENT.pack(
-                instrument=1, token_yes=token(1, 0), token_no=token(1, 1), rules=int(Rule.NEG_RISK)),
-            0)
-        self._reader = Reader(self._ring)
-
-    def sign(self, order_no: int) -> None:
-        self.machine.on_signed(T0_NS, SIGNED.pack(
-            order_no=order_no, group_no=order_no, deadline_ns=T0_NS + NS_PER_S, timestamp_ms=T0_NS // 10**6,
-            maker_amount=10**6, taker_amount=10**6, instrument=1, batch_count=1, order_type=3,
-            order_hash=bytes((order_no,)) * 32))
-
-    def sends(self) -> int:
-        count = 0
-        while self.machine.outbox.take() is not None:
-            count += 1
-        return count
-
-    def reports(self) -> list[tuple[int, OrderState, Cause]]:
-        self.machine.flush()
-        return [(record.order_no, OrderState(record.state), Cause(record.cause))
-                for record in map(unpack, runs(self._reader.read(64)))]
-
-
-def test_nothing_leaves_before_the_fence(tmp_path: Path) -> None:
-    """A gateway that came up ends every order unsent until trade says up to which it judged the old ones."""
-    gateway = Gateway(tmp_path)
-    gateway.sign(1)
-    gateway.machine.on_beat(T0_NS, EPOCH - 1, 0)  # of an older start: says nothing about ours
-    gateway.sign(2)
-    assert 0 == gateway.sends()
-    assert [(1, OrderState.UNSENT, Cause.LANE_DIED), (2, OrderState.UNSENT, Cause.LANE_DIED)] == (
-        gateway.reports())
-
-    gateway.machine.on_beat(T0_NS, EPOCH, 3)
-    gateway.sign(3)
-    gateway.sign(4)
-    assert 1 == gateway.sends()
-    assert [(3, OrderState.UNSENT, Cause.LANE_DIED), (4, OrderState.SENT, Cause.NONE)] == gateway.reports()
-    assert 4 == gateway.brake.order_no
 
 
 def test_an_order_that_was_here_before_is_not_sent_again(tmp_path: Path) -> None:
