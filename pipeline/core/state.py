@@ -6,6 +6,7 @@ state by the same two doors, so a checkpoint made from the two logs equals the s
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import astuple
 from typing import Any
 
@@ -49,8 +50,8 @@ class TraderState:
         self.is_adopting = False  # trades of orders that nobody here knows are ours: a start from the venue
         self.strangers_wanted: dict[bytes, int] = {}  # hash -> row: open orders of an unknown run
         self.subscribe_wanted: dict[int, None] = {}
-        self.requests: dict[int, int] = {}  # reconcile request -> stream time it was asked at
-        self.verdict_ns: dict[tuple[int, int], int] = {}
+        self.requests: OrderedDict[int, int] = OrderedDict()  # reconcile request -> stream time it was asked at
+        self.verdict_ns: OrderedDict[tuple[int, int], int] = OrderedDict()  # oldest first
         self.resync_ns: dict[int, int] = {}
         self._folds: dict[int, Any] = {
             int(Kind.TICK): self._on_tick, int(Kind.HALT): self._on_halt, int(Kind.CONFIG): self._on_config,
@@ -272,7 +273,7 @@ class TraderState:
         self.verdict_ns.pop(key, None)
         self.verdict_ns[key] = record.now_ns
         if len(self.verdict_ns) > VERDICTS_MAX:
-            del self.verdict_ns[next(iter(self.verdict_ns))]
+            self.verdict_ns.popitem(last=False)
 
     def _subscribe(self, record: Any) -> None:
         self.request_no = max(self.request_no, record.request_no)
@@ -287,7 +288,7 @@ class TraderState:
         self.reconcile_ns = record.now_ns
         self.requests[record.request_no] = record.now_ns
         if len(self.requests) > REQUESTS_MAX:
-            del self.requests[next(iter(self.requests))]
+            self.requests.popitem(last=False)
 
     def _beat(self, record: Any) -> None:
         self.beat_no, self.beat_ns = record.beat_no, record.now_ns
@@ -332,8 +333,8 @@ class TraderState:
         self.fills.load(state["fills"])
         self.quarantine.load(state["quarantine"])
         self.subscribe_wanted = dict.fromkeys(state["subscribe_wanted"])
-        self.requests = dict(state["requests"])
-        self.verdict_ns = {(basket, cause): told for basket, cause, told in state["verdict_ns"]}
+        self.requests = OrderedDict(state["requests"])
+        self.verdict_ns = OrderedDict(((basket, cause), told) for basket, cause, told in state["verdict_ns"])
         self.resync_ns = dict(state["resync_ns"])
         self.strangers_wanted = {bytes.fromhex(key): row for key, row in state["strangers"]}
         self.gate.halt_level = self.halt_level

@@ -7,7 +7,7 @@ highest order number is stored, and a request without an answer is UNKNOWN, neve
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -86,7 +86,7 @@ class GatewayMachine:
         self._batch = SignedBatch()  # orders of one package
         self._owed: deque[bytes] = deque()  # reports that wait for room: reports are never dropped
         self._leaving: list[tuple[int, Sent]] = []  # on the wire and not yet reported as SENT
-        self._sent: dict[int, Sent] = {}  # by order number, for cancels
+        self._sent: OrderedDict[int, Sent] = OrderedDict()  # by order number, for cancels
         self._overtaking: dict[int, Any] = {}  # cancels whose order has not come through yet
         self._source_seq = settings.source_seq
         self._seen_no = brake.order_no  # at most once: a number that is not above it was here before
@@ -274,7 +274,7 @@ class GatewayMachine:
 
     def _remember(self, sent: Sent) -> None:
         if len(self._sent) >= ORDERS_KEPT_MAX:
-            self._sent.pop(next(iter(self._sent)))
+            self._sent.popitem(last=False)  # a dict would look past all that was deleted before
         self._sent[sent.order_no] = sent
 
     def _report(self, sent: Sent, now_ns: int, state: OrderState, origin: Origin, cause: Cause) -> None:

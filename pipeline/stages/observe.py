@@ -6,7 +6,7 @@ or not at all. Nothing here feeds back into a decision.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Summary:
         self._hashes: dict[int, bytes] = {}  # order number -> order hash
         self._package_ns = 0
         self._fold = PnlFold()
-        self._states: dict[int, int] = {}
+        self._states: OrderedDict[int, int] = OrderedDict()  # oldest first
         self._numbers_of: dict[bytes, int] = {}  # order hash -> order number
         self._by_state: Counter[int] = Counter()
         self._refused: Counter[str] = Counter()
@@ -111,8 +111,7 @@ class Summary:
         for _ in range(LOOKS_MAX):
             if len(self._states) < self._kept_max:
                 return
-            order_no = next(iter(self._states))
-            state = self._states.pop(order_no)
+            order_no, state = self._states.popitem(last=False)
             if state not in _OVER:
                 self._states[order_no] = state
                 continue

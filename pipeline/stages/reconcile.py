@@ -7,7 +7,7 @@ send meanwhile, and where it runs before others on its CPU, they have decisions 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -84,7 +84,7 @@ class Reconcile:
         self._whole_ns = 0  # when the last one began that saw everything
         self._failed = 0  # passes in a row that did not
         self._rested_ns = 0  # when the next rows may be taken
-        self._told: dict[bytes, None] = {}  # digests of trades passed on, oldest first
+        self._told: OrderedDict[bytes, None] = OrderedDict()  # digests of trades passed on, oldest first
 
     # ------------------------------------------------------------------ the driver's side
 
@@ -239,7 +239,7 @@ class Reconcile:
             return False
         self._told[digest] = None
         if len(self._told) > TOLD_MAX:
-            del self._told[next(iter(self._told))]
+            self._told.popitem(last=False)
         return True
 
     def _end(self, now_ns: int, work: _Pass) -> None:

@@ -96,7 +96,7 @@ def test_a_log_with_restarts_replays_the_same(told: Told, cuts: int, tmp_path: P
     assert cuts + 1 == found.spans
     assert 0 == found.unlogged
     decided = len(list(runs(read_log(core.logs / "decisions", "decisions"))))
-    assert decided == found.decisions > (20 if told.seed == FIXED_SEED else 0)  # three cuts may leave few
+    assert decided == found.decisions > (10 if told.seed == FIXED_SEED else 0)  # three cuts may leave few
 
 
 def test_a_resume_that_lies_is_noticed(one: Told, tmp_path: Path) -> None:

@@ -340,6 +340,15 @@ def _is_set(node: ast.AST, names: set[str]) -> bool:
     return isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in names
 
 
+def oldest_goes_by_popitem(path: str, text: str) -> list[str]:
+    """What forgets its oldest entry is an OrderedDict: a dict looks past all that was deleted before it."""
+    return [
+        f"{path}:{number}: next(iter(...)) of what entries leave by the front; OrderedDict.popitem(last=False)"
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.search(r"(\bdel |\.pop\().*next\(iter\(", line)
+    ]
+
+
 def names_no_machine(path: str, text: str) -> list[str]:
     """The project names no path or index host of a machine that it was made on."""
     return [

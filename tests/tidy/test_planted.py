@@ -191,6 +191,12 @@ PLANTED = [
         "def f(s: set[int]): return tuple(s | t)",
         "def f(s: list[int]): return tuple(s)",
     ),
+    (
+        rules.oldest_goes_by_popitem,
+        "pipeline/stages/a.py",
+        "del known[next(iter(known))]",
+        "known.popitem(last=False)",
+    ),
     (rules.names_no_machine, "README.md", f"see {rules.MACHINE_WORDS[0]}x", "see ../shared/x"),
     (rules.names_no_machine, "requirements.lock", f"--index-url {rules.MACHINE_WORDS[2]}/simple", "numpy==2"),
 ]

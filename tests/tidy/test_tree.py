@@ -67,6 +67,7 @@ def scope(rule: rules.Rule) -> list[str]:
         rules.errors_are_named: files("pipeline/", "bench/", suffixes=cython),
         rules.asserts_stand_at_import: files("pipeline/"),
         rules.core_is_pure: files("pipeline/core/"),
+        rules.oldest_goes_by_popitem: files("pipeline/"),
         rules.names_no_machine: files("", suffixes=TEXT),
     }[rule]
 
@@ -82,6 +83,7 @@ RULES = [
     rules.errors_are_named,
     rules.asserts_stand_at_import,
     rules.core_is_pure,
+    rules.oldest_goes_by_popitem,
     rules.names_no_machine,
 ]
 
