@@ -50,7 +50,7 @@ class TraderState:
         self.is_adopting = False  # trades of orders that nobody here knows are ours: a start from the venue
         self.strangers_wanted: dict[bytes, int] = {}  # hash -> row: open orders of an unknown run
         self.subscribe_wanted: dict[int, None] = {}
-        self.requests: OrderedDict[int, int] = OrderedDict()  # reconcile request -> stream time it was asked at
+        self.requests: OrderedDict[int, int] = OrderedDict()  # request -> stream time it was asked at
         self.verdict_ns: OrderedDict[tuple[int, int], int] = OrderedDict()  # oldest first
         self.resync_ns: dict[int, int] = {}
         self._folds: dict[int, Any] = {

@@ -343,7 +343,7 @@ def _is_set(node: ast.AST, names: set[str]) -> bool:
 def oldest_goes_by_popitem(path: str, text: str) -> list[str]:
     """What forgets its oldest entry is an OrderedDict: a dict looks past all that was deleted before it."""
     return [
-        f"{path}:{number}: next(iter(...)) of what entries leave by the front; OrderedDict.popitem(last=False)"
+        f"{path}:{number}: next(iter(...)) of what loses its oldest entry; OrderedDict.popitem(last=False)"
         for number, line in enumerate(text.splitlines(), 1)
         if re.search(r"(\bdel |\.pop\().*next\(iter\(", line)
     ]
