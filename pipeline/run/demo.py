@@ -23,6 +23,7 @@ from pipeline.errors import EnvironmentProblem, UsageError
 from pipeline.run.demo_facts import LaneWatch, collect_facts, sums
 from pipeline.run.exchange import ExchangeProcess, cpu_of_exchange
 from pipeline.run.judge import judge
+from pipeline.run.process import on_cpu
 from pipeline.run.progress import Progress
 from pipeline.run.supervisor import Supervisor
 from pipeline.shm import memory
@@ -115,6 +116,7 @@ class _Demo:
         self._progress = Progress(sys.stdout)
         self._exchange: ExchangeProcess | None = None
         self._supervisor: Supervisor | None = None
+        self._cpu_aside: int | None = None
 
     def run(self) -> int:
         """Start, trade, verify, report; return the exit code. Whatever happens, both trees end."""
@@ -171,6 +173,8 @@ class _Demo:
             "cpu": cpu_of_exchange(cpus), "nice": EXCHANGE_NICE,
         }
         self._progress.say("starting the local exchange (TLS, signatures checked)")
+        # Nor does anybody who looks on: on the chain's CPU each look would hold it up.
+        self._cpu_aside = settings["cpu"] if len(cpus) == len(plan.lanes) else None
         self._exchange = ExchangeProcess(self._directory / "exchange", settings)
         self._exchange.start(self._progress.step)
         overrides = self._overrides(self._exchange)
@@ -204,8 +208,12 @@ class _Demo:
 
     def _trade(self) -> None:
         """Let it run for the time asked, or until a recording at full speed is over."""
-        started, is_over = time.monotonic(), False
         self._lanes = LaneWatch(self._need_supervisor(), self._options.seconds)
+        with on_cpu(self._cpu_aside):
+            self._look_on()
+
+    def _look_on(self) -> None:
+        started, is_over = time.monotonic(), False
         while not is_over:
             time.sleep(POLL_S)
             self._watch()

@@ -1,4 +1,4 @@
-"""What a lane asks of the kernel for its process: a CPU, a scheduler, no idle latency, no collector.
+"""What a process asks of the kernel: a CPU, a scheduler, no idle latency, no collector.
 
 Each wish but the CPU may be refused; then the lane goes on without.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config.topology import LaneSpec
@@ -31,6 +33,18 @@ def pin(lane: LaneSpec) -> None:
                 f"run.lane: lane {lane.name} asked for cpu {lane.cpu}, the kernel gave {sorted(found)}")
     if lane.nice:
         os.nice(lane.nice)
+
+
+@contextmanager
+def on_cpu(cpu: int | None) -> Iterator[None]:
+    """Stay on this CPU for a while, None: anywhere. Processes started meanwhile do so, too, or pin themselves."""
+    before = os.sched_getaffinity(0)
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def take_realtime(lane: LaneSpec) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.config.topology import LaneSpec, load_topology
 from pipeline.native.counters import Counter, Histogram
 from pipeline.run.lane import Lane, Wake
-from pipeline.run.process import keep_awake
+from pipeline.run.process import keep_awake, on_cpu
 
 LANE = LaneSpec("core", ("book",), None, "block", 0, awake=True)
 
@@ -84,3 +84,20 @@ def test_what_a_driver_wrote_between_turns_wakes_its_reader(is_driven: bool, wak
     assert 0 == lane.turn()
     assert 0 == lane.turn()
     assert wakes == waker.count
+
+
+def test_who_looks_on_stays_on_one_cpu_for_a_while() -> None:
+    """Inside only that CPU, behind it all as before, also after an error; None asks for nothing."""
+    before, inside = os.sched_getaffinity(0), set[int]()
+
+    def break_inside() -> None:
+        with on_cpu(max(before)):
+            inside.update(os.sched_getaffinity(0))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        break_inside()
+    assert {max(before)} == inside
+    assert before == os.sched_getaffinity(0)
+    with on_cpu(None):
+        assert before == os.sched_getaffinity(0)
