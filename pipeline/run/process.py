@@ -37,7 +37,7 @@ def pin(lane: LaneSpec) -> None:
 
 @contextmanager
 def on_cpu(cpu: int | None) -> Iterator[None]:
-    """Stay on this CPU for a while, None: anywhere. Processes started meanwhile do so, too, or pin themselves."""
+    """Stay on this CPU for a while (None: anywhere). Processes started meanwhile do so, or pin themselves."""
     before = os.sched_getaffinity(0)
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
