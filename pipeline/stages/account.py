@@ -138,7 +138,7 @@ class AccountMachine:
         return True
 
     def on_timer(self, now_ns: int) -> None:
-        """Keep the socket alive."""
+        """Keep the socket alive, and start the reconcile that is due."""
         self.flush()
         settings = self._settings
         if self._is_open:
@@ -151,6 +151,7 @@ class AccountMachine:
         elif not self._is_opening and now_ns >= self._retry_ns:
             self._is_opening = True
             self.outbox.put(OpenSocket(CONN, settings.user_ws_url))
+        self.rest.on_timer(now_ns)
 
     # ------------------------------------------------------------------ inputs from the core
 

@@ -48,7 +48,8 @@ SETTINGS = (
     "supervision.health_clear_s=1", "supervision.stall_ms_max=400",
     # The judge reads both logs whole while the run goes on: nothing of a quarter of an hour may retire.
     "archive.segments_kept_min=512", "shm.log_bytes_max=20_000_000_000",
-    "strategies.basket.cooldown_ms=100")
+    "strategies.basket.cooldown_ms=100",
+    "risk.day_usd_max=100000000")  # a quarter of an hour spends more than a million
 
 
 @dataclass(slots=True)

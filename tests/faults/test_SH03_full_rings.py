@@ -117,7 +117,6 @@ def test_SH03_an_account_loses_no_report(gate_record):
         while socket and machine.on_frame(now_ns, 0, socket[0]):
             socket.popleft()
         machine.on_timer(now_ns)
-        machine.rest.on_timer(now_ns)
         while (command := machine.rest.outbox.take()) is not None:
             assert isinstance(command, Ask)
             machine.rest.on_failure(now_ns, command.tag, was_sent=True, cause=Cause.TIMEOUT)
