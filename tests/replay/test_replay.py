@@ -63,7 +63,7 @@ def restarted(told: Told, directory: Path, cuts: int, draw: random.Random) -> Re
     count = len(told.stream) // SLOT_BYTES
     places = sorted(draw.sample(range(count // 4, count), cuts))
     for first, end in zip([0, *places], [*places, count], strict=True):
-        core.play(slots_of(told.stream, first, end))
+        core.play(slots_of(told.stream, first, end), polls_every=10)  # most is decided before it dies
         if end != count:
             if draw.random() < 0.3:
                 core.finish()
@@ -96,7 +96,7 @@ def test_a_log_with_restarts_replays_the_same(told: Told, cuts: int, tmp_path: P
     assert cuts + 1 == found.spans
     assert 0 == found.unlogged
     decided = len(list(runs(read_log(core.logs / "decisions", "decisions"))))
-    assert decided == found.decisions > (10 if told.seed == FIXED_SEED else 0)  # three cuts may leave few
+    assert decided == found.decisions > 20
 
 
 def test_a_resume_that_lies_is_noticed(one: Told, tmp_path: Path) -> None:
