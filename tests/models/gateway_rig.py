@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.native.ring import Reader, Ring, Writer
+from pipeline.native.ring import Reader, Writer
 from pipeline.records import CODECS, Cause, Kind, OrderState, Rule, runs, unpack
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
@@ -15,16 +15,10 @@ from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket import identity
 from pipeline.venues.polymarket.auth import L2Auth, Secret
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
-from tests.models.signer_rig import KEY, PLENTY, T0_NS, account_of, token
+from tests.models.signer_rig import KEY, PLENTY, T0_NS, account_of, ring, token
 
 SIGNED, INSTRUMENT = CODECS[Kind.SIGNED], CODECS[Kind.INSTRUMENT]
 EPOCH = 77
-
-
-def ring(slots: int = 128) -> bytearray:
-    memory = bytearray(Ring.bytes_for(slots))
-    Ring.format(memory, slots)
-    return memory
 
 
 class Gateway:

@@ -150,7 +150,13 @@ class SignerRig:
         return self.counts.counter(name).value
 
 
+def ring(slots: int = 128) -> bytearray:
+    """Return the memory of an empty ring."""
+    memory = bytearray(Ring.bytes_for(slots))
+    Ring.format(memory, slots)
+    return memory
+
+
 def _ring() -> tuple[Writer, Reader]:
-    buffer = bytearray(Ring.bytes_for(SLOTS))
-    Ring.format(buffer, SLOTS)
-    return Writer(buffer), Reader(buffer)
+    memory = ring(SLOTS)
+    return Writer(memory), Reader(memory)

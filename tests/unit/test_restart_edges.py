@@ -18,10 +18,10 @@ from pipeline.stages.brake import Brake
 from pipeline.stages.gateway import ORDER_NO_NONE
 from pipeline.stages.recall import Recall
 from pipeline.venues.polymarket.sign import OrderSigner, order_hasher
-from tests.models.gateway_rig import EPOCH, Gateway, ring
-from tests.models.signer_rig import KEY, PLENTY, T0_NS, account_of, token
+from tests.models.gateway_rig import EPOCH, Gateway
+from tests.models.signer_rig import KEY, PLENTY, T0_NS, account_of, ring, token
 
-SIGNED, INTENT, INSTRUMENT = CODECS[Kind.SIGNED], CODECS[Kind.INTENT], CODECS[Kind.INSTRUMENT]
+INTENT, INSTRUMENT = CODECS[Kind.INTENT], CODECS[Kind.INSTRUMENT]
 
 
 def test_an_order_that_was_here_before_is_not_sent_again(tmp_path: Path) -> None:
