@@ -174,7 +174,8 @@ class _Demo:
         }
         self._progress.say("starting the local exchange (TLS, signatures checked)")
         # Nor does anybody who looks on: on the chain's CPU each look would hold it up.
-        self._cpu_aside = settings["cpu"] if len(cpus) == len(plan.lanes) else None
+        if len(cpus) == len(plan.lanes) and len(set(cpus)) > 1:
+            self._cpu_aside = settings["cpu"]
         self._exchange = ExchangeProcess(self._directory / "exchange", settings)
         self._exchange.start(self._progress.step)
         overrides = self._overrides(self._exchange)
