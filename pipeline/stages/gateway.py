@@ -343,7 +343,7 @@ class GatewayStage:
         return done // SLOT_BYTES
 
     def _rehearse(self) -> None:
-        """Render a package's request for nobody; a decided package wakes this lane before it is signed."""
+        """Render a package's request for nobody: on a CPU of its own this lane wakes before one is signed."""
         for slot in rehearsal.SIGNED:
             self._understudy.on_signed(self._clock(), slot)
         self._understudy.forget()
