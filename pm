@@ -182,7 +182,9 @@ case $PM_TIER in
 esac
 cd "$root"
 # The whole commit tier runs in two workers: tests with processes of the product in one, all others in the other.
+# A worker that dies ends the session (xdist 3.8 never finishes after it replaced one), and so does one that is stuck
+# in native code, where no test's own limit reaches it: then with every thread's stack.
 if [ $# -eq 0 ] && [ "$PM_TIER" = commit ]; then
-    set -- -n 2 --dist loadgroup
+    set -- -n 2 --dist loadgroup --max-worker-restart 0 -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 fi
 exec "$python" -m pytest "$@"

@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Open the session's ledger and the book of proven fault rows."""
     fresh_seed()  # before worker processes begin: they collect the same tests
     config.stash[LEDGER] = ledger = Ledger(SHARED.is_dir(), tier())
-    config.pluginmanager.register(Booking(ledger), "booking")
+    config.pluginmanager.register(Booking(config, ledger), "booking")
     config.stash[GATE_BOOK] = GateBook()
     if not is_worker(config):
         os.environ[TURNS_FOLDER] = tempfile.mkdtemp(prefix="pm-turns-")
@@ -76,12 +76,18 @@ def pytest_report_header() -> list[str]:
 class Booking:
     """Books each phase's time and each skip, in the process that collects what the workers tell."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, config: pytest.Config, ledger: Ledger) -> None:
+        self._config, self._ledger = config, ledger
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Book one phase of one test."""
+        """Book one phase of one test; name a failure at once: a session cut short has no summary."""
         self._ledger.add(report.nodeid, report.when, report.duration)
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None and not is_worker(self._config):
+            crash = getattr(report.longrepr, "reprcrash", None)
+            terminal.ensure_newline()
+            why = str(crash or report.longrepr)[:400]
+            terminal.write_line(f"FAILED {report.when} of {report.nodeid}: {why}")
         if report.skipped and not hasattr(report, "wasxfail"):
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             self._ledger.add_skip(report.nodeid, reason)
