@@ -117,7 +117,7 @@ first_boot() {
     metrics_answer
 
     say "restart of lanes"
-    for name in edge signer back core; do killed_lane_comes_back $name; done
+    for name in gateway account signer back core; do killed_lane_comes_back $name; done
     on_their_cpus
     metrics_answer
     orders=$(exchange orders)

@@ -144,7 +144,7 @@ def test_a_dead_lane_comes_back_and_trading_goes_on(market: Market) -> None:
     run = Run(market.config, "--mode", "local", "--topology", "2core", "--cpus", "virtual",
               "--set", "supervision.restarts_max=20")
     try:
-        for lane in ("signer", "edge", "back", "core"):
+        for lane in ("signer", "gateway", "account", "back", "core"):
             arrived = len(market.arrivals())
             until(lambda at=arrived: len(market.arrivals()) > at + 3, "orders before a death")
             pid = lane_pid(market, lane)

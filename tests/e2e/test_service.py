@@ -84,7 +84,7 @@ def test_manager_hears_start_life_and_end(service: Service) -> None:
     until(lambda: "READY=1" in service.listen(), "READY")
     assert service.process.stdout is not None
     up: dict[str, Any] = json.loads(service.process.stdout.readline())
-    assert {"core", "edge", "signer", "back"} & set(up["lanes"])
+    assert {"core", "signer", "gateway", "account", "back"} & set(up["lanes"])
     until(lambda: service.pets() >= 2, "two pets")
     status = next(line for line in service.listen() if line.startswith("STATUS="))
     assert status == f"STATUS=mode dry, halt H0, lanes {', '.join(up['lanes'])}"

@@ -20,11 +20,12 @@ STEPS_MAX = 40
 STEP_S_MAX = 120e-6
 FAR_SHARE = 0.6
 
-SIGN, SEND, ACK, CORE, BACK, RANDOM = "sign", "send", "ack", "core", "back", "random"
+SIGN, SEND, ACK, CORE, ACCOUNT, BACK, RANDOM = "sign", "send", "ack", "core", "account", "back", "random"
 #: Which stage's lane dies at each aim; a random one is drawn.
-STAGE_OF = {SIGN: "signer", SEND: "gateway", ACK: "gateway", CORE: "trade", BACK: "archive"}
+STAGE_OF = {
+    SIGN: "signer", SEND: "gateway", ACK: "gateway", CORE: "trade", ACCOUNT: "account", BACK: "archive"}
 #: Of twenty kills: so many of each, in an order that the seed draws.
-SHARES = {SIGN: 5, SEND: 4, ACK: 4, CORE: 4, BACK: 2, RANDOM: 1}
+SHARES = {SIGN: 5, SEND: 4, ACK: 4, CORE: 3, ACCOUNT: 1, BACK: 2, RANDOM: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,9 @@ def strike(watcher: Watcher, aim: str, draw: random.Random) -> Moment:
     kind = STAGE_OF.get(aim) or draw.choice(sorted(STAGE_OF.values()))
     lane = watcher.lane_of(kind).name
     deadline_s = time.monotonic() + AIM_S_MAX
-    seek = {SIGN: _seek_sign, SEND: _seek_send, ACK: _seek_ack, CORE: _seek_order, BACK: _seek_order}.get(aim)
+    seek = {
+        SIGN: _seek_sign, SEND: _seek_send, ACK: _seek_ack, CORE: _seek_order, ACCOUNT: _seek_order,
+        BACK: _seek_order}.get(aim)
     if seek is None:
         _spin(draw.random() * 0.5)
     else:

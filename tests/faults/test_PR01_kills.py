@@ -35,7 +35,7 @@ def test_PR01_kills(kills: Kills, gate_record: Any, capsys: pytest.CaptureFixtur
     assert 0 == verdict.exit_code, "\n".join(verdict.problems)
     assert [] == run.late
     assert 0 < run.again_max_ns <= AGAIN_NS_MAX
-    assert {"core", "signer", "edge", "back"} == {moment.lane for moment in run.moments}
+    assert {"core", "signer", "gateway", "account", "back"} == {moment.lane for moment in run.moments}
     assert run.share(lambda moment: moment.in_flight) >= 0.8
     for what in (SIGN, SEND, ACK):
         assert run.share(lambda moment, what=what: moment.inside == what) >= 0.1, what

@@ -22,6 +22,7 @@ from tests.tools.faultrows import figure
 FREEZES = figure("PR04", "freezes")
 HOGS = figure("PR04", "hog_rounds")
 HALT_MS_MAX = 500
+FROZEN = ("core", "signer", "gateway", "account")
 STALL_S = 0.6  # a freeze that is longer must halt
 TRAVEL_NS_MAX = NS_PER_S  # from the deadline to the exchange's own clock, on a machine that everybody shares
 CLEAR_S_MAX = 15.0
@@ -59,7 +60,7 @@ def test_PR04_freezes(run: Kills, gate_record: Any) -> None:
     run.warm()
     draw = random.Random(f"freezes:{run.run.seed}")
     for number in range(FREEZES):
-        lane = ("core", "signer", "edge")[number % 3]
+        lane = FROZEN[number % len(FROZEN)]
         run.until(lambda: level(run) == HaltLevel.H0, CLEAR_S_MAX, "no halt before the freeze")
         seconds = draw.uniform(0.3, 3.0)
         run.until(lambda: run.watcher.open, CLEAR_S_MAX, "an order on its way")

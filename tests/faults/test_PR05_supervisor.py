@@ -74,11 +74,11 @@ def test_PR05_crash_loop(start: Callable[..., Kills], number: int, gate_record: 
     for death in range(DEATHS_IN_A_ROW):
         run.until(run.watcher.is_running, END_S_MAX * 3, f"the lane before death {death + 1}")
         assert HaltLevel.H3 > halt.effective(run.state)[0], (number, death)
-        run.watcher.kill("edge")
+        run.watcher.kill("gateway")
     run.until(lambda: halt.effective(run.state)[0] >= HaltLevel.H3, END_S_MAX, "the latched halt")
     entries = halt.effective(run.state)[1]
     assert ("supervisor", HaltLevel.H3) == (entries[0].owner, entries[0].level)
-    assert "edge died 3 times" in entries[0].reason
+    assert "gateway died 3 times" in entries[0].reason
     run.until(run.watcher.is_running, END_S_MAX * 3, "the lanes to run again, halted")
     run.begin_again()
     assert run.pipeline is not None

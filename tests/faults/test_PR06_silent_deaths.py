@@ -17,11 +17,11 @@ SEEN_NS_MAX = NS_PER_S
 HALT_NS_MAX = 500 * NS_PER_MS  # PR04: halted within this after progress stops
 AGAIN_S_MAX = 30.0
 pytestmark = pytest.mark.timeout(300)
-#: Which lane each case is in; a socket or a question may be the core's, the edge's or the back's.
+#: Which lane each case is in; a socket or a question may be in any of several.
 LANES = {
-    "order answer": "edge", "stage beside sockets": "edge", "stage of the core": "core",
-    "stage without sockets": "signer", "wedged beside sockets": "edge", "wedged without sockets": "signer",
-    "wedged core": "core"}
+    "order answer": "gateway", "stage beside sockets": "account", "stage of the core": "core",
+    "stage without sockets": "signer", "wedged beside sockets": "gateway",
+    "wedged without sockets": "signer", "wedged core": "core"}
 
 
 @pytest.fixture

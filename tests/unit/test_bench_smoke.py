@@ -123,7 +123,7 @@ def test_idle():
     """Every lane of a silent pipeline is found, and none stands still."""
     found = smoke("idle")["cpu_percent"]
 
-    assert {"supervisor", "core", "signer", "edge", "back"} == set(found) - {"spare"}
+    assert {"supervisor", "core", "signer", "gateway", "account", "back"} == set(found) - {"spare"}
     assert all(share > 0 for name, share in found.items() if name != "spare")
 
 

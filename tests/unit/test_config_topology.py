@@ -72,14 +72,17 @@ def test_two_core_layout_is_the_declared_one() -> None:
     """CPU 0 carries the chain in one lane, in stream order, and the gateway; CPU 1 all the others."""
     lanes = load_topology("2core").lanes
     assert LaneSpec("core", CHAIN, 0, "block", 0, awake=True) == lanes[0]
-    assert [("signer", 1, 0), ("edge", 0, 0), ("back", 1, 19)] == [(x.name, x.cpu, x.nice) for x in lanes[1:]]
+    others = [
+        ("signer", 1, 0, True), ("gateway", 0, 0, True), ("account", 1, 0, False), ("back", 1, 19, False)]
+    assert others == [(lane.name, lane.cpu, lane.nice, lane.realtime) for lane in lanes[1:]]
 
 
 def test_changes_of_this_machine_apply_to_their_lane_alone() -> None:
-    """`[lane.edge] cpu = 1` moves that lane and keeps everything else."""
-    config = load(overrides={"lane.edge.cpu": 1, "lane.edge.nice": 5})
+    """`[lane.gateway] cpu = 1` moves that lane and keeps everything else."""
+    config = load(overrides={"lane.gateway.cpu": 1, "lane.gateway.nice": 5})
     before, after = load_topology("2core").lanes, plan(config, cpus_present=(0, 1))
-    assert [lane if lane.name != "edge" else replace(lane, cpu=1, nice=5) for lane in before] == list(after)
+    moved = [replace(lane, cpu=1, nice=5) if lane.name == "gateway" else lane for lane in before]
+    assert moved == list(after)
 
 
 BAD_FILES = [
@@ -152,7 +155,7 @@ BAD_PLANS = [
     (
         {"lane.signer.wait": "spin", "lane.signer.realtime": False},
         (0, 1),
-        "lane signer spins on cpu 1, which lane back uses as well",
+        "lane signer spins on cpu 1, which lane account uses as well",
     ),
     (
         {"topology": "1core", "lane.core.wait": "spin"},
@@ -166,9 +169,9 @@ BAD_PLANS = [
             "lane.signer.realtime": False,
         },
         (0, 2),
-        "lane back: cpu 1 does not exist",
+        "lane account: cpu 1 does not exist",
     ),
-    ({"lane.edge.wait": "yield"}, (0, 1), "lane edge is realtime and never sleeps"),
+    ({"lane.gateway.wait": "yield"}, (0, 1), "lane gateway is realtime and never sleeps"),
     ({"venues.polymarket.feed_shards": 2}, (0, 1), "stage feed.polymarket.1 is missing"),
     (
         {
@@ -204,15 +207,17 @@ def test_as_many_spinning_lanes_as_cpus_are_refused() -> None:
         "lane.signer.wait": "spin",
         "lane.signer.realtime": False,
         "lane.signer.cpu": 1,
-        "lane.edge.wait": "spin",
-        "lane.edge.realtime": False,
-        "lane.edge.cpu": 2,
+        "lane.gateway.wait": "spin",
+        "lane.gateway.realtime": False,
+        "lane.gateway.cpu": 2,
+        "lane.account.wait": "spin",
+        "lane.account.cpu": 4,
         "lane.back.wait": "spin",
         "lane.back.cpu": 3,
     }
-    with pytest.raises(EnvironmentProblem, match="4 lanes spin on 4 CPUs, at most 3 may"):
-        plan(load(overrides=overrides), cpus_present=range(4))
-    assert 4 == sum(lane.wait == "spin" for lane in plan(load(overrides=overrides), cpus_present=range(5)))
+    with pytest.raises(EnvironmentProblem, match="5 lanes spin on 5 CPUs, at most 4 may"):
+        plan(load(overrides=overrides), cpus_present=range(5))
+    assert 5 == sum(lane.wait == "spin" for lane in plan(load(overrides=overrides), cpus_present=range(6)))
 
 
 @pytest.mark.parametrize("present", [(0,), (0, 1), (3, 5), (0, 1, 2, 3)])
