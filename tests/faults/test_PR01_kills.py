@@ -14,7 +14,7 @@ from tests.shared import fresh_seed, scaled, tier
 from tests.tools.faultrows import figure
 
 KILLS = figure("PR01", "kills")
-pytestmark = pytest.mark.timeout(scaled(300, 1_500))
+pytestmark = pytest.mark.timeout(scaled(600, 2_400))
 
 
 @pytest.fixture

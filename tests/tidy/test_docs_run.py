@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ MUST_RUN = ("README.md", "config/README.md")  # documents that must show somethi
 KNOWN = ("sh", "sh box", "text", "console", "toml", "json", "python", "mermaid")
 FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```[ ]*$", re.DOTALL | re.MULTILINE)
 SECONDS = 5
+COMMAND_S_MAX = 120.0
 SHORT_CODE = 1  # the demo's verdict "too little was taken"
 PM = """\
 #!/bin/sh
@@ -89,16 +91,17 @@ def desk(tmp_path: Path) -> Path:
 
 
 def typed(command: str, desk: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command as a shell would."""
-    return subprocess.run(
-        ["sh", "-c", command],
-        cwd=desk,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    """Run a command as a shell would; one that does not end is killed with all that it started."""
+    process = subprocess.Popen(
+        ["sh", "-c", command], cwd=desk, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True)
+    try:
+        said, errors = process.communicate(timeout=COMMAND_S_MAX)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # the shell alone would leave whoever holds its pipes
+        said, errors = process.communicate()
+        pytest.fail(f"{command}: no end within {COMMAND_S_MAX} s\n{said[-2000:]}\n{errors[-2000:]}")
+    return subprocess.CompletedProcess(command, process.returncode, said, errors)
 
 
 @pytest.mark.parametrize("name", present())
