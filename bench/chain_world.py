@@ -15,11 +15,12 @@ from typing import Any
 
 from eth_account import Account
 
+from pipeline.codec import CODECS, kind_of
 from pipeline.config.load import config_record, load
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, OpenSocket, SendText, Submit
-from pipeline.records import CODECS, SLOT_BYTES, Kind, kind_of
+from pipeline.records import SLOT_BYTES, Kind
 from pipeline.run import wiring
 from pipeline.run.build import Built, Env, build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes

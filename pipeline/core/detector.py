@@ -12,20 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.codec import CODECS, KIND_OFFSET
 from pipeline.core.limits import NO_LIMITS, limits_of
 from pipeline.core.strategies.basket import BasketStrategy, Watch
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
 from pipeline.native.packages import idea_run
 from pipeline.native.sums import Top
-from pipeline.records import (
-    CODECS,
-    KIND_OFFSET,
-    Cause,
-    Flag,
-    Kind,
-    TradeStatus,
-)
+from pipeline.records import Cause, Flag, Kind, TradeStatus
 from pipeline.units import PPM
 
 _TOP_KIND = int(Kind.TOP)

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from pipeline.codec import CODECS
 from pipeline.core.fees import FEE_EXPONENT_MAX, FEE_RATE_PPM_MAX
 from pipeline.core.worlds import Structure
 from pipeline.errors import InvariantError
-from pipeline.records import CODECS, Flag, Kind, Outcome, Rule
+from pipeline.records import Flag, Kind, Outcome, Rule
 from pipeline.units import TICKS_PER_USD
 
 INSTRUMENTS_MAX = 1_000_000  # rows; far above any universe, so a runaway edge is seen

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.codec import CODECS
 from pipeline.errors import InvariantError
-from pipeline.records import CODECS, RUN_SLOTS_MAX, SLOT_BYTES, Kind
+from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES, Kind
 
 _PART_OFFSET = 42  # `part`, then `parts`, one byte each
 

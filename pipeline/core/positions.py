@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.codec import CODECS, KIND_OFFSET
 from pipeline.core.fills import Change, FillIndex, number_key, order_key
 from pipeline.core.instruments import Instruments
 from pipeline.core.worlds import guaranteed_payout
 from pipeline.errors import InvariantError
-from pipeline.records import CODECS, KIND_OFFSET, Kind, Outcome, Side
+from pipeline.records import Kind, Outcome, Side
 from pipeline.units import MICRO
 
 

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from dataclasses import astuple
 from typing import Any
 
+from pipeline.codec import CODECS, KIND_OFFSET
 from pipeline.core.fills import Change, FillIndex, Quarantine, number_key
 from pipeline.core.instruments import Instruments
 from pipeline.core.limits import Limits, limits_of
@@ -17,7 +18,7 @@ from pipeline.core.order import Group, Order
 from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.risk import RiskGate
-from pipeline.records import CODECS, KIND_OFFSET, SLOT_BYTES, Cause, HaltLevel, Kind, OrderState, Side
+from pipeline.records import SLOT_BYTES, Cause, HaltLevel, Kind, OrderState, Side
 from pipeline.units import NS_PER_MS, NS_PER_S, cost_micro
 
 Slot = bytes | bytearray | memoryview

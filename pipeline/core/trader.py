@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pipeline.codec import CODECS, KIND_OFFSET
 from pipeline.core import decisions
 from pipeline.core.decisions import Causing
 from pipeline.core.limits import ORDER_NO_MAX, salt_of
@@ -23,9 +24,7 @@ from pipeline.core.risk import TAKEN, Fields, Proposal, Verdict, Wanted
 from pipeline.core.state import Slot, TraderState
 from pipeline.native.packages import package_run, read_idea
 from pipeline.records import (
-    CODECS,
     HEADER_BYTES,
-    KIND_OFFSET,
     RUN_SLOTS_MAX,
     SLOT_BYTES,
     Cause,

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.codec import CODECS, HEADER_STRUCT, kind_of
 from pipeline.core.positions import PnlFold
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
-from pipeline.records import CODECS, HEADER_STRUCT, SLOT_BYTES, Kind, Outcome, Rule, kind_of
+from pipeline.records import SLOT_BYTES, Kind, Outcome, Rule
 
 STREAM_KINDS = (
     Kind.INSTRUMENT, Kind.REPORT, Kind.FILL, Kind.RESOLVED, Kind.LANE_UP, Kind.RESUME, Kind.RECONCILED)

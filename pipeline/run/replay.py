@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.codec import CODECS, HEADER_STRUCT, runs
 from pipeline.core.checkpoint import restore, serialise
 from pipeline.core.trader import Trader
 from pipeline.errors import EnvironmentProblem
@@ -21,7 +22,7 @@ from pipeline.native.crc import checksum
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
 from pipeline.native.segments import SegmentInfo, segments
-from pipeline.records import CODECS, HEADER_STRUCT, SLOT_BYTES, Kind, runs
+from pipeline.records import SLOT_BYTES, Kind
 from pipeline.run import manifest, wiring
 from pipeline.run.replay_chain import BookMemory, Chain
 from pipeline.store import checkpoints

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.codec import CODECS, HEADER_STRUCT
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.segments import segment_firsts, segments
-from pipeline.records import CODECS, HEADER_STRUCT, SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES, Kind
 from pipeline.run import wiring
 
 _SEQ, _NOW_NS, _SOURCE_SEQ, _KIND = 0, 1, 3, 4  # places in a record's header

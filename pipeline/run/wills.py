@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.codec import CODECS
 from pipeline.native.brake import BrakeCore
 from pipeline.native.ring import Writer
-from pipeline.records import CODECS, Cause, Kind
+from pipeline.records import Cause, Kind
 from pipeline.run import wiring
 from pipeline.stages.refdata import CONDITIONS_PER_SHARD
 

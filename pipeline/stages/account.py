@@ -11,10 +11,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.codec import CODECS, kind_of
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, SendText
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, kind_of
+from pipeline.records import SLOT_BYTES, Cause, Kind
 from pipeline.stages.reconcile import Reconcile, Wanted
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from pipeline.codec import CODECS, kind_of
 from pipeline.native.flow import Sink
 from pipeline.native.framescan import Result, Scanner, TokenTable
 from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
 from pipeline.native.wslistener import ShortCut
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, PauseSocket, SendText
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, kind_of
+from pipeline.records import SLOT_BYTES, Cause, Kind
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.market_decode import MarketDecoder

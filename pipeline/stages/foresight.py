@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from pipeline.codec import PARTS_OFFSET
 from pipeline.core.limits import ORDER_NO_MAX, SALT_EPOCH_MAX, SALT_ORDER_BITS, salt_of
 from pipeline.native.packages import read_idea
-from pipeline.records import IDEA_LEGS, PARTS_OFFSET, SLOT_BYTES
+from pipeline.records import IDEA_LEGS, SLOT_BYTES
 from pipeline.units import NS_PER_MS
 
 WANTED_MAX = 64  # orders that may wait for a signature made ahead

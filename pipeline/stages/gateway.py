@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from pipeline.codec import CODECS, kind_of, offset_of
 from pipeline.native.flow import Sink, Source
 from pipeline.native.relay import Filter
 from pipeline.native.submit import SignedBatch, glance, sent_of
 from pipeline.net.edge import Outbox, Submit
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, kind_of, offset_of
+from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState, Origin, Side
 from pipeline.shm.halt import HaltPage
 from pipeline.stages import rehearsal
 from pipeline.stages.brake import Brake

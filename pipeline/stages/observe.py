@@ -13,10 +13,11 @@ from typing import Any
 
 import orjson
 
+from pipeline.codec import CODECS, kind_of
 from pipeline.core.orders import ORDERS_KEPT_MAX
 from pipeline.core.positions import PnlFold
 from pipeline.native.relay import Filter
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderState, kind_of
+from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState
 from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from pipeline.codec import CODECS
 from pipeline.native.orderhash import OrderHasher
 from pipeline.native.relay import Filter
-from pipeline.records import CODECS, SLOT_BYTES, Kind, Rule
+from pipeline.records import SLOT_BYTES, Kind, Rule
 from pipeline.venues.polymarket.answers import Sent
 from pipeline.venues.polymarket.identity import AccountIdentity, exchange_domains, exchange_of
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import orjson
 
+from pipeline.codec import CODECS
 from pipeline.net.edge import Ask, Outbox
-from pipeline.records import CODECS, Cause, Kind, OrderState, Origin
+from pipeline.records import Cause, Kind, OrderState, Origin
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket import account as questions

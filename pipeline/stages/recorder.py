@@ -9,20 +9,11 @@ from __future__ import annotations
 
 import struct
 
+from pipeline.codec import HEADER_STRUCT, offset_of, runs
 from pipeline.errors import EnvironmentProblem
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.net.edge import SocketMachine
-from pipeline.records import (
-    HEADER_BYTES,
-    HEADER_STRUCT,
-    RUN_SLOTS_MAX,
-    SLOT_BYTES,
-    Cause,
-    Flag,
-    Kind,
-    offset_of,
-    runs,
-)
+from pipeline.records import HEADER_BYTES, RUN_SLOTS_MAX, SLOT_BYTES, Cause, Flag, Kind
 from pipeline.stages.stage import Counts
 
 NAME = "raw"  # of the logs: `raw.<feed id>`

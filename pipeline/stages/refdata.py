@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.codec import CODECS
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, Outbox
-from pipeline.records import CODECS, HEADER, SLOT_BYTES, Cause, Flag, Kind
+from pipeline.records import HEADER, SLOT_BYTES, Cause, Flag, Kind
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket.universe import (

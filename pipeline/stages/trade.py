@@ -6,20 +6,13 @@ the fill index are `core.trader`; prices of watched books pass it by natively.
 
 from __future__ import annotations
 
+from pipeline.codec import PARTS_OFFSET, kind_of, offset_of
 from pipeline.core.trader import Trader
 from pipeline.errors import InvariantError
 from pipeline.native.log import LogWriter
 from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
-from pipeline.records import (
-    PARTS_OFFSET,
-    SLOT_BYTES,
-    Cause,
-    HaltLevel,
-    Kind,
-    kind_of,
-    offset_of,
-)
+from pipeline.records import SLOT_BYTES, Cause, HaltLevel, Kind
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pipeline.codec import HEADER_STRUCT
 from pipeline.core.trader import Trader
 from pipeline.errors import LogCorrupt
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
-from pipeline.records import HEADER_STRUCT, RUN_SLOTS_MAX, SLOT_BYTES, Kind
+from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES, Kind
 
 #: What trade folds of `stream`; market data and ideas are no part of its state.
 FACT_KINDS = (

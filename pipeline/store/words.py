@@ -11,6 +11,7 @@ from enum import IntEnum, IntFlag
 from typing import Any
 
 from pipeline import records
+from pipeline.codec import unpack
 from pipeline.records import Kind
 from pipeline.units import NS_PER_S, TICKS_PER_USD, int_to_decimal, usd_text
 
@@ -78,7 +79,7 @@ _SHOWN: dict[str, Callable[[int], str]] = {
 
 def fields(slot: bytes, offset: int = 0) -> dict[str, Any]:
     """Return a record's payload as plain values (ids and hashes as hex), for `--json`."""
-    record = records.unpack(slot, offset)
+    record = unpack(slot, offset)
     shown: dict[str, Any] = {"seq": record.seq, "now_ns": record.now_ns, "kind": Kind(record.kind).name}
     for name, value in zip(record._fields, record, strict=True):
         if name in ("seq", "now_ns", "kind", "check") or name.startswith("reserved"):
@@ -98,7 +99,7 @@ def _plain(name: str, value: Any) -> Any:
 
 def describe(slot: bytes, offset: int = 0) -> str:
     """Return one line: place, time, kind, flags, market row, and every field that is not zero."""
-    record = records.unpack(slot, offset)
+    record = unpack(slot, offset)
     kind = Kind(record.kind)
     words = [f"{record.seq:>9}", utc_text(record.now_ns), kind.name.lower()]
     if record.instrument:

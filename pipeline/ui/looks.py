@@ -18,9 +18,10 @@ from typing import Any
 import orjson
 import psutil
 
+from pipeline.codec import KIND_OFFSET
 from pipeline.errors import PipelineError
 from pipeline.native.ladder import Rows
-from pipeline.records import KIND_OFFSET, Flag
+from pipeline.records import Flag
 from pipeline.shm import memory
 from pipeline.shm.ringview import RingLook, look_at_ring
 from pipeline.shm.status import LaneState, Latency, StatusView

@@ -20,12 +20,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from pipeline.codec import CODECS, HEADER_STRUCT, kind_of, runs, unpack
 from pipeline.config.topology import load_topology
 from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
-from pipeline.records import CODECS, HEADER_STRUCT, LAYOUT_VERSION, SLOT_BYTES, Kind, kind_of, runs, unpack
+from pipeline.records import LAYOUT_VERSION, SLOT_BYTES, Kind
 from pipeline.run import manifest
 from pipeline.run.exchange import ExchangeProcess
 from pipeline.run.record import recording_lanes

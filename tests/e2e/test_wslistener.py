@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from picows import WSMsgType
 
-from pipeline.records import SLOT_BYTES, Cause, Kind, unpack
+from pipeline.codec import unpack
+from pipeline.records import SLOT_BYTES, Cause, Kind
 from pipeline.sim import render
 from tests.models.feed_socket import MARKET, NO, ROW, YES, Heard, Send, change, hear
 from tests.sim_trader import market

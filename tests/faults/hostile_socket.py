@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from pipeline.records import SLOT_BYTES, Kind, unpack
+from pipeline.codec import unpack
+from pipeline.records import SLOT_BYTES, Kind
 from pipeline.sim.websocket import accept_key, server_frame
 from tests.models.feed_socket import NO, YES, Heard, Rig, change
 

@@ -32,7 +32,8 @@ from tests.shared import scaled, wait_until
 NAME = "kills"
 AGAIN_NS_MAX = 5 * NS_PER_S  # PR01: trading again after a kill
 UNKNOWN_OPEN = "vetoed: unknown_order_open"  # trade's own word; that such orders end is judged apart
-AGAIN_S_GIVEN = 8.0  # how long the run looks for it before it goes on: the figure is judged afterwards
+AGAIN_S_GIVEN = 6.0  # how long the run looks for it before it goes on: the figure is judged afterwards
+RUNNING_S_MAX = 10.0
 WARM_ORDERS, WARM_S_MAX = 60, 60.0
 PAUSE_S_MAX = 0.5
 SETTLE_S_MAX = 30.0
@@ -179,7 +180,7 @@ class Kills:
             self.check_alive()
             watcher.look()
             threading.Event().wait(0.002)
-        self.until(watcher.is_running, AGAIN_S_GIVEN, f"lane {moment.lane} to run again")
+        self.until(watcher.is_running, RUNNING_S_MAX, f"lane {moment.lane} to run again")
 
     def _pause(self, seconds: float) -> None:
         threading.Event().wait(seconds)

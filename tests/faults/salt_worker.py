@@ -14,10 +14,11 @@ import threading
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.codec import CODECS
 from pipeline.core.limits import salt_of
 from pipeline.errors import EnvironmentProblem
 from pipeline.native.packages import package_run
-from pipeline.records import CODECS, SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES, Kind
 from pipeline.run.supervisor import Supervisor
 from pipeline.venues.polymarket.sign import order_hasher
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import pytest
 
-from pipeline import records as r
+from pipeline.codec import unpack
 from pipeline.native.framescan import Result
 from pipeline.native.numparse import DIGITS_MAX, parse
 from pipeline.units import decimal_to_int
@@ -75,7 +75,7 @@ class Frames:
         if decoded.reject is not None:
             assert result is not Result.OK
             return None
-        record = r.unpack(decoded.records[0])
+        record = unpack(decoded.records[0])
         return record.price_ticks[0], record.size_micro[0]
 
 

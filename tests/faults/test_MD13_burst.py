@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline import records as r
+from pipeline.codec import CODECS
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.models.chain import Chain
 from tests.models.venue_model import Market
@@ -58,7 +59,7 @@ class Load:
             self._ms += 1
             if self._ms % CONTROL_EVERY_MS == 0:
                 self.controls += 1
-                chain.control(r.CODECS[r.Kind.CLOCK_STEP].pack(step_ns=self.controls))
+                chain.control(CODECS[r.Kind.CLOCK_STEP].pack(step_ns=self.controls))
             chain.step()
             self.waited = max([self.waited, *(len(line.queue) for line in chain.venue.lines.values())])
             self.lag = max(self.lag, chain.sequencer.position - chain.book_position)

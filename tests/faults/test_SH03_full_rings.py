@@ -8,12 +8,12 @@ from collections import Counter, deque
 
 import pytest
 
-from pipeline import records as r
+from pipeline.codec import CODECS, unpack
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.sequence import Sequencer
 from pipeline.net.edge import Ask
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, unpack
+from pipeline.records import SLOT_BYTES, Cause, Kind
 from pipeline.stages.account import AccountMachine, AccountSettings
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_MS, NS_PER_S
@@ -102,7 +102,7 @@ def test_SH03_an_account_loses_no_report(gate_record):
                                signature_type=0, source_seq=0, since_s=0, login=b"{}")
     auth = L2Auth("0x" + "11" * 20, "me", Secret(b"s" * 32), Secret(b"p"))
     machine = AccountMachine(settings, "me", ("0xf3",), auth, writer, counts)
-    machine.on_instrument(r.unpack(CODECS[Kind.INSTRUMENT].pack(
+    machine.on_instrument(unpack(CODECS[Kind.INSTRUMENT].pack(
         instrument=3, token_yes=(11).to_bytes(32, "big"), token_no=(12).to_bytes(32, "big"))))
     socket: deque[bytes] = deque()
     sent, found = 0, []

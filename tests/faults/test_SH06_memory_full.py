@@ -24,7 +24,8 @@ if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", "/dev/shm"]
     raise SystemExit(77)
 from pipeline.errors import EnvironmentProblem
 from pipeline.native.log import LogReader, LogWriter
-from pipeline.records import CODECS, Kind
+from pipeline.codec import CODECS
+from pipeline.records import Kind
 from pipeline.shm import memory
 place, rng, counts = pathlib.Path("/dev/shm"), random.Random(int(sys.argv[1])), [0, 0, 0, 0]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import records as r
+from pipeline.codec import unpack
 from tests.models.book_state import FULL, NONE_ANNOUNCED, SIZE_MAX, ZERO_HASH, Book, gcd, identity, mirror
 
 
@@ -33,7 +34,7 @@ class BookModel:
 
     def fold(self, run: bytes) -> list[tuple[Any, ...]]:
         self.out = []
-        slots = [r.unpack(run, at) for at in range(0, len(run), r.SLOT_BYTES)]
+        slots = [unpack(run, at) for at in range(0, len(run), r.SLOT_BYTES)]
         head = slots[0]
         handler = getattr(self, "on_" + r.Kind(head.kind).name.lower(), None)
         if handler is None:

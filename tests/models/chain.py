@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline import records as r
+from pipeline.codec import KIND_OFFSET, unpack
 from pipeline.core.trader import Trader, slots_of
 from pipeline.native.books import Books
 from pipeline.native.framescan import Scanner, TokenTable
@@ -181,21 +182,21 @@ class Chain:
                 return
 
     def _take(self, run: bytes) -> None:
-        kind = run[r.KIND_OFFSET]
+        kind = run[KIND_OFFSET]
         if kind == r.Kind.TOP:
-            top = r.unpack(run)
+            top = unpack(run)
             self.tops[top.instrument] = top
             self.on_top(top)
             return
         if kind not in (r.Kind.TICK, r.Kind.STALE):
-            self.passed.append(r.unpack(run))
+            self.passed.append(unpack(run))
         if kind == r.Kind.STALE:
-            self.counts[f"stale_{r.Cause(r.unpack(run).cause).name.lower()}"] += 1
+            self.counts[f"stale_{r.Cause(unpack(run).cause).name.lower()}"] += 1
         for decided in self.trader.on_record(run):
             for slot in slots_of(decided):
-                if slot[r.KIND_OFFSET] == r.Kind.RESYNC:
+                if slot[KIND_OFFSET] == r.Kind.RESYNC:
                     self.counts["resyncs"] += 1
-                    self.machine.on_resync(self.now_ns, r.unpack(slot).instrument)
+                    self.machine.on_resync(self.now_ns, unpack(slot).instrument)
 
     # -- looking ---------------------------------------------------------------------------------------
 

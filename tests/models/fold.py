@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import records as r
+from pipeline.codec import unpack
 from pipeline.native.books import Books
 from pipeline.native.ladder import arena_bytes, rows_bytes
 from pipeline.native.ring import Reader, Ring, Writer
@@ -45,7 +46,7 @@ def split(data: bytes) -> list[bytes]:
 
 
 def words(run: bytes) -> tuple[Any, ...]:
-    record = r.unpack(run)
+    record = unpack(run)
     if record.kind == r.Kind.TOP:
         sides = [
             list(zip(t, m, strict=True))

@@ -13,9 +13,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from pipeline.codec import CODECS
 from pipeline.native.counters import bucket_top
 from pipeline.native.log import LogWriter
-from pipeline.records import CODECS, Cause, Kind, OrderState, OrderType, Origin, Rule, TradeStatus
+from pipeline.records import Cause, Kind, OrderState, OrderType, Origin, Rule, TradeStatus
 from pipeline.run.judge import RunFacts
 from pipeline.shm.status import Latency
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.codec import CODECS, unpack
 from pipeline.native.log import LogReader, LogWriter
-from pipeline.records import CODECS, SLOT_BYTES, Kind, unpack
+from pipeline.records import SLOT_BYTES, Kind
 from tests.models.ring_model import LogModel
 
 HEADER_BYTES = 4096

@@ -7,10 +7,11 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.codec import CODECS
 from pipeline.core.risk import Fields, Wanted
 from pipeline.core.strategies.interface import Idea
 from pipeline.errors import InvariantError
-from pipeline.records import CODECS, IDEA_LEGS, SLOT_BYTES, IntentClass, Kind, OrderType
+from pipeline.records import IDEA_LEGS, SLOT_BYTES, IntentClass, Kind, OrderType
 from pipeline.units import NS_PER_MS
 
 

@@ -8,7 +8,8 @@ import hmac
 import json
 from typing import Any, NamedTuple
 
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind, OrderType, Rule, Side
+from pipeline.codec import CODECS
+from pipeline.records import SLOT_BYTES, Cause, Kind, OrderType, Rule, Side
 from pipeline.venues.polymarket import identity, wire
 from pipeline.venues.polymarket.answers import Sent
 from pipeline.venues.polymarket.identity import AccountIdentity

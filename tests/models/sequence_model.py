@@ -9,6 +9,7 @@ import collections
 from typing import Any
 
 from pipeline import records as r
+from pipeline.codec import CODECS, HEADER_STRUCT, unpack
 
 MS = 10**6
 
@@ -50,13 +51,13 @@ class SequenceModel:
         is_new = now_ns // MS != self.now_ns // MS
         if is_new:
             self.tick_count += 1
-            self.write(r.CODECS[r.Kind.TICK].pack(now_ns=now_ns, recv_ns=now_ns, tick_count=self.tick_count))
+            self.write(CODECS[r.Kind.TICK].pack(now_ns=now_ns, recv_ns=now_ns, tick_count=self.tick_count))
             self.now_ns = now_ns
         return is_new
 
     def take(self, queue: collections.deque[bytes], clock_ns: int) -> None:
         run = queue.popleft()
-        head = r.unpack(run)
+        head = unpack(run)
         if head.source_seq and head.source_seq <= self.last.get(head.source, 0):
             return
         self.reach(clock_ns)
@@ -68,20 +69,20 @@ class SequenceModel:
         if head.kind == r.Kind.INSTRUMENT:
             known = self.rows.get(head.instrument)
             self.rows[head.instrument] = run
-            if known is not None and r.unpack(known).flags & r.Flag.TICKED:
-                self.tick_row(head.instrument, r.unpack(known).tick_step)
+            if known is not None and unpack(known).flags & r.Flag.TICKED:
+                self.tick_row(head.instrument, unpack(known).tick_step)
         elif head.kind == r.Kind.TICK_STEP and head.instrument in self.rows and 0 < head.new_step < 10_000:
             self.tick_row(head.instrument, head.new_step)
 
     def tick_row(self, row: int, tick_step: int) -> None:
         """The stream's own tick outlives what metadata says later."""
-        fields = r.unpack(self.rows[row])._asdict()
+        fields = unpack(self.rows[row])._asdict()
         fields |= {
             "tick_step": tick_step,
             "tick_step_finest": min(tick_step, fields["tick_step_finest"]),
             "flags": fields["flags"] | r.Flag.TICKED,
         }
-        self.rows[row] = r.CODECS[r.Kind.INSTRUMENT].pack(**fields)
+        self.rows[row] = CODECS[r.Kind.INSTRUMENT].pack(**fields)
 
     def turn(self, clock_ns: int, book_position: int, budget: int) -> int:
         handled = 0
@@ -112,9 +113,9 @@ def restamp(run: bytes, *, now_ns: int, source_seq: int | None = None, flag: int
     parts = len(run) // r.SLOT_BYTES
     for place in range(parts):
         at = place * r.SLOT_BYTES
-        values: list[Any] = list(r.HEADER_STRUCT.unpack_from(data, at))
+        values: list[Any] = list(HEADER_STRUCT.unpack_from(data, at))
         values[0], values[1], values[8], values[9], values[10] = 0, now_ns, place, parts, 0
         values[3] = values[3] if source_seq is None else source_seq
         values[5] |= flag
-        r.HEADER_STRUCT.pack_into(data, at, *values)
+        HEADER_STRUCT.pack_into(data, at, *values)
     return bytes(data)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.codec import CODECS
 from pipeline.core.limits import salt_of
 from pipeline.native.relay import Filter
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
-from pipeline.records import CODECS, IDEA_LEGS, SLOT_BYTES, HaltLevel, Kind, OrderType, Rule, Side
+from pipeline.records import IDEA_LEGS, SLOT_BYTES, HaltLevel, Kind, OrderType, Rule, Side
 from pipeline.shm import halt
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.stages.signer import SignerStage, Signing

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any
 
 from pipeline import records as r
+from pipeline.codec import KIND_OFFSET, unpack
 from pipeline.units import int_to_decimal
 from tests.models.book_state import trade_text
 from tests.models.venue_model import Market, runs_of
@@ -22,7 +23,7 @@ HOLD_NS_MAX = 200_000_000  # a message that waits for a next one comes alone aft
 
 def text_of(run: bytes, market: Market) -> bytes:
     """Return the frame that a run of records stands for."""
-    slots = [r.unpack(run, at) for at in range(0, len(run), r.SLOT_BYTES)]
+    slots = [unpack(run, at) for at in range(0, len(run), r.SLOT_BYTES)]
     head, tokens = slots[0], market.ids["tokens"]
     said: dict[str, Any] = {"market": market.ids["market"], "timestamp": str(head.venue_ns // 10**6)}
     if head.kind == r.Kind.DELTA:
@@ -174,5 +175,5 @@ class TextVenue:
             text = text_of(run, market)
             for line in self.lines.values():
                 if any(token in line.wanted for token in market.ids["tokens"]):
-                    fates.append((run[r.KIND_OFFSET], line.send(text, now_ns)))
+                    fates.append((run[KIND_OFFSET], line.send(text, now_ns)))
         return fates

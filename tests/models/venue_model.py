@@ -10,6 +10,7 @@ import random
 from typing import Any
 
 from pipeline import records as r
+from pipeline.codec import CODECS, HEADER_STRUCT, unpack
 from tests.models.book_state import FULL, announced_hash, identity, trade_text
 
 Frame = bytes
@@ -18,7 +19,7 @@ Frame = bytes
 class Market:
     def __init__(self, row: int, rng: random.Random, tick_step: int, rules: int, shard: int = 0) -> None:
         self.row, self.rng, self.tick_step, self.rules, self.shard = row, rng, tick_step, rules, shard
-        self.instrument = r.CODECS[r.Kind.INSTRUMENT].pack(
+        self.instrument = CODECS[r.Kind.INSTRUMENT].pack(
             instrument=row,
             condition=rng.randbytes(32),
             token_yes=rng.randbytes(32),
@@ -30,7 +31,7 @@ class Market:
             size_micro_min=5_000_000,
             source=1,
         )
-        self.ids: dict[str, Any] = identity(r.unpack(self.instrument))
+        self.ids: dict[str, Any] = identity(unpack(self.instrument))
         self.sides: list[dict[int, int]] = [{}, {}]
         self.venue_ns = 1_790_000_000_000 * 10**6
         self.trade = (0, 0)
@@ -122,7 +123,7 @@ class Market:
         frames += [self.snapshot(0, False), self.snapshot(1, False)] if self.rng.random() < 0.5 else []
         price = self.trade[0] if self.rng.random() < 0.5 else FULL - self.trade[0]
         frames.append(
-            r.CODECS[r.Kind.TRADE_PRINT].pack(
+            CODECS[r.Kind.TRADE_PRINT].pack(
                 **self.header(),
                 price_ticks=price,
                 size_micro=10**6,
@@ -149,7 +150,7 @@ class Market:
             part = flat[at : at + 8]
             prices, sizes, sides, tokens = zip(*part, strict=True)
             slots.append(
-                r.CODECS[r.Kind.DELTA].pack(
+                CODECS[r.Kind.DELTA].pack(
                     **self.header(),
                     part=at // 8,
                     parts=(len(flat) + 7) // 8,
@@ -191,7 +192,7 @@ class Market:
             for place, part in enumerate(parts):
                 bids = sum(1 for level in part if level[2] == 0)
                 found.append(
-                    r.CODECS[r.Kind.SNAPSHOT].pack(
+                    CODECS[r.Kind.SNAPSHOT].pack(
                         **self.header(),
                         flags=r.Flag.MORE if number + 1 < len(runs) else 0,
                         part=place,
@@ -213,13 +214,13 @@ class Market:
         bid, ask = self.best(0), self.best(1)
         if outcome:
             bid, ask = FULL - ask if ask else 0, FULL - bid if bid else 0
-        return r.CODECS[r.Kind.BBO].pack(**self.header(), outcome=outcome, bid_ticks=bid, ask_ticks=ask)
+        return CODECS[r.Kind.BBO].pack(**self.header(), outcome=outcome, bid_ticks=bid, ask_ticks=ask)
 
     def change_tick(self, new_step: int) -> list[Frame]:
         self.step_time()
         old, self.tick_step = self.tick_step, new_step
         return [
-            r.CODECS[r.Kind.TICK_STEP].pack(**self.header(), old_step=old, new_step=new_step, outcome=o)
+            CODECS[r.Kind.TICK_STEP].pack(**self.header(), old_step=old, new_step=new_step, outcome=o)
             for o in (0, 1)
         ]
 
@@ -228,7 +229,7 @@ def runs_of(data: bytes) -> list[bytes]:
     """Cut joined runs apart by their `parts`."""
     found, at = [], 0
     while at < len(data):
-        parts = r.unpack(data, at).parts
+        parts = unpack(data, at).parts
         found.append(data[at : at + parts * r.SLOT_BYTES])
         at += parts * r.SLOT_BYTES
     return found
@@ -239,8 +240,8 @@ def stamped(run: bytes, **header: int) -> bytes:
     data = bytearray(run)
     names = [field[0] for field in r.HEADER]
     for at in range(0, len(data), r.SLOT_BYTES):
-        values = list(r.HEADER_STRUCT.unpack_from(data, at))
+        values = list(HEADER_STRUCT.unpack_from(data, at))
         for name, value in header.items():
             values[names.index(name)] = value
-        r.HEADER_STRUCT.pack_into(data, at, *values)
+        HEADER_STRUCT.pack_into(data, at, *values)
     return bytes(data)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.codec import unpack
 from pipeline.core.fees import PICO_PER_USD, unit_cost_pico
 from pipeline.core.instruments import Instrument, Instruments
 from pipeline.core.legbook import LegBook
 from pipeline.core.proof import proven_payout
 from pipeline.core.sizing import Bounds, Package, Refusal
 from pipeline.core.strategies.basket import Basket
-from pipeline.records import Cause, Flag, Outcome, Rule, unpack
+from pipeline.records import Cause, Flag, Outcome, Rule
 from pipeline.units import NS_PER_S, TICKS_PER_USD
 from tests.models.sizing_model import price_package
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline import records as r
+from pipeline.codec import CODECS, unpack
 from tests.models.book_model import BookModel
 from tests.models.fold import Fold
 from tests.models.venue_model import Market, runs_of, stamped
@@ -34,7 +35,7 @@ def markets(rng: random.Random) -> list[Market]:
 
 
 def tick(now_ns: int) -> bytes:
-    return r.CODECS[r.Kind.TICK].pack(now_ns=now_ns)
+    return CODECS[r.Kind.TICK].pack(now_ns=now_ns)
 
 
 def faulty(rng: random.Random, frames: list[bytes], history: list[bytes]) -> list[bytes]:
@@ -56,7 +57,7 @@ def faulty(rng: random.Random, frames: list[bytes], history: list[bytes]) -> lis
 def mutant(rng: random.Random, frame: bytes) -> bytes:
     """A frame with one field of its payload overwritten."""
     data = bytearray(frame)
-    record = r.unpack(frame)
+    record = unpack(frame)
     names = [
         field[0]
         for field in r.payload_fields(r.Kind(record.kind))
@@ -82,12 +83,12 @@ def step(rng: random.Random, market: Market, history: list[bytes]) -> list[bytes
         return [market.bbo(rng.randrange(2))]
     if draw < 0.82:
         return [
-            r.CODECS[r.Kind.GAP].pack(shard=market.shard, cause=r.Cause.DISCONNECT),
+            CODECS[r.Kind.GAP].pack(shard=market.shard, cause=r.Cause.DISCONNECT),
             *runs_of(market.snapshot(0)),
             *runs_of(market.snapshot(1)),
         ]
     if draw < 0.84:
-        return [r.CODECS[r.Kind.GAP].pack(instrument=market.row, cause=r.Cause.OVERRUN)]
+        return [CODECS[r.Kind.GAP].pack(instrument=market.row, cause=r.Cause.OVERRUN)]
     if draw < 0.87:
         finer = [s for s in (50, 25, 10, 1) if s < market.tick_step and market.tick_step % s == 0]
         return faulty(rng, market.change_tick(rng.choice(finer or [market.tick_step])), history)
@@ -95,18 +96,18 @@ def step(rng: random.Random, market: Market, history: list[bytes]) -> list[bytes
         return [stamped(market.instrument, flags=r.Flag.REPEAT if rng.random() < 0.7 else 0)]
     if draw < 0.92:
         return [
-            r.CODECS[r.Kind.CONFIG].pack(
+            CODECS[r.Kind.CONFIG].pack(
                 batch_ns_max=rng.choice((0, 5_000_000)),
                 hash_rows_max=rng.choice((0, 1, 2)),
                 desync_ns_max=rng.choice((0, 30_000_000)),
             )
         ]
     if draw < 0.925:
-        return [r.CODECS[r.Kind.RESOLVED].pack(instrument=market.row)]
+        return [CODECS[r.Kind.RESOLVED].pack(instrument=market.row)]
     if draw < 0.97 and history:
         return [mutant(rng, rng.choice(history[-10:]))]
     return [
-        r.CODECS[r.Kind.FILL].pack(instrument=market.row),
+        CODECS[r.Kind.FILL].pack(instrument=market.row),
         stamped(market.snapshot(0)[:256], instrument=999),
     ]
 
@@ -137,7 +138,7 @@ def test_every_output_equals_the_models(seed: int) -> None:
         now_ns, runs = timed(rng, now_ns, events)
         for place, run in enumerate(runs):
             expected = model.fold(run)
-            assert expected == fold.fold(run), f"seed {seed}, event {number}, record {place}: {r.unpack(run)}"
+            assert expected == fold.fold(run), f"seed {seed}, event {number}, record {place}: {unpack(run)}"
     for market in rows:
         found, book = fold.books.snapshot_row(market.row), model.books[market.row]
         assert (book.stale, book.open, book.cause) == (found["is_stale"], found["is_open"], found["cause"])

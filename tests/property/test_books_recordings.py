@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline import records as r
+from pipeline.codec import CODECS
 from pipeline.units import decimal_to_int
 from tests.models.fold import Fold
 from tests.models.venue_model import runs_of, stamped
@@ -47,9 +48,9 @@ class Decoder:
         if kind == "price_change":
             return self.delta(message, head)
         if kind == "last_trade_price":
-            return r.CODECS[r.Kind.TRADE_PRINT].pack(**head, price_ticks=ticks(message["price"]))
+            return CODECS[r.Kind.TRADE_PRINT].pack(**head, price_ticks=ticks(message["price"]))
         assert kind == "best_bid_ask"
-        return r.CODECS[r.Kind.BBO].pack(
+        return CODECS[r.Kind.BBO].pack(
             **head,
             bid_ticks=best(message["best_bid"]),
             ask_ticks=best(message["best_ask"]),
@@ -65,7 +66,7 @@ class Decoder:
         trade = message.get("last_trade_price")
         parts = [levels[at : at + 14] for at in range(0, len(levels), 14)] or [[]]
         return b"".join(
-            r.CODECS[r.Kind.SNAPSHOT].pack(
+            CODECS[r.Kind.SNAPSHOT].pack(
                 **head,
                 part=at,
                 parts=len(parts),
@@ -98,7 +99,7 @@ class Decoder:
                 f"best_bid_{token}": best(change["best_bid"]),
                 f"best_ask_{token}": best(change["best_ask"]),
             }
-        return r.CODECS[r.Kind.DELTA].pack(
+        return CODECS[r.Kind.DELTA].pack(
             **head,
             **fields,
             change_count=len(changes),
@@ -149,7 +150,7 @@ def plain_books(
 
 def instrument(market: str, tokens: list[str], tick_step: int, rules: int) -> bytes:
     ids = [int(t).to_bytes(32, "big") for t in [*tokens, "0"][:2]]
-    return r.CODECS[r.Kind.INSTRUMENT].pack(
+    return CODECS[r.Kind.INSTRUMENT].pack(
         instrument=1,
         condition=bytes.fromhex(market[2:]),
         token_yes=ids[0],
@@ -173,7 +174,7 @@ class Replay:
     def tick(self, count: int) -> None:
         for _ in range(count):
             self.now_ns += 10**6
-            self.take(r.CODECS[r.Kind.TICK].pack(now_ns=self.now_ns))
+            self.take(CODECS[r.Kind.TICK].pack(now_ns=self.now_ns))
 
 
 def is_batch_end(messages: list[dict[str, Any]], at: int) -> bool:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from pipeline.codec import unpack
 from pipeline.core.risk import Proposal
 from pipeline.core.sizing import Order, Package
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.trader import slots_of
 from pipeline.native import packages
-from pipeline.records import IDEA_LEGS, RUN_SLOTS_MAX, SLOT_BYTES, IntentClass, Kind, OrderType, unpack
+from pipeline.records import IDEA_LEGS, RUN_SLOTS_MAX, SLOT_BYTES, IntentClass, Kind, OrderType
 from tests.models import packages_model
 from tests.models.core_rig import pack
 from tests.shared import scaled, seeds

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.codec import CODECS
 from pipeline.errors import InvariantError
 from pipeline.native.submit import BATCH_ORDERS_MAX, OrderBodies, SignedBatch, glance, sent_of
-from pipeline.records import CODECS, SLOT_BYTES, Cause, HaltLevel, Kind, OrderType, Rule, Side
+from pipeline.records import SLOT_BYTES, Cause, HaltLevel, Kind, OrderType, Rule, Side
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.units import MICRO, NS_PER_S
 from pipeline.venues.polymarket import encode, identity, wire

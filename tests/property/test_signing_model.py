@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.codec import CODECS
 from pipeline.errors import InvariantError
 from pipeline.native.signing import AHEAD_MAX
-from pipeline.records import CODECS, SLOT_BYTES, Cause, HaltLevel, IntentClass, Kind, OrderType, Rule, Side
+from pipeline.records import SLOT_BYTES, Cause, HaltLevel, IntentClass, Kind, OrderType, Rule, Side
 from pipeline.shm import halt
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.stages.signer import Signing

@@ -7,12 +7,13 @@ from fractions import Fraction
 
 import pytest
 
+from pipeline.codec import kind_of
 from pipeline.core.fees import fee_table
 from pipeline.errors import InvariantError
 from pipeline.native.relay import Relay
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.sums import LEGS_MAX, Link, Sum, Top, Tops
-from pipeline.records import SLOT_BYTES, Flag, Kind, kind_of
+from pipeline.records import SLOT_BYTES, Flag, Kind
 from tests.models.core_rig import T0_NS, pack, tick, top
 from tests.shared import seeds
 

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.codec import kind_of, runs
 from pipeline.config.load import load
 from pipeline.core.checkpoint import serialise
 from pipeline.native.log import LogWriter
-from pipeline.records import SLOT_BYTES, Flag, Kind, kind_of, runs
+from pipeline.records import SLOT_BYTES, Flag, Kind
 from pipeline.run import startpoint, wiring
 from pipeline.run.build import Env, build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes

@@ -10,8 +10,9 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 
+from pipeline.codec import CODECS, kind_of, unpack
 from pipeline.config.load import config_record
-from pipeline.records import CODECS, SLOT_BYTES, Cause, HaltLevel, Kind, OrderState, kind_of, unpack
+from pipeline.records import SLOT_BYTES, Cause, HaltLevel, Kind, OrderState
 from pipeline.run import wiring
 from pipeline.shm.halt import HaltPage
 from pipeline.units import NS_PER_MS, NS_PER_S

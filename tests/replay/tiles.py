@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.codec import runs
 from pipeline.native.log import LogWriter
-from pipeline.records import DTYPES, SLOT_BYTES, Kind, runs
+from pipeline.records import DTYPES, SLOT_BYTES, Kind
 from pipeline.units import NS_PER_S
 from tests.replay.rich_log import RichLog
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import CODECS, Cause, Kind
+from pipeline.codec import CODECS
+from pipeline.records import Cause, Kind
 from pipeline.venues.polymarket import account, wire
 from pipeline.venues.polymarket.account import (
     Walk,

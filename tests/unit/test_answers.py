@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import CODECS, Cause, Kind, OrderState, Origin, Side
+from pipeline.codec import CODECS
+from pipeline.records import Cause, Kind, OrderState, Origin, Side
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.answers import (
     Sent,

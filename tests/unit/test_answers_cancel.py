@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from pipeline.records import CODECS, Cause, Kind, OrderState, Origin, Side
+from pipeline.codec import CODECS
+from pipeline.records import Cause, Kind, OrderState, Origin, Side
 from pipeline.venues.polymarket.answers import (
     Sent,
     VenueState,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline import records as r
+from pipeline.codec import CODECS, unpack
 from pipeline.native.bookhash import book_digest
 from pipeline.native.ladder import Arena, LadderBook, arena_bytes
 from pipeline.units import decimal_to_int
@@ -28,7 +29,7 @@ def vectors() -> dict[str, Any]:
 
 def instrument(market: str, tokens: tuple[str, str], minimum: str, neg_risk: bool, is_v2: bool) -> bytes:
     yes, no = (int(token).to_bytes(32, "big") for token in tokens)
-    return r.CODECS[r.Kind.INSTRUMENT].pack(
+    return CODECS[r.Kind.INSTRUMENT].pack(
         condition=bytes.fromhex(market[2:]),
         token_yes=yes,
         token_no=no,
@@ -140,7 +141,7 @@ def test_random_books(seed: int) -> None:
     """Any book, id, minimum, tick and last trade price equals json and hashlib, for both tokens."""
     rng = random.Random(seed)
     step = rng.choice((1000, 100, 50, 25, 10, 1))
-    slot = r.CODECS[r.Kind.INSTRUMENT].pack(
+    slot = CODECS[r.Kind.INSTRUMENT].pack(
         condition=rng.randbytes(32),
         token_yes=rng.randbytes(rng.randrange(33)).rjust(32, b"\0"),
         token_no=rng.randbytes(32),
@@ -158,6 +159,6 @@ def test_random_books(seed: int) -> None:
     ticks = rng.randrange(10_001) if digits == 4 else 10 * rng.randrange(1_001) if digits else 0
     for outcome in (0, 1):
         expected = announced_hash(
-            identity(r.unpack(slot)), outcome, venue_ns, *sides, step, trade_text(ticks, digits)
+            identity(unpack(slot)), outcome, venue_ns, *sides, step, trade_text(ticks, digits)
         )
         assert expected == book_digest(ladder, slot, outcome, venue_ns, step, ticks, digits)

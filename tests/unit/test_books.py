@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline import records as r
+from pipeline.codec import CODECS, unpack
 from pipeline.native.books import Books
 from pipeline.native.ladder import Rows
 from tests.models.fold import Fold, channel, split, words
@@ -39,15 +40,15 @@ class Bench:
         found = []
         for _ in range(count):
             self.now_ns += MS
-            found += self.take(r.CODECS[r.Kind.TICK].pack())
+            found += self.take(CODECS[r.Kind.TICK].pack())
         return [out for out in found if out[0] != "pass"]
 
     def changed(self, **fields: Any) -> bytes:
         """A right one-change frame; `fields` of the record are then replaced."""
         self.market.venue_ns += MS
         change = next(filter(None, (self.market.place(*self.market.quiet_order()) for _ in range(100))))
-        record = r.unpack(self.market.delta([change], self.market.hashes()))
-        return r.CODECS[r.Kind.DELTA].pack(**(record._asdict() | fields))
+        record = unpack(self.market.delta([change], self.market.hashes()))
+        return CODECS[r.Kind.DELTA].pack(**(record._asdict() | fields))
 
     @property
     def row(self) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def test_other_books_are_proven_at_a_tick_in_row_order() -> None:
         fold.fold(market.instrument)
         assert [("top", market.row, OPEN)] == kinds(fold.fold(market.snapshot(0)))
     proven = [
-        [out[1] for out in fold.fold(r.CODECS[r.Kind.TICK].pack(now_ns=n)) if out[0] == "top"]
+        [out[1] for out in fold.fold(CODECS[r.Kind.TICK].pack(now_ns=n)) if out[0] == "top"]
         for n in (1, 2, 3, 4)
     ]
     assert [[2, 4], [6, 9], [11], []] == proven
@@ -103,7 +104,7 @@ def test_the_last_trade_price_is_found_from_change_print_or_search() -> None:
     bench.take(market.snapshot(0))
     market.trade = (4_440, 3)
     assert [("top", 3, OPEN)] == kinds(bench.take(bench.changed()))
-    found = bench.take(r.CODECS[r.Kind.TRADE_PRINT].pack(instrument=3, price_ticks=10_000 - 4_440))
+    found = bench.take(CODECS[r.Kind.TRADE_PRINT].pack(instrument=3, price_ticks=10_000 - 4_440))
     assert [("top", 3, 0)] == kinds(found)
     market.trade = (5_550, 3)
     assert [("top", 3, OPEN)] == kinds(bench.take(bench.changed()))
@@ -189,7 +190,7 @@ def test_without_hashes_time_and_best_prices_prove() -> None:
     assert [] == bench.ticks(19)
     assert [("top", 3, 0)] == kinds(bench.ticks(1))
     assert [("top", 3, OPEN)] == kinds(bench.take(bench.changed()))
-    bench.take(r.CODECS[r.Kind.CONFIG].pack(batch_ns_max=5 * MS))
+    bench.take(CODECS[r.Kind.CONFIG].pack(batch_ns_max=5 * MS))
     assert [("top", 3, 0)] == kinds(bench.ticks(5))
 
 
@@ -243,10 +244,10 @@ def test_a_gap_makes_books_stale_until_a_snapshot(gap: dict[str, int]) -> None:
     """The GAP alone goes down the chain; observers see STALE; the snapshot ends it."""
     bench = Bench()
     bench.take(bench.market.snapshot(0))
-    run = stamped(r.CODECS[r.Kind.GAP].pack(cause=r.Cause.FREEZE, **gap), now_ns=bench.now_ns)
+    run = stamped(CODECS[r.Kind.GAP].pack(cause=r.Cause.FREEZE, **gap), now_ns=bench.now_ns)
     assert [("pass", run)] == bench.fold.fold(run)
     assert (True, r.Cause.FREEZE) == (bench.row["is_stale"], bench.row["cause"])
-    seen = r.unpack(Rows(bench.fold.rows).read(3))
+    seen = unpack(Rows(bench.fold.rows).read(3))
     assert STALE == seen.flags
     assert [("stale", 3, 0), ("top", 3, 0)] == kinds(bench.take(bench.market.snapshot(0)))
 
@@ -282,7 +283,7 @@ def test_a_full_arena_is_a_stale_book_and_a_resolved_market_frees_its_block() ->
     assert [("top", 1, 0)] == kinds(fold.fold(one.snapshot(0)))
     assert [("stale", 2, r.Cause.ARENA_FULL), ("top", 2, STALE)] == kinds(fold.fold(two.snapshot(0)))
     assert [] == fold.fold(two.snapshot(0))
-    fold.fold(r.CODECS[r.Kind.RESOLVED].pack(instrument=1))
+    fold.fold(CODECS[r.Kind.RESOLVED].pack(instrument=1))
     assert [("stale", 2, 0), ("top", 2, 0)] == kinds(fold.fold(two.snapshot(0)))
     assert [] == fold.fold(one.snapshot(0))
 
@@ -320,7 +321,7 @@ def test_observers_see_the_newest_top_and_the_whole_ladder() -> None:
     )
     assert 1 == bench.fold.books.poll(bench.fold.source, bench.fold.sink, 10)
     top = bench.fold.sink_out.read(1)
-    assert (77, 5, 6) == (r.unpack(top).seq, r.unpack(top).recv_ns, r.unpack(top).source_seq)
+    assert (77, 5, 6) == (unpack(top).seq, unpack(top).recv_ns, unpack(top).source_seq)
     rows = Rows(bench.fold.rows)
     assert top == rows.read(3)
     assert (bench.row["bids"], bench.row["asks"]) == rows.ladder(3, bench.fold.arena)
@@ -337,7 +338,7 @@ def test_a_slow_reader_changes_nothing(budget: int) -> None:
     for number in range(300):
         market = rng.choice(markets)
         stream += [stamped(f, now_ns=START_NS + number * MS) for f in market.commit()]
-        stream.append(r.CODECS[r.Kind.TICK].pack(now_ns=START_NS + number * MS))
+        stream.append(CODECS[r.Kind.TICK].pack(now_ns=START_NS + number * MS))
     whole = Fold()
     expected = [out for run in stream for out in whole.fold(run)]
     slow, (sink, out), found = Fold(), channel(128), []
@@ -358,10 +359,10 @@ def test_unknown_rows_are_counted_and_other_records_pass_whole() -> None:
     """A market record of no row is dropped and counted; a run of decisions passes as one run, bytes
     unchanged."""
     fold = Fold()
-    assert [] == fold.fold(r.CODECS[r.Kind.DELTA].pack(instrument=5))
-    assert [] == fold.fold(r.CODECS[r.Kind.DELTA].pack(instrument=5_000))
+    assert [] == fold.fold(CODECS[r.Kind.DELTA].pack(instrument=5))
+    assert [] == fold.fold(CODECS[r.Kind.DELTA].pack(instrument=5_000))
     assert 2 == fold.books.stats()["unknown"]
-    run = b"".join(r.CODECS[r.Kind.REPORT].pack(part=p, parts=3, order_no=p, seq=8) for p in range(3))
+    run = b"".join(CODECS[r.Kind.REPORT].pack(part=p, parts=3, order_no=p, seq=8) for p in range(3))
     assert [("pass", run)] == fold.fold(run)
 
 

@@ -7,8 +7,9 @@ import random
 import numpy as np
 import pytest
 
+from pipeline.codec import CODECS, struct_of
 from pipeline.errors import InvariantError
-from pipeline.records import CODECS, DTYPES, SLOT_BYTES, Kind, struct_of
+from pipeline.records import DTYPES, SLOT_BYTES, Kind
 
 
 def drawn(rng: random.Random, form: np.dtype) -> object:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.codec import unpack
 from pipeline.core.order import Group, Order, residue_of
 from pipeline.core.orders import DUST_MICRO, UNKNOWN_FINAL_NS, Orders
-from pipeline.records import Cause, OrderState, OrderType, Origin, unpack
+from pipeline.records import Cause, OrderState, OrderType, Origin
 from pipeline.units import MICRO, NS_PER_S
 from tests.models.core_rig import T0_NS, hash_of, report
 

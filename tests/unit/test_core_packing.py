@@ -6,9 +6,10 @@ import random
 
 import pytest
 
+from pipeline.codec import CODECS, unpack
 from pipeline.core.packing import Packer, run_of
 from pipeline.errors import InvariantError
-from pipeline.records import CODECS, HEADER, RUN_SLOTS_MAX, Kind, payload_fields, unpack
+from pipeline.records import HEADER, RUN_SLOTS_MAX, Kind, payload_fields
 from tests.models.core_rig import pack
 from tests.shared import seeds
 

@@ -7,11 +7,12 @@ import random
 
 import pytest
 
+from pipeline.codec import unpack
 from pipeline.core.fills import QUARANTINE_MAX, Change, FillIndex, Quarantine
 from pipeline.core.instruments import Instruments
 from pipeline.core.positions import Positions, fold_pnl
 from pipeline.errors import InvariantError
-from pipeline.records import Kind, TradeStatus, unpack
+from pipeline.records import Kind, TradeStatus
 from pipeline.units import MICRO
 from tests.models.core_rig import event, fill, pack
 from tests.shared import seeds

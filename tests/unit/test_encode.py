@@ -7,8 +7,9 @@ import random
 
 import pytest
 
+from pipeline.codec import CODECS
 from pipeline.errors import ConfigError, InvariantError
-from pipeline.records import CODECS, Cause, Kind, OrderType, Rule, Side
+from pipeline.records import Cause, Kind, OrderType, Rule, Side
 from pipeline.venues.polymarket import encode, identity, wire
 from pipeline.venues.polymarket.auth import L2Auth, Secret
 

@@ -5,7 +5,8 @@ import resource
 
 import pytest
 
-from pipeline.records import NOT_ANNOUNCED, SLOT_BYTES, Cause, Flag, Kind, unpack
+from pipeline.codec import unpack
+from pipeline.records import NOT_ANNOUNCED, SLOT_BYTES, Cause, Flag, Kind
 from pipeline.venues.polymarket.market_decode import MarketDecoder
 from tests.shared import SHARED, needs_shared
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+from pipeline.codec import CODECS
 from pipeline.native.relay import Filter
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.net.edge import Command, Outbox, Submit
-from pipeline.records import CODECS, SLOT_BYTES, Cause, Kind
+from pipeline.records import SLOT_BYTES, Cause, Kind
 from pipeline.run.build import _gateway_understudy
 from pipeline.shm import halt
 from pipeline.stages import rehearsal

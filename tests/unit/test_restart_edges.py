@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.codec import CODECS, runs, unpack
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.relay import Filter
 from pipeline.native.ring import Reader, Writer
-from pipeline.records import CODECS, Cause, Kind, OrderState, Rule, runs, unpack
+from pipeline.records import Cause, Kind, OrderState, Rule
 from pipeline.run import startpoint, wills
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage

@@ -8,9 +8,10 @@ import struct
 
 import pytest
 
+from pipeline.codec import CODECS, unpack
 from pipeline.errors import InvariantError, LayoutError, UsageError
 from pipeline.native.ring import Observer, Reader, Ring, Writer
-from pipeline.records import CODECS, SLOT_BYTES, Kind, unpack
+from pipeline.records import SLOT_BYTES, Kind
 from tests.models.ring_model import ObserverModel, RingModel
 
 STARTS = [0, 5, 2**63 - 70, 2**64 - 300]

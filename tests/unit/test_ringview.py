@@ -6,10 +6,11 @@ import random
 
 import pytest
 
+from pipeline.codec import CODECS
 from pipeline.errors import LayoutError
 from pipeline.native.gauge import receive
 from pipeline.native.ring import Reader, Ring, Writer
-from pipeline.records import CODECS, Kind
+from pipeline.records import Kind
 from pipeline.shm.ringview import RingLook, look_at_ring
 
 TICK = CODECS[Kind.TICK].pack(tick_count=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import records as r
+from pipeline.codec import CODECS, unpack
 from pipeline.errors import InvariantError
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.sequence import Sequencer
@@ -24,7 +25,7 @@ def whole_log(directory: Path) -> list[bytes]:
     """Runs of the log, with seq and check (the log's own) cleared."""
     reader, found = LogReader(directory, "stream"), []
     while data := reader.read(64):
-        found += [restamp(run, now_ns=r.unpack(run).now_ns) for run in split(data)]
+        found += [restamp(run, now_ns=unpack(run).now_ns) for run in split(data)]
     reader.close()
     return found
 
@@ -34,16 +35,16 @@ def record(rng: random.Random, source: int, number: int) -> bytes:
     draw = rng.random()
     head = {"source": source, "source_seq": 0 if draw > 0.95 else number, "recv_ns": number}
     if draw < 0.15:
-        return r.CODECS[r.Kind.INSTRUMENT].pack(
+        return CODECS[r.Kind.INSTRUMENT].pack(
             **head, instrument=rng.randrange(1, 20), tick_step=rng.choice((1, 10, 100))
         )
     if draw < 0.2:
-        return r.CODECS[r.Kind.TICK_STEP].pack(
+        return CODECS[r.Kind.TICK_STEP].pack(
             **head, instrument=rng.randrange(1, 20), new_step=rng.choice((0, 1, 10, 100, 10_000))
         )
     parts = rng.choice((1, 1, 1, 2, 5, 40))
     return b"".join(
-        r.CODECS[r.Kind.DELTA].pack(**head, part=p, parts=parts, instrument=number & 7) for p in range(parts)
+        CODECS[r.Kind.DELTA].pack(**head, part=p, parts=parts, instrument=number & 7) for p in range(parts)
     )
 
 
@@ -102,9 +103,9 @@ def test_the_log_equals_the_models(tmp_path: Path, seed: int) -> None:
     log.close()
     found = whole_log(tmp_path)
     assert model.log == found
-    times = [r.unpack(run).now_ns for run in found]
+    times = [unpack(run).now_ns for run in found]
     assert sorted(times) == times
-    counted = [(x.source, x.source_seq) for x in map(r.unpack, found) if x.source_seq]
+    counted = [(x.source, x.source_seq) for x in map(unpack, found) if x.source_seq]
     assert len(set(counted)) == len(counted)
 
 
@@ -116,7 +117,7 @@ def make(tmp_path: Path, **limits: int) -> tuple[Sequencer, list[object], LogWri
 
 
 def delta(source: int, number: int) -> bytes:
-    return r.CODECS[r.Kind.DELTA].pack(source=source, source_seq=number)
+    return CODECS[r.Kind.DELTA].pack(source=source, source_seq=number)
 
 
 def test_priority_sources_come_first(tmp_path: Path) -> None:
@@ -124,11 +125,11 @@ def test_priority_sources_come_first(tmp_path: Path) -> None:
     sequencer, (urgent, feed), log = make(tmp_path)
     for number in range(1, 101):
         assert feed.push(delta(1, number))
-    assert urgent.push(r.CODECS[r.Kind.REPORT].pack(source=2, source_seq=1))
+    assert urgent.push(CODECS[r.Kind.REPORT].pack(source=2, source_seq=1))
     assert 101 == sequencer.turn(START_NS, 0, 1000)
     log.close()
     assert [r.Kind.TICK, r.Kind.REPORT, r.Kind.DELTA] == [
-        r.unpack(run).kind for run in whole_log(tmp_path)[:3]
+        unpack(run).kind for run in whole_log(tmp_path)[:3]
     ]
 
 
@@ -138,7 +139,7 @@ def test_feeds_wait_for_the_book_and_reports_do_not(tmp_path: Path) -> None:
     for number in range(1, 31):
         assert feed.push(delta(1, number))
     assert 10 == sequencer.turn(START_NS, 0, 100)  # a Tick and ten records: eleven slots
-    assert urgent.push(r.CODECS[r.Kind.REPORT].pack(source=2, source_seq=1))
+    assert urgent.push(CODECS[r.Kind.REPORT].pack(source=2, source_seq=1))
     assert 1 == sequencer.turn(START_NS, 0, 100)
     assert 0 == sequencer.turn(START_NS, 0, 100)
     assert 20 == sequencer.turn(START_NS, sequencer.position + 40, 100)
@@ -149,7 +150,7 @@ def test_a_segment_begins_with_every_row(tmp_path: Path) -> None:
     """Each segment but the first starts with all instrument rows, flagged, before any other record."""
     sequencer, (_, feed), log = make(tmp_path)
     for number, row in enumerate((3, 1, 2), 1):
-        assert feed.push(r.CODECS[r.Kind.INSTRUMENT].pack(instrument=row, source=1, source_seq=number))
+        assert feed.push(CODECS[r.Kind.INSTRUMENT].pack(instrument=row, source=1, source_seq=number))
     for number in range(100, 300):
         assert feed.push(delta(1, number)) or (
             sequencer.turn(START_NS, 10**9, 1000) and feed.push(delta(1, number))
@@ -159,7 +160,7 @@ def test_a_segment_begins_with_every_row(tmp_path: Path) -> None:
     reader = LogReader(tmp_path, "stream")
     by_segment: dict[int, list[object]] = {}
     while data := reader.read(1):
-        found = r.unpack(data)
+        found = unpack(data)
         by_segment.setdefault(found.seq // SEGMENT, []).append(found)
     assert len(by_segment) >= 3
     for records in list(by_segment.values())[1:]:
@@ -171,8 +172,8 @@ def test_a_segment_begins_with_every_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (r.CODECS[r.Kind.DELTA].pack(source=1024, source_seq=1), "source below 1024, found 1024"),
-        (r.CODECS[r.Kind.INSTRUMENT].pack(source=1, source_seq=2, instrument=20), "row below 20, found 20"),
+        (CODECS[r.Kind.DELTA].pack(source=1024, source_seq=1), "source below 1024, found 1024"),
+        (CODECS[r.Kind.INSTRUMENT].pack(source=1, source_seq=2, instrument=20), "row below 20, found 20"),
     ],
 )
 def test_what_cannot_be_kept_stops_the_stream(tmp_path: Path, bad: bytes, words: str) -> None:
@@ -185,7 +186,7 @@ def test_what_cannot_be_kept_stops_the_stream(tmp_path: Path, bad: bytes, words:
     with pytest.raises(InvariantError, match=words):
         sequencer.turn(START_NS, 0, 10)
     log.close()
-    assert [r.Kind.TICK, r.Kind.DELTA] == [r.unpack(run).kind for run in whole_log(tmp_path)]
+    assert [r.Kind.TICK, r.Kind.DELTA] == [unpack(run).kind for run in whole_log(tmp_path)]
 
 
 def test_rows_must_fit_in_half_a_segment(tmp_path: Path) -> None:

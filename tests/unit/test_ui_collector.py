@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.records import CODECS, Flag, HaltLevel, Kind
+from pipeline.codec import CODECS
+from pipeline.records import Flag, HaltLevel, Kind
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import LaneState, StatusPage

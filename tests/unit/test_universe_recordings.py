@@ -8,7 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipeline.records import CODECS, Kind, Rule
+from pipeline.codec import CODECS
+from pipeline.records import Kind, Rule
 from pipeline.venues.polymarket.universe import MarketInfo, instrument_record, parse_events, parse_markets
 from tests.shared import SHARED, needs_shared, recording
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.records import CODECS, Cause, Kind
+from pipeline.codec import CODECS
+from pipeline.records import Cause, Kind
 from pipeline.store.words import describe, fields
 
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.codec import CODECS, KIND_OFFSET
 from pipeline.config.load import config_record
 from pipeline.native.ring import Observer, Ring
-from pipeline.records import CODECS, KIND_OFFSET, Kind
+from pipeline.records import Kind
 from pipeline.run import startpoint, wills, wiring
 from pipeline.run.build import Built, build_stage
 from pipeline.run.channels import Channels, ring_slots

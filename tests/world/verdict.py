@@ -10,15 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.codec import CODECS
 from pipeline.core.positions import PnlFold
-from pipeline.records import (
-    CODECS,
-    SLOT_BYTES,
-    Cause,
-    Kind,
-    OrderState,
-    Origin,
-)
+from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState, Origin
 from pipeline.sim.scenario import ACCOUNT_NAME
 from tests.world.world import World
 

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.records import CODECS, TOP_DEPTH, Flag, Kind
+from pipeline.codec import CODECS
+from pipeline.records import TOP_DEPTH, Flag, Kind
 from pipeline.sim.market import Market
 from pipeline.sim.trades import OrderArrival
 from pipeline.units import NS_PER_MS, TICKS_PER_USD, cost_micro

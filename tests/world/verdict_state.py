@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pipeline.codec import HEADER_STRUCT
 from pipeline.core.checkpoint import facts_digest, restore
 from pipeline.core.trader import Trader
-from pipeline.records import HEADER_STRUCT, SLOT_BYTES, Kind, OrderState
+from pipeline.records import SLOT_BYTES, Kind, OrderState
 from pipeline.store import checkpoints
 from tests.world.verdict import Logs
 from tests.world.world import World

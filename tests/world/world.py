@@ -16,11 +16,12 @@ from typing import Any
 
 import orjson
 
+from pipeline.codec import CODECS
 from pipeline.config.load import Config, config_record, load
 from pipeline.core.trader import Trader
 from pipeline.native.log import LogWriter
 from pipeline.native.ring import Observer
-from pipeline.records import CODECS, SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES, Kind
 from pipeline.run import wiring
 from pipeline.run.build import Built, Env, build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes

@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 import orjson
 
-from pipeline.records import CODECS, Cause, Kind
+from pipeline.codec import CODECS
+from pipeline.records import Cause, Kind
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.identity import Refusal
 

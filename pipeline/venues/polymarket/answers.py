@@ -18,7 +18,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from pipeline.records import CODECS, Cause, Kind, OrderState, Origin, Side
+from pipeline.codec import CODECS
+from pipeline.records import Cause, Kind, OrderState, Origin, Side
 from pipeline.units import decimal_to_int
 from pipeline.venues.polymarket import wire
 

@@ -12,9 +12,10 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from pipeline.codec import CODECS
 from pipeline.errors import ConfigError, InvariantError
 from pipeline.native.submit import OrderBodies
-from pipeline.records import CODECS, Kind, Rule
+from pipeline.records import Kind, Rule
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import L2Auth
 from pipeline.venues.polymarket.identity import (

@@ -10,16 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.records import (
-    CODECS,
-    DELTA_CHANGES,
-    NOT_ANNOUNCED,
-    RUN_SLOTS_MAX,
-    SNAPSHOT_LEVELS,
-    Flag,
-    Kind,
-    Outcome,
-)
+from pipeline.codec import CODECS
+from pipeline.records import DELTA_CHANGES, NOT_ANNOUNCED, RUN_SLOTS_MAX, SNAPSHOT_LEVELS, Flag, Kind, Outcome
 from pipeline.units import MICRO, NS_PER_MS, TICKS_PER_USD
 from pipeline.venues.polymarket.decode_common import (
     Breach,

@@ -13,7 +13,8 @@ import unicodedata
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pipeline.records import CODECS, Flag, Kind, Rule
+from pipeline.codec import CODECS
+from pipeline.records import Flag, Kind, Rule
 from pipeline.units import NS_PER_S, TICKS_PER_USD
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.fields import (
