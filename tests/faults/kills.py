@@ -41,11 +41,11 @@ UNKNOWN_FINAL_S = 125.0  # an order that never arrived is dead only after T_UNKN
 CONFIRM_S = 2.5
 #: An order in doubt keeps its event out for two minutes: 100 kills need more events than 20 do.
 EXCHANGE = {
-    "seconds": 3_600.0, "markets": 4, "planted_events": scaled(14, 24),
-    "plant_spacing_ms": scaled(150, 90), "plant_settle_ms": 100, "quiet_ms": 200}
+    "seconds": 3_600.0, "markets": 4, "planted_events": scaled(14, 40),
+    "plant_spacing_ms": scaled(150, 70), "plant_settle_ms": 100, "quiet_ms": 200}
 #: As many kills as there are would be a crash loop: what latches the halt is PR05's matter.
 SETTINGS = (
-    "topology=2core", "universe.instruments_max=200", "supervision.restarts_max=1000",
+    "topology=2core", "universe.instruments_max=400", "supervision.restarts_max=1000",
     "supervision.health_clear_s=1", "supervision.stall_ms_max=400",
     # The judge reads both logs whole while the run goes on: nothing of a quarter of an hour may retire.
     "archive.segments_kept_min=512", "shm.log_bytes_max=20_000_000_000",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.run.judge_logs import Findings, read_logs
+from pipeline.run.judge_logs import Findings, Logs, read_logs
 from pipeline.run.judge_plants import SETTLE_NS, Untaken, is_required, verdicts_by_event, veto_of
 from pipeline.run.judge_refold import explain
 from pipeline.units import NS_PER_MS
@@ -37,6 +37,7 @@ def missed_reasons(
             Untaken({**plant, "t_start_ns": max(plant["t_start_ns"], from_ns),
                      "t_end_ns": min(plant["t_end_ns"], until_ns) - SETTLE_NS}, "") for plant in own])
     explain(state, logs, [one for own in asked for one in own])  # one fold of the stream serves all
+    _look_back(state, logs, report, [one for own in asked for one in own if not one.reason])
     verdicts = verdicts_by_event(logs)
     return [
         "; ".join(
@@ -44,3 +45,13 @@ def missed_reasons(
             for one in own
             if not one.reason.startswith(NOTHING_TO_TAKE))
         for own in asked]
+
+
+def _look_back(state: Path, logs: Logs, report: dict[str, Any], still: list[Untaken]) -> None:
+    """Where no book moved in the time asked about, what stood there was looked at before: ask about that."""
+    plants = {plant["id"]: plant for plant in report["plants"]}
+    whole = [
+        Untaken({**one.plant, "t_start_ns": plants[one.plant["id"]]["t_start_ns"]}, "") for one in still]
+    explain(state, logs, whole)
+    for one, before in zip(still, whole, strict=True):
+        one.reason = before.reason

@@ -33,7 +33,7 @@ def test_PR01_kills(kills: Kills, gate_record: Any, capsys: pytest.CaptureFixtur
         print("\n" + "\n".join(run.lines()))
 
     assert 0 == verdict.exit_code, "\n".join(verdict.problems)
-    assert [] == run.late
+    assert [] == run.late, "\n".join(run.late)
     assert 0 < run.again_max_ns <= AGAIN_NS_MAX
     assert {"core", "signer", "gateway", "account", "back"} == {moment.lane for moment in run.moments}
     assert run.share(lambda moment: moment.in_flight) >= 0.8
