@@ -83,6 +83,17 @@ cdef class SignedBatch:
         return self.orders[0].group_no, self.orders[0].source_seq, self.orders[0].recv_ns
 
     @property
+    def bounds(self):
+        """(earliest deadline, intent class of each order as a byte): what may still keep the batch here."""
+        cdef int place
+        cdef int64_t deadline_ns = self.orders[0].deadline_ns
+        cdef unsigned char classes[BATCH_MAX]
+        for place in range(self.count):
+            deadline_ns = min(deadline_ns, self.orders[place].deadline_ns)
+            classes[place] = self.orders[place].intent_class
+        return deadline_ns, (<const char*>classes)[:self.count]
+
+    @property
     def slots(self):
         """The records, one behind the other."""
         return (<const char*>self.orders)[:self.count * SLOT_BYTES]

@@ -123,5 +123,8 @@ class RestMachine(Protocol):
 class OrderMachine(RestMachine, Protocol):
     """An edge that sends orders."""
 
+    def refuses(self, now_ns: int, tag: int) -> Cause:
+        """Say why request `tag` may not leave any more; the driver asks before each write. NONE: it may."""
+
     def flush(self) -> bool:
         """Publish what is owed; the driver calls it right behind its writes, before it reads anything."""

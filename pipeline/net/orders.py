@@ -194,7 +194,13 @@ class OrderConnections:
         if connection.transport is None or connection.transport.is_closing():
             self._machine.on_failure(self._clock(), command.tag, False, Cause.NO_CONNECTION)
             return
-        connection.tag, connection.sent_ns = command.tag, self._clock()
+        now_ns = self._clock()
+        cause = self._machine.refuses(now_ns, command.tag)
+        if cause:
+            self._machine.on_failure(now_ns, command.tag, False, cause)
+            self._release(connection)
+            return
+        connection.tag, connection.sent_ns = command.tag, now_ns
         self._busy[command.tag] = connection
         connection.transport.write(command.data)
         self._on_written(command.tag, self._clock())

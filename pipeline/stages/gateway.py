@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.codec import CODECS, kind_of, offset_of
+from pipeline.native.brake import is_allowed
 from pipeline.native.flow import Sink, Source
 from pipeline.native.relay import Filter
 from pipeline.native.submit import SignedBatch, glance, sent_of
@@ -64,6 +65,8 @@ class InFlight(NamedTuple):
     group_no: int = 0
     cause_seq: int = 0
     recv_ns: int = 0
+    deadline_ns: int = 0  # no byte of its orders leaves behind it
+    classes: bytes = b""  # each order's IntentClass
     is_heartbeat: bool = False
 
 
@@ -189,6 +192,21 @@ class GatewayMachine:
         for report in reports:
             self._owe(report)
 
+    def refuses(self, now_ns: int, tag: int) -> Cause:
+        """Ask again about orders, right before their bytes: they may have waited, or the whole lane stood.
+
+        NONE lets them go; cancels and heartbeats always may.
+        """
+        request = self.in_flight.get(tag)
+        if request is None or not request.orders:
+            return Cause.NONE
+        if now_ns > request.deadline_ns:
+            return Cause.DEADLINE
+        level = self._halt_level()
+        if level and not all(is_allowed(level, intent_class) for intent_class in request.classes):
+            return Cause.HALT_LEVEL
+        return Cause.NONE
+
     def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
         """Not sent is definitive; sent without an answer is UNKNOWN until venue evidence."""
         self.flush()
@@ -250,7 +268,7 @@ class GatewayMachine:
         # The stored number is what makes a crash safe, so it comes first; the reports may follow the write.
         self._brake.commit(batch.order_no_max)
         self._leaving += [(now_ns, one) for one in sent]
-        self._submit(data, InFlight(sent, (), *batch.head))
+        self._submit(data, InFlight(sent, (), *batch.head, *batch.bounds))
         self._count_sent(len(sent))
 
     def _end_unsent(self, sent: Sequence[Sent], now_ns: int, cause: Cause) -> None:

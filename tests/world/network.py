@@ -290,6 +290,10 @@ class Network:
 
     def _submit(self, machine: Any, tag: int, request: HttpRequest) -> None:
         """Send one order, cancel or heartbeat request, and draw what becomes of it."""
+        refused = machine.refuses(self._now(), tag)  # as the order driver asks before each write
+        if refused:
+            machine.on_failure(self._now(), tag, False, refused)
+            return
         self.in_flight += 1
         self.counts["submits"] += 1
         fate = self._fate()
