@@ -21,10 +21,13 @@ IN_FLIGHT_MAX = 16
 
 
 class RestDriver:
-    """Serves one or more machines inside a lane's event loop."""
+    """Serves one or more machines inside a lane's event loop; `turn` runs behind each answer."""
 
-    def __init__(self, clock: Callable[[], int], tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, clock: Callable[[], int], tls: ssl.SSLContext | None, turn: Callable[[], object],
+    ) -> None:
         self._clock = clock
+        self._turn = turn
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,3 +78,5 @@ class RestDriver:
             machine.on_failure(self._clock(), ask.tag, True, Cause.TIMEOUT)
         else:
             machine.on_answer(self._clock(), ask.tag, answer.status, headers, bytes(body))
+        self.pump(machine)  # a walk goes on at once: the lane may sleep for long behind an answer
+        self._turn()

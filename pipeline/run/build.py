@@ -102,6 +102,7 @@ class Env:
     start: StartPoint = field(default_factory=StartPoint)  # where the core that runs now began
     epoch: int = 0  # of this lane's start; rising
     is_restart: bool = False  # the lane ran before in this run: what was asked meanwhile went unheard
+    is_realtime: bool = True  # the lane runs before others on its CPU
     lease_ns_max: int = 0  # 0: nobody supervises, as in simulated time
     log: EventLog = field(default_factory=silent)  # the lane's
     lanes: Sequence[str] = ()  # of the whole run, by name
@@ -215,7 +216,8 @@ def _account(name: str, ident: str, env: Env) -> Built:
     settings = account.AccountSettings(
         user_ws_url=venue.user_ws_url, clob_url=venue.clob_url, source=env.source_of(ring),
         source_seq=writer.position, since_s=1 if env.start.from_venue else since_s,
-        account=list(env.config.accounts).index(ident), signature_type=found.signature_type, login=login)
+        account=list(env.config.accounts).index(ident), signature_type=found.signature_type,
+        is_gentle=env.is_realtime, login=login)
     machine = account.AccountMachine(
         settings, keys.api_key, (found.maker, found.address),
         L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase), writer, env.counts)

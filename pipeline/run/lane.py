@@ -86,6 +86,7 @@ class Lane:
             config=self.config, mode=spec.mode, stages=spec.stages, channels=self.channels, page=self.page,
             clock=self.clock, state_dir=state_dir, run_dir=Path(spec.run_dir),
             book_position=self._book_position(), start=spec.start, epoch=epoch, is_restart=is_restart,
+            is_realtime=lane.realtime,
             lease_ns_max=self.config.supervision.lease_ms_max * NS_PER_MS,
             log=event_log(self.config, lane.name), lanes=[one.name for one in spec.lanes])
         self.env = env

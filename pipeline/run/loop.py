@@ -47,7 +47,7 @@ class LoopLane:
         self._failure: BaseException | None = None
         self._loop.set_exception_handler(self._on_loop_error)
         tls = _tls_context(lane.config)
-        self._rest = RestDriver(lane.clock, tls)
+        self._rest = RestDriver(lane.clock, tls, self.turn)
         self._sockets: list[SocketDriver] = []
         self._orders: list[OrderConnections] = []
         self._paced = [built.rest for built in lane.built if isinstance(built.rest, Reconcile)]

@@ -37,6 +37,7 @@ class AccountSettings:
     signature_type: int
     source_seq: int  # our count of records goes on from here
     since_s: int  # trades from here on are asked for until a whole pass ended; 0 = the last minutes
+    is_gentle: bool  # the lane runs before others on its CPU: a reconcile leaves them pauses
     login: bytes  # the first text on the user channel; it holds the secret, so it is never logged
     ping_ns: int = 10 * NS_PER_S
     pong_ns_max: int = 30 * NS_PER_S
@@ -82,6 +83,7 @@ class AccountMachine:
         self.rest = Reconcile(
             settings.clob_url, settings.account, settings.signature_type, settings.since_s, self._decoder,
             auth, self._owe, counts)
+        self.rest.is_gentle = settings.is_gentle
         self._sink = sink
         self._counts = counts
         self._owed: deque[bytes] = deque()

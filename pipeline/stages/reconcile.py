@@ -1,8 +1,8 @@
 """Reconcile passes: what the venue's REST side says about our orders, trades and balance, page by page.
 
 Part of account.<id>. One pass at a time: open orders, trades, balance, single orders that the core asked for,
-then one `Reconciled` record. Rows are taken a few at a time (`work`), with pauses: the lane has orders to
-send meanwhile, and where it runs before others on its CPU, they have decisions to make.
+then one `Reconciled` record. Rows are taken a few at a time (`work`), as the lane has other work. Where it
+runs before others on its CPU (`is_gentle`), it rests in between: they have decisions to make.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pipeline.venues.polymarket.user_decode import UserDecoder
 
 TOLD_MAX = 65_536  # trades remembered by a digest of their row: more than the minutes that a pass lists
 ROWS_PER_TURN, PAUSE_NS = 4, 2 * NS_PER_MS  # about 0.2 ms of work, as long as sending a package, in each 2 ms
+ROWS_PER_TURN_ALONE = 32  # where others get the CPU from the kernel: it is the whole pass that is waited for
 EVERY_NS = 60 * NS_PER_S
 EVERY_NS_MIN = 250 * NS_PER_MS  # rate budget of requested passes; twice that after a failed one, and so on
 BACKOFF_STEPS_MAX = 4
@@ -76,6 +77,7 @@ class Reconcile:
         self.base_url = base_url
         self.outbox = Outbox()
         self.wanted: list[Wanted] = []
+        self.is_gentle = True
         self._account, self._signature_type = account, signature_type
         self._since_s = since_s
         self._decoder, self._auth, self._owe, self._counts = decoder, auth, owe, counts
@@ -117,9 +119,9 @@ class Reconcile:
         work = self._pass
         if work is None or not work.pending or now_ns < self._rested_ns:
             return 0
-        if self._whole_ns:  # before the first whole pass nothing else can be done
+        if self._whole_ns and self.is_gentle:  # before the first whole pass nothing else can be done
             self._rested_ns = now_ns + PAUSE_NS
-        count = min(ROWS_PER_TURN, len(work.pending))
+        count = min(ROWS_PER_TURN if self.is_gentle else ROWS_PER_TURN_ALONE, len(work.pending))
         for _ in range(count):
             row = work.pending.popleft()
             taken = self._take_trade(now_ns, row) if work.step == "trades" else self._take_row(
@@ -137,7 +139,7 @@ class Reconcile:
         self._pass = _Pass(
             now_ns, max((one.request_no for one in wanted), default=0), questions.open_orders_walk(),
             questions.trades_walk(self._trades_since_s(now_ns, wanted)),
-            deque((one.order_no, one.order_hash) for one in wanted if one.order_hash),
+            deque({one.order_no: one.order_hash for one in wanted if one.order_hash}.items()),  # each once
             is_connect=any(one.is_connect for one in wanted))
         self._ask_next(now_ns)
 

@@ -60,7 +60,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def main() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    driver, machine = RestDriver(lambda: 0, None), Machine()
+    driver, machine = RestDriver(lambda: 0, None, lambda: None), Machine()
     before_kib = 0
     for tag, name in enumerate(BODIES):
         if name == "bomb":

@@ -99,7 +99,8 @@ def test_SH03_an_account_loses_no_report(gate_record):
     writer, reader = channel(128)
     counts = Counts()
     settings = AccountSettings(user_ws_url="ws://x", clob_url="http://x", source=5, account=0,
-                               signature_type=0, source_seq=0, since_s=0, login=b"{}")
+                               signature_type=0, source_seq=0, since_s=0, is_gentle=True,
+                               login=b"{}")
     auth = L2Auth("0x" + "11" * 20, "me", Secret(b"s" * 32), Secret(b"p"))
     machine = AccountMachine(settings, "me", ("0xf3",), auth, writer, counts)
     machine.on_instrument(unpack(CODECS[Kind.INSTRUMENT].pack(

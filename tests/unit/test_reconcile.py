@@ -83,6 +83,8 @@ class Rig:
         elif parts.path == "/balance-allowance":
             body = {"balance": "1000000", "allowances": {"0x1": "5"}}
             self.machine.on_answer(self.now_ns, ask.tag, 200, {}, orjson.dumps(body))
+        elif parts.path.startswith("/data/order/"):
+            self.machine.on_answer(self.now_ns, ask.tag, 404, {}, b"")
         else:
             rows = self.orders if parts.path == "/data/orders" else self.trades
             start = int(parse_qs(parts.query).get("next_cursor", ["0"])[0])
@@ -151,6 +153,31 @@ def test_failed_passes_come_ever_slower_and_keep_the_request() -> None:
     rig.machine.wanted.append(Wanted(10))
     rig.run(EVERY_NS_MIN / NS_PER_S + 0.1)
     assert 2 == rig.counts["reconciles"]
+
+
+def test_a_lane_that_others_share_fairly_takes_rows_without_pauses() -> None:
+    """1,000 rows on 100 pages are taken in as many turns as there are pages, not in half a second."""
+    rig = Rig()
+    rig.machine.is_gentle = False
+    rig.run(0.1)
+    rig.trades = list(range(1_000))
+    rig.taken_ns.clear()
+    rig.machine.wanted.append(Wanted(1))
+    rig.run(1)
+    assert 1_000 == sum(kind == "FILL" for kind, _ in rig.told)
+    assert 100 * NS_PER_MS >= rig.taken_ns[-1] - rig.taken_ns[0]
+
+
+def test_an_order_that_is_asked_for_again_and_again_is_one_question() -> None:
+    """While a pass is on its way the core asks on, each second: the next pass asks once an order."""
+    rig = Rig()
+    rig.run(0.1)
+    rig.asked.clear()
+    for number in range(20):
+        rig.machine.wanted.append(Wanted(10 + number, 1 + number % 2, bytes((1 + number % 2,)) * 32))
+    rig.run(1)
+    named = [path for path in rig.asked if path.startswith("/data/order/")]
+    assert 2 == len(named) == len(set(named))
 
 
 @pytest.mark.parametrize("count", [1, 1_000])

@@ -1,4 +1,4 @@
-"""The order driver on real sockets: a request that waited for a connection leaves only if it still may."""
+"""PR04: what waited while a lane stood leaves only if it still may; the order driver on real sockets."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def until(is_so: Callable[[], object]) -> None:
         await asyncio.sleep(0)
 
 
-def test_what_waited_past_its_deadline_never_leaves() -> None:
+def test_PR04_what_waited_past_its_deadline_never_leaves() -> None:
     """One connection, three requests: the second's time ends while the first is answered; the third goes."""
     asked: list[bytes] = []
     go, over = asyncio.Event(), asyncio.Event()
@@ -104,7 +104,7 @@ def test_what_waited_past_its_deadline_never_leaves() -> None:
     (HaltLevel.H1, 0, Cause.HALT_LEVEL),
     (HaltLevel.H3, 0, Cause.HALT_LEVEL),
 ])
-def test_a_gateway_asks_again_before_the_bytes(
+def test_PR04_a_gateway_asks_again_before_the_bytes(
     tmp_path: Path, level: HaltLevel, after_ns: int, cause: Cause,
 ) -> None:
     """What was right when the request was made may not be any more: time and halt count at the write."""
