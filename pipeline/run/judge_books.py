@@ -146,7 +146,8 @@ def _best_net(
     """Return the best worst-world result over the states from the cause's frame to before the arrival.
 
     Frames carry milliseconds, so every commit of the cause's millisecond counts as its cause. A package
-    that arrives within that millisecond is judged by the commits before it.
+    that arrives within that millisecond is judged by the commits before it. Commits of one time count in the
+    exchange's own order, by their numbers: that is how its frames tell them.
     """
     payout = worst_payout(logs, venue, legs)
     start_ns = cause_ns // NS_PER_MS * NS_PER_MS
@@ -154,8 +155,8 @@ def _best_net(
         book.roll(start_ns)
     sides = {condition: (dict(book.sides[0]), dict(book.sides[1])) for condition, book in books.items()}
     coming = sorted(
-        (commit[0], place, condition, commit[1])
-        for condition, book in books.items() for place, commit in enumerate(book.ahead(arrival_ns)))
+        (commit[0], commit[2], condition, commit[1])
+        for condition, book in books.items() for commit in book.ahead(arrival_ns))
     nets = []
     if not coming or coming[0][0] >= start_ns + NS_PER_MS:
         nets.append(_net(logs, sides, legs, payout))  # the cause is a picture of an older book

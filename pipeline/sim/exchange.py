@@ -74,7 +74,8 @@ class Exchange:
         self.users = UserChannel(self.send, self.close_by_us, settings)
         self.rest = Rest(self, seed)
         self.dropped_frames = 0  # texts that came for sockets already closed, or too large
-        self._history: dict[str, deque[tuple[int, tuple[LevelChange, ...]]]] = {}
+        self._history: dict[str, deque[tuple[int, tuple[LevelChange, ...], int]]] = {}
+        self._commits_count = 0  # over all markets: many commits share one time
         self._sockets: dict[int, str] = {}
         self._sockets_count = 0
         self._output: list[Output] = []
@@ -195,8 +196,11 @@ class Exchange:
         for market in members:
             self.resolve(now_ns, market, 0 if market.outcome_index == winner_index else 1)
 
-    def history(self, market: Market) -> list[tuple[int, tuple[LevelChange, ...]]]:
-        """Return every (now_ns, level changes) that a planted market displayed, oldest first."""
+    def history(self, market: Market) -> list[tuple[int, tuple[LevelChange, ...], int]]:
+        """Return every (now_ns, level changes, number) that a planted market displayed, oldest first.
+
+        The number grows with each commit of any market: the order in which frames tell of those of one time.
+        """
         return list(self._history.get(market.condition, ()))
 
     def levels(self, market: Market, is_bid: bool) -> list[tuple[int, int]]:
@@ -230,7 +234,8 @@ class Exchange:
         """Engine listener."""
         history = self._history.get(commit.market.condition)
         if history is not None and commit.changes:
-            history.append((commit.now_ns, commit.changes))
+            self._commits_count += 1
+            history.append((commit.now_ns, commit.changes, self._commits_count))
         for hook in self.commit_hooks:
             hook(commit)
         if self.market_channel is not None:

@@ -146,12 +146,12 @@ def _trade_row(trade: Trade) -> dict[str, Any]:
 
 
 def _history(scenario: Scenario) -> dict[str, list[Any]]:
-    """Return every commit of the planted markets by condition: [now_ns, [[is_bid, price, size], …]]."""
+    """Return every commit of the planted markets by condition: [now_ns, [[is_bid, price, size], …], no]."""
     out: dict[str, list[Any]] = {}
     for market in scenario.exchange.engine.markets.values():
         if market.planted:
             out[market.condition] = [
-                [now_ns, [[change.is_bid, change.price_ticks, change.size_micro] for change in changes]]
-                for now_ns, changes in scenario.exchange.history(market)
+                [now_ns, [[one.is_bid, one.price_ticks, one.size_micro] for one in changes], number]
+                for now_ns, changes, number in scenario.exchange.history(market)
             ]
     return out

@@ -93,7 +93,7 @@ def old_orders(world: World, logs: verdict.Logs) -> list[str]:
     arrived = {arrival.order_id for arrival in exchange.arrivals}
     sent = {intent.group_no for number, intent in logs.intents.items()
             if logs.hashes.get(number, "") in arrived}
-    changed_ms = {condition: sorted(at_ns // NS_PER_MS for at_ns, _ in exchange.history(market))
+    changed_ms = {condition: sorted(at_ns // NS_PER_MS for at_ns, *_ in exchange.history(market))
                   for condition, market in exchange.engine.markets.items()}
     bad = []
     for package in logs.packages:

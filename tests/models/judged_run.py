@@ -89,7 +89,9 @@ class JudgedRun:
     # -- the exchange -------------------------------------------------------------------------------
 
     def commit(self, row: int, now_ns: int, changes: list[list[Any]]) -> None:
-        self.report["history"].setdefault("0x" + condition(row).hex(), []).append([now_ns, changes])
+        history = self.report["history"]
+        number = 1 + sum(map(len, history.values()))
+        history.setdefault("0x" + condition(row).hex(), []).append([now_ns, changes, number])
 
     def plant(
         self, at_ms: int, *, event: int = 1, life_ms: int = 1_000, taken: bool = True, withdraw_ms: int = 0,

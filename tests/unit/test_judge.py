@@ -173,6 +173,24 @@ def test_a_false_positive(tmp_path):
     assert lines_with(found, "package 2", f"{-loss / 1e6:.6f} USD")
 
 
+@pytest.mark.parametrize(("order", "found_false"), [((6, 4, 5), 0), ((4, 5, 6), 1)])
+def test_commits_of_one_time_count_in_their_own_order(tmp_path, order, found_false):
+    """The last cheap price comes before or behind the others' end, all at one time: right once, or never."""
+    run = JudgedRun()
+    run.plant(1_000)
+    for row in (4, 5):
+        run.commit(row, T0 + 4_000 * MS, [[False, ASK, SHARES]])
+    for row in order:
+        run.commit(row, T0 + 5_000 * MS, [[False, ASK, SHARES if row == 6 else 0]])
+    run.package(T0 + 5_000 * MS, [4, 5, 6], is_there=False)
+    run.end()
+
+    found = verdict(run, tmp_path)
+
+    assert (found_false, 1 - found_false) == (
+        found.figures["false_positives"], found.figures["missed_races"])
+
+
 def test_a_missed_race_is_no_false_positive(tmp_path):
     """Right when the frame left, withdrawn before the order arrived: counted apart, with its reason."""
     run = JudgedRun()

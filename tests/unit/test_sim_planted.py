@@ -170,7 +170,7 @@ def test_history_rebuilds_every_book() -> None:
     assert len(planting.journal) >= 1
     for market in exchange.engine.markets.values():
         sizes: dict[tuple[bool, int], int] = {}
-        for _, changes in exchange.history(market):
+        for _, changes, _ in exchange.history(market):
             for change in changes:
                 sizes[change.is_bid, change.price_ticks] = change.size_micro
         shown = {(b, p): s for b in (True, False) for p, s in exchange.levels(market, b)}

@@ -116,9 +116,9 @@ def _was_profitable(world: World, logs: Logs, package: Any, orders: Sequence[Any
         legs[key] = legs.get(key, 0) + order.size_micro
     commits = sorted(
         (
-            (at_ns, place, condition, changes)
+            (at_ns, number, condition, changes)
             for condition in {condition for condition, _ in legs}
-            for place, (at_ns, changes) in enumerate(exchange.history(exchange.engine.markets[condition]))
+            for at_ns, changes, number in exchange.history(exchange.engine.markets[condition])
         ),
         key=lambda item: item[:2],
     )
@@ -188,11 +188,11 @@ def check_tops(world: World, logs: Logs) -> list[str]:
 State = tuple[int, Any]  # millisecond, (bids, asks)
 
 
-def _states(history: Sequence[tuple[int, Sequence[Any]]]) -> list[State]:
+def _states(history: Sequence[tuple[int, Sequence[Any], int]]) -> list[State]:
     """Return the best eight levels a side after every commit."""
     book: dict[tuple[bool, int], int] = {}
     states: list[State] = []
-    for at_ns, changes in history:
+    for at_ns, changes, _ in history:
         for change in changes:
             book[change.is_bid, change.price_ticks] = change.size_micro
         bids = sorted(
