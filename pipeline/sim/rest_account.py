@@ -9,9 +9,10 @@ import base64
 import binascii
 import hashlib
 import uuid
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pipeline.sim import errors_text as texts
@@ -94,8 +95,11 @@ class AccountRoutes:
             mine = [trade for trade in mine if trade.trade_id == query["id"]]
         after = query.get("after", "")
         since_s = int(after) if after.isdigit() else -1
-        newest = takewhile(lambda trade: trade.now_ns // NS_PER_S > since_s, reversed(mine))
-        rows = (trade for trade in newest if _is_wanted(trade, query, account))
+        newest = mine[bisect_right(mine, since_s, key=lambda trade: trade.now_ns // NS_PER_S):][::-1]
+        if query.keys() <= {"after", "next_cursor"}:  # a walk over all: no page looks at the rows before it
+            rows: Iterable[Any] = newest
+        else:
+            rows = (trade for trade in newest if _is_wanted(trade, query, account))
         return self._page(query, rows, lambda trade: trade_row(trade, account, _key_in(trade, account)))
 
     def _page(
