@@ -12,8 +12,9 @@ from typing import Any
 from pipeline.core.orders import UNKNOWN_FINAL_NS
 from pipeline.records import Cause, OrderState, OrderType, Origin, Side
 from pipeline.run.judge_logs import Findings, Logs, Venue
-from pipeline.units import cost_micro
+from pipeline.units import NS_PER_S, cost_micro
 
+LAST_WORD_NS = 5 * NS_PER_S  # behind T_UNKNOWN_FINAL: a cancel's refusal, then a pass of the next second
 SHOWN_DIGITS = 24  # a token id has 77
 _VENUE = (Origin.HTTP, Origin.USER_CHANNEL, Origin.RECONCILE)
 _NEVER_LEFT = (OrderState.UNSENT, OrderState.DRY)
@@ -131,13 +132,14 @@ def _ended(
 def _never_came(logs: Logs, venue: Venue, intent: Any, reports: list[Any]) -> bool:
     """Tell whether nobody at the exchange ever saw it, and nothing more can be asked of us.
 
-    Until T_UNKNOWN_FINAL it may still arrive; behind it the venue must have refused a cancel, and a whole
-    reconcile must have ended.
+    Until T_UNKNOWN_FINAL it may still arrive. Behind it, and the seconds that the venue's last word takes,
+    the venue must have refused a cancel, and a whole reconcile must have ended.
     """
     name = logs.hash_of.get(intent.order_no, "")
     if name in venue.orders or name in venue.arrivals:
         return False
-    return venue.report["now_ns"] < intent.now_ns + UNKNOWN_FINAL_NS or _had_last_word(logs, intent, reports)
+    open_until_ns = intent.now_ns + UNKNOWN_FINAL_NS + LAST_WORD_NS
+    return venue.report["now_ns"] < open_until_ns or _had_last_word(logs, intent, reports)
 
 
 def _had_last_word(logs: Logs, intent: Any, reports: list[Any]) -> bool:
