@@ -42,8 +42,8 @@ def is_worker(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Open the session's ledger and the book of proven fault rows."""
     fresh_seed()  # before worker processes begin: they collect the same tests
-    config.stash[LEDGER] = ledger = Ledger(SHARED.is_dir(), tier())
-    config.pluginmanager.register(Booking(config, ledger), "booking")
+    config.stash[LEDGER] = Ledger(SHARED.is_dir(), tier())
+    config.pluginmanager.register(Booking(config), "booking")
     config.stash[GATE_BOOK] = GateBook()
     if not is_worker(config):
         os.environ[TURNS_FOLDER] = tempfile.mkdtemp(prefix="pm-turns-")
@@ -76,8 +76,8 @@ def pytest_report_header() -> list[str]:
 class Booking:
     """Books each phase's time and each skip, in the process that collects what the workers tell."""
 
-    def __init__(self, config: pytest.Config, ledger: Ledger) -> None:
-        self._config, self._ledger = config, ledger
+    def __init__(self, config: pytest.Config) -> None:
+        self._config, self._ledger = config, config.stash[LEDGER]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Book one phase of one test; name a failure at once: a session cut short has no summary."""

@@ -199,7 +199,7 @@ class Exchange:
     def history(self, market: Market) -> list[tuple[int, tuple[LevelChange, ...], int]]:
         """Return every (now_ns, level changes, number) that a planted market displayed, oldest first.
 
-        The number grows with each commit of any market: the order in which frames tell of those of one time.
+        The number grows with each such commit of any market: frames tell those of one time in this order.
         """
         return list(self._history.get(market.condition, ()))
 
