@@ -33,7 +33,7 @@ class Recovery:
 
 
 def lock_directory(bytes path, where):
-    """Return an open lock file that admits one writer; removes what a dead one left unnamed."""
+    """Return an open lock file that admits one writer; removes what the dead left unnamed."""
     try:
         fd = os.open(os.path.join(path, b"writer.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -45,9 +45,14 @@ def lock_directory(bytes path, where):
         os.close(fd)
         raise EnvironmentProblem(f"native.log: {where} has a writer already; stop it first") from None
     for entry in os.listdir(path):
-        if entry.endswith(b".tmp"):
+        if entry.endswith(b".tmp") and not _is_alive(entry.removesuffix(b".tmp").rpartition(b".")[2]):
             os.unlink(os.path.join(path, entry))
     return fd
+
+
+def _is_alive(bytes pid):
+    """Tell whether the process that makes this file is there: the archiver's are its own to finish."""
+    return pid.isdigit() and os.path.exists(b"/proc/" + pid)
 
 
 def drop_unused(bytes path, str name, list firsts):

@@ -188,16 +188,13 @@ class Upkeep:
             first += last.slots
 
     def _allocate(self, log: str, first: int, last: SegmentInfo, report: Report) -> bool:
-        directory = self._logs[log].directory
-        for attempt in (1, 2):  # a writer that attaches meanwhile sweeps half-made files away, ours as well
-            try:
-                allocate_segment(directory, log, first, last.slots, last.salt_epoch)
-                return True
-            except EnvironmentProblem as problem:
-                if attempt == 2:
-                    report.disk_full = DiskFull.NO_SPACE
-                    report.events.append(("error", "disk_full", {"log": log, "words": str(problem)}))
-        return False
+        try:
+            allocate_segment(self._logs[log].directory, log, first, last.slots, last.salt_epoch)
+        except EnvironmentProblem as problem:
+            report.disk_full = DiskFull.NO_SPACE
+            report.events.append(("error", "disk_full", {"log": log, "words": str(problem)}))
+            return False
+        return True
 
     def _copy_one(self, log: str, infos: list[SegmentInfo], report: Report) -> bool:
         """Copy the oldest full segment that has no copy; tell whether there was one to try."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from pipeline.errors import LogCorrupt
@@ -77,12 +79,20 @@ def test_an_unused_file_that_was_cut_is_made_anew(place):
     writer.prepare_next()
     writer.close()
     (place / f"{64:020d}.log").write_bytes(b"")
-    (place / f"{64:020d}.999.tmp").write_bytes(b"left by a dead writer")
+    (place / f"{64:020d}.{2**31}.tmp").write_bytes(b"left by a dead writer")
     writer = LogWriter(place, "log", 64)
     for number in range(2, 100):
         assert writer.push(ticks([number]))
     assert list(range(1, 100)) == [number for _, number, _, _ in replay(place)]
     assert [] == list(place.glob("*.tmp"))
+
+
+def test_a_writer_leaves_what_a_living_process_makes(place):
+    """The archiver makes files ahead while a writer attaches: its half-made one is its own to name."""
+    half_made = place / f"{640:020d}.{os.getppid()}.tmp"
+    half_made.write_bytes(b"the archiver goes on with it")
+    LogWriter(place, "log", 64).close()
+    assert half_made.exists()
 
 
 def test_verify_takes_a_file_made_ahead_for_empty(place):
