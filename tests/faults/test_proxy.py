@@ -67,8 +67,9 @@ async def heard(session: aiohttp.ClientSession, proxy: FaultProxy, path: str = "
     found: list[str] = []
     async with session.ws_connect(f"{scheme}://localhost:{proxy.port}{path}", **options) as ws:
         await ws.send_str(go)
+        await ws.send_str("PING")  # no plan touches its PONG, as "end" may be lost like any text
         async for message in ws:
-            if message.type != aiohttp.WSMsgType.TEXT or message.data == "end":
+            if message.type != aiohttp.WSMsgType.TEXT or message.data in ("end", "PONG"):
                 break
             found.append(message.data)
     return found
@@ -208,7 +209,7 @@ def test_tls_on_both_sides(tmp_path: Path) -> None:
     assert asyncio.run(run(True)) == asyncio.run(run(False))
 
 
-@pytest.mark.parametrize("seed", [1, fresh_seed()])
+@pytest.mark.parametrize("seed", [1, 256_374_450, fresh_seed()])  # the second's next seed loses "end"
 def test_the_same_seed_gives_the_same_faults(seed: int) -> None:
     """Two runs of one seed hear the same; another seed and another line hear something else."""
     async def act(venue: Venue, proxy: FaultProxy, session: aiohttp.ClientSession) -> None:
