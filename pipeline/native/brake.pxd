@@ -20,4 +20,5 @@ cdef class BrakeCore:
     cdef void commit_c(self, uint64_t order_no) noexcept nogil
 
 
+cpdef int refuse_late(int64_t now_ns, int64_t deadline_ns, int intent_class, int level) noexcept nogil
 cpdef bint is_allowed(int level, int intent_class) noexcept nogil

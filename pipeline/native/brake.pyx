@@ -56,12 +56,11 @@ cdef class BrakeCore:
                       int level) noexcept nogil:
         cdef BrakeState* state = self.state
         cdef int64_t day = now_ns // DAY, minute = now_ns // MINUTE
+        cdef int cause = refuse_late(now_ns, deadline_ns, intent_class, level)
         if state == NULL:
             return CAUSE_HALT_LEVEL
-        if not now_ns <= deadline_ns:
-            return CAUSE_DEADLINE
-        if not is_allowed(level, intent_class):
-            return CAUSE_HALT_LEVEL
+        if cause != CAUSE_NONE:
+            return cause
         if day != state.day:
             state.day, state.day_usd_micro = day, 0
         if minute != state.minute:
@@ -91,6 +90,13 @@ cdef class BrakeCore:
         """Let the mapping go; afterwards everything is refused."""
         self.state = NULL
         self.keeper = None
+
+
+cpdef int refuse_late(int64_t now_ns, int64_t deadline_ns, int intent_class, int level) noexcept nogil:
+    """Return the Cause why an order that waited must not go on, 0 when it may; nothing is counted."""
+    if not now_ns <= deadline_ns:
+        return CAUSE_DEADLINE
+    return CAUSE_NONE if is_allowed(level, intent_class) else CAUSE_HALT_LEVEL
 
 
 cpdef bint is_allowed(int level, int intent_class) noexcept nogil:

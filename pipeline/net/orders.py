@@ -102,7 +102,9 @@ class OrderConnections:
             if not isinstance(command, Submit):
                 raise TypeError(f"net.orders: expected a submit, found {command}")
             if self._idle:
-                self._write(self._idle.popleft(), command)
+                connection = self._idle.popleft()
+                if self._write(connection, command):
+                    self._idle.append(connection)
             elif len(self._waiting) < WAITING_MAX:
                 self._waiting.append(command)
             else:
@@ -185,25 +187,27 @@ class OrderConnections:
             self._opening -= 1
 
     def _release(self, connection: _Connection) -> None:
-        if self._waiting:
-            self._write(connection, self._waiting.popleft())
-        else:
-            self._idle.append(connection)
+        """Let a free connection carry the next request that waits and still may go."""
+        while self._waiting:
+            if not self._write(connection, self._waiting.popleft()):
+                return
+        self._idle.append(connection)
 
-    def _write(self, connection: _Connection, command: Submit) -> None:
+    def _write(self, connection: _Connection, command: Submit) -> bool:
+        """Write the request unless its time is over; tell whether the connection is free still."""
         if connection.transport is None or connection.transport.is_closing():
             self._machine.on_failure(self._clock(), command.tag, False, Cause.NO_CONNECTION)
-            return
+            return False
         now_ns = self._clock()
         cause = self._machine.refuses(now_ns, command.tag)
         if cause:
             self._machine.on_failure(now_ns, command.tag, False, cause)
-            self._release(connection)
-            return
+            return True
         connection.tag, connection.sent_ns = command.tag, now_ns
         self._busy[command.tag] = connection
         connection.transport.write(command.data)
         self._on_written(command.tag, self._clock())
+        return False
 
     @staticmethod
     def _drop(connection: _Connection) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.codec import CODECS, kind_of, offset_of
-from pipeline.native.brake import is_allowed
+from pipeline.native.brake import refuse_late
 from pipeline.native.flow import Sink, Source
 from pipeline.native.relay import Filter
 from pipeline.native.submit import SignedBatch, glance, sent_of
@@ -200,12 +200,9 @@ class GatewayMachine:
         request = self.in_flight.get(tag)
         if request is None or not request.orders:
             return Cause.NONE
-        if now_ns > request.deadline_ns:
-            return Cause.DEADLINE
         level = self._halt_level()
-        if level and not all(is_allowed(level, intent_class) for intent_class in request.classes):
-            return Cause.HALT_LEVEL
-        return Cause.NONE
+        causes = (refuse_late(now_ns, request.deadline_ns, one, level) for one in request.classes)
+        return Cause(next(filter(None, causes), Cause.NONE))
 
     def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
         """Not sent is definitive; sent without an answer is UNKNOWN until venue evidence."""

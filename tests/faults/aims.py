@@ -71,10 +71,8 @@ def strike(watcher: Watcher, aim: str, draw: random.Random) -> Moment:
     kind = STAGE_OF.get(aim) or draw.choice(sorted(STAGE_OF.values()))
     lane = watcher.lane_of(kind).name
     deadline_s = time.monotonic() + AIM_S_MAX
-    seek = {
-        SIGN: _seek_sign, SEND: _seek_send, ACK: _seek_ack, CORE: _seek_order, ACCOUNT: _seek_order,
-        BACK: _seek_order}.get(aim)
-    if seek is None:
+    seek = {SIGN: _seek_sign, SEND: _seek_send, ACK: _seek_ack}.get(aim, _seek_order)
+    if aim == RANDOM:
         _spin(draw.random() * 0.5)
     else:
         while time.monotonic() < deadline_s and not seek(watcher, lane, draw):
