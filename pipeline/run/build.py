@@ -56,7 +56,7 @@ from pipeline.store import checkpoints
 from pipeline.store.background import Background
 from pipeline.store.events import EventLog, silent
 from pipeline.store.upkeep import Limits
-from pipeline.units import NS_PER_MS, NS_PER_S
+from pipeline.units import NS_PER_MS
 from pipeline.venues.polymarket.auth import L2Auth, Secret, load_api_file, load_key_file
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
 from pipeline.venues.polymarket.identity import AccountIdentity, checksum, identify
@@ -64,7 +64,6 @@ from pipeline.venues.polymarket.market_decode import MarketDecoder
 from pipeline.venues.polymarket.sign import OrderSigner, order_hasher, owner_address
 
 _MAX = (1 << 62) - 1
-MISSED_S = 300  # how much before the last record of the old run the first pass over the trades begins
 ORDERS_PER_MINUTE_SHARE = 60  # ceiling of a signer: its tier's sustained rate for a whole minute
 
 
@@ -212,12 +211,12 @@ def _account(name: str, ident: str, env: Env) -> Built:
         "apiKey": keys.api_key, "secret": base64.urlsafe_b64encode(keys.secret.reveal()).decode(),
         "passphrase": keys.passphrase.reveal().decode()}, "type": "user", "markets": []})
     writer = env.channels.ring_writer(ring)
-    since_s = max(1, env.start.since_ns // NS_PER_S - MISSED_S) if env.start.since_ns else 0
+    number = list(env.config.accounts).index(ident)
     settings = account.AccountSettings(
         user_ws_url=venue.user_ws_url, clob_url=venue.clob_url, source=env.source_of(ring),
-        source_seq=writer.position, since_s=1 if env.start.from_venue else since_s,
-        account=list(env.config.accounts).index(ident), signature_type=found.signature_type,
-        is_gentle=env.is_realtime, login=login)
+        source_seq=writer.position,
+        since_s=startpoint.trades_since_s(env.log_dir / wiring.STREAM, number, env.start),
+        account=number, signature_type=found.signature_type, is_gentle=env.is_realtime, login=login)
     machine = account.AccountMachine(
         settings, keys.api_key, (found.maker, found.address),
         L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase), writer, env.counts)

@@ -36,10 +36,19 @@ class _Seen:
     """What book and detect made of one plant's time."""
 
     item: Untaken
+    is_last: bool  # only the newest look counts
+    looked_ns: int = 0
     tops: int = 0
     ideas: int = 0
     best_pico: int | None = None
     causes: Counter[str] = field(default_factory=Counter)
+
+    def begin(self, now_ns: int) -> None:
+        """Go on with a record of this time; a frame's records are one look."""
+        if self.is_last and now_ns != self.looked_ns:
+            self.tops, self.ideas, self.best_pico = 0, 0, None
+            self.causes.clear()
+        self.looked_ns = now_ns
 
     def reason(self) -> str:
         """Return the reason in words; "" when no book of the plant's markets moved in its time."""
@@ -53,10 +62,13 @@ class _Seen:
         return "no idea: its markets are in no basket" if self.tops else ""
 
 
-def explain(state_dir: Path, logs: Logs, items: Sequence[Untaken]) -> None:
-    """Give each item the reason that a second fold of the stream shows; leaves "" where it shows none."""
+def explain(state_dir: Path, logs: Logs, items: Sequence[Untaken], *, is_last: bool = False) -> None:
+    """Give each item the reason that a second fold of the stream shows; leaves "" where it shows none.
+
+    is_last: only what the newest look in its window found, not what was taken or went before.
+    """
     seen: dict[int, list[_Seen]] = {}  # by instrument row
-    watched = [_Seen(item) for item in items]
+    watched = [_Seen(item, is_last) for item in items]
     for one in watched:
         conditions = [leg["condition"] for leg in one.item.plant["legs"]]
         for row in (row for condition in conditions for row in logs.rows_of.get(condition, ())):
@@ -120,6 +132,7 @@ def _look(detector: Detector, data: bytes, at: int, seen: dict[int, list[_Seen]]
         name.removeprefix("refused_"): count - before.get(name, 0)
         for name, count in detector.counts.items() if name.startswith("refused_")}
     for one in active:
+        one.begin(now_ns)
         one.tops += 1
         one.ideas += len(ideas)
         one.causes.update({name: count for name, count in refused.items() if count > 0})

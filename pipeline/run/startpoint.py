@@ -1,7 +1,8 @@
-"""Where a core begins: the ends of both logs, found while no core lane runs.
+"""Where a start goes on: the ends of both logs for a core, the trades not yet listed for an account.
 
-Read by the supervisor before it spawns the core, carried to the lanes in the run description. Between the
-last logged decision and the new core's first record nothing was decided: `RESUME` says so in the stream.
+A core's point is found while no core lane runs: read by the supervisor before it spawns the core, carried
+to the lanes in the run description. Between the last logged decision and the new core's first record
+nothing was decided: `RESUME` says so in the stream.
 """
 
 from __future__ import annotations
@@ -11,10 +12,16 @@ from pathlib import Path
 
 from pipeline.codec import CODECS, HEADER_STRUCT
 from pipeline.native.log import LogReader, LogWriter
+from pipeline.native.relay import Filter
 from pipeline.native.segments import segment_firsts, segments
 from pipeline.records import SLOT_BYTES, Kind
 from pipeline.run import wiring
+from pipeline.units import NS_PER_S
 
+PASS_S_MAX = 60  # how much before the end of a whole pass its successor begins: longer than a pass lasts
+MISSED_S = 300  # how much before the last record of the old run, when its log tells of no pass
+SEGMENTS_BACK = 3, 12  # how many files are searched for the last whole pass
+READ_SLOTS = 4_096
 _SEQ, _NOW_NS, _SOURCE_SEQ, _KIND = 0, 1, 3, 4  # places in a record's header
 
 
@@ -81,6 +88,36 @@ def rows_start(directory: Path) -> int:
     """Return where a new follower of the stream's rows begins: each segment starts with all of them."""
     return max((info.first for info in segments(directory, wiring.STREAM) if info.published > info.first),
                default=segment_firsts(directory)[0])
+
+
+def trades_since_s(stream: Path, account: int, start: StartPoint) -> int:
+    """Return the unix second from which a new account stage asks for trades; 0 = the last minutes.
+
+    stream: the log's directory. What a pass that saw everything was told stands in the stream before its
+    end, so that neither a restart nor a start needs to ask for it again.
+    """
+    if whole_ns := _whole_pass_ns(stream, account):
+        return max(1, whole_ns // NS_PER_S - PASS_S_MAX)
+    if start.from_venue:
+        return 1
+    return max(1, start.since_ns // NS_PER_S - MISSED_S) if start.since_ns else 0
+
+
+def _whole_pass_ns(stream: Path, account: int) -> int:
+    """Return when the last reconcile that saw everything ended; 0 = none in the newest segments."""
+    firsts = segment_firsts(stream)
+    for count in SEGMENTS_BACK:
+        reader = LogReader(stream, wiring.STREAM, firsts[-count:][0])
+        passes, found_ns = Filter(reader, (Kind.RECONCILED,)), 0
+        while data := passes.read(READ_SLOTS):
+            for at in range(0, len(data), SLOT_BYTES):
+                record = CODECS[Kind.RECONCILED].unpack(data, at)
+                if record.account == account and record.ok:
+                    found_ns = record.recv_ns
+        reader.close()
+        if found_ns:
+            return found_ns
+    return 0
 
 
 def recent(directory: Path) -> int:

@@ -32,8 +32,9 @@ ROWS_PER_TURN_ALONE = 32  # where others get the CPU from the kernel: it is the 
 EVERY_NS = 60 * NS_PER_S
 EVERY_NS_MIN = 250 * NS_PER_MS  # rate budget of requested passes; twice that after a failed one, and so on
 BACKOFF_STEPS_MAX = 4
-#: How far a pass lists trades back: over the beginning of the last whole one, and after a connect.
-OVERLAP_S, OVERLAP_S_PERIODIC, BACK_S = 10, 60, 300
+#: How far a pass lists trades back over the beginning of the last whole one: for the core, and for the
+#: user channel, on time or after a connect. BACK_S: where no whole one is known.
+OVERLAP_S, OVERLAP_S_CHANNEL, BACK_S = 10, 60, 300
 _RECONCILED = CODECS[Kind.RECONCILED]
 _REPORT = CODECS[Kind.REPORT]
 
@@ -144,14 +145,14 @@ class Reconcile:
         self._ask_next(now_ns)
 
     def _trades_since_s(self, now_ns: int, wanted: list[Wanted]) -> int:
-        """Whole passes overlap, so that together they list every trade; a connect looks further back."""
-        back_s = now_ns // NS_PER_S - BACK_S
+        """Whole passes overlap, so that together they list every trade."""
         if self._since_s:
-            return max(0, min(back_s, self._since_s))  # what happened while nobody listened
+            # what happened while nobody listened; a clock that was set back since hides nothing
+            return max(1, min(now_ns // NS_PER_S - OVERLAP_S_CHANNEL, self._since_s))
         if not self._whole_ns:
-            return max(0, back_s)
-        since_s = self._whole_ns // NS_PER_S - (OVERLAP_S if wanted else OVERLAP_S_PERIODIC)
-        return max(0, min(back_s, since_s) if any(one.is_connect for one in wanted) else since_s)
+            return max(0, now_ns // NS_PER_S - BACK_S)
+        is_channel = not wanted or any(one.is_connect for one in wanted)
+        return max(0, self._whole_ns // NS_PER_S - (OVERLAP_S_CHANNEL if is_channel else OVERLAP_S))
 
     def _ask_next(self, now_ns: int) -> None:
         work = self._pass

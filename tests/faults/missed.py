@@ -48,10 +48,10 @@ def missed_reasons(
 
 
 def _look_back(state: Path, logs: Logs, report: dict[str, Any], still: list[Untaken]) -> None:
-    """Where no book moved in the time asked about, what stood there was looked at before: ask about that."""
+    """Where no book moved in the time asked about, the last look before it tells what stands there."""
     plants = {plant["id"]: plant for plant in report["plants"]}
     whole = [
         Untaken({**one.plant, "t_start_ns": plants[one.plant["id"]]["t_start_ns"]}, "") for one in still]
-    explain(state, logs, whole)
+    explain(state, logs, whole, is_last=True)
     for one, before in zip(still, whole, strict=True):
         one.reason = before.reason

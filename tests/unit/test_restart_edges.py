@@ -13,11 +13,13 @@ from pipeline.native.relay import Filter
 from pipeline.native.ring import Reader, Writer
 from pipeline.records import Cause, Kind, OrderState, Rule
 from pipeline.run import startpoint, wills
+from pipeline.run.startpoint import StartPoint
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.brake import Brake
 from pipeline.stages.gateway import ORDER_NO_NONE
 from pipeline.stages.recall import Recall
+from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket.sign import OrderSigner, order_hasher
 from tests.models.gateway_rig import EPOCH, Gateway
 from tests.models.signer_rig import KEY, PLENTY, T0_NS, account_of, ring, token
@@ -133,6 +135,32 @@ def test_the_start_point_is_where_both_logs_end(tmp_path: Path) -> None:
     resume = unpack(found.resume_record())
     assert (297, *ends, 10, 1) == (
         resume.last_seq, resume.live_seq, resume.decisions_seq, resume.epoch, resume.from_venue)
+
+
+def test_an_account_asks_for_trades_from_its_last_whole_pass_on(tmp_path: Path) -> None:
+    """A pass of another account or one that failed proves nothing; without any the old run's end counts."""
+    writer = LogWriter(tmp_path, "stream", 128)
+    fresh, grown = StartPoint(), StartPoint(since_ns=T0_NS)
+    t0_s = T0_NS // NS_PER_S
+
+    def asked(start: StartPoint) -> int:
+        return startpoint.trades_since_s(tmp_path, 1, start)
+
+    def told(number: int, account: int, ok: int) -> None:
+        run = CODECS[Kind.RECONCILED].pack(recv_ns=T0_NS + number * NS_PER_S, account=account, ok=ok)
+        assert writer.push(run)
+
+    assert (0, t0_s - 300, 1) == (asked(fresh), asked(grown), asked(StartPoint(from_venue=True)))
+    told(1, 0, 1)
+    told(2, 1, 0)
+    assert (0, t0_s - 300) == (asked(fresh), asked(grown))
+    told(100, 1, 1)
+    told(200, 0, 1)
+    told(300, 1, 0)
+    for _ in range(7 * 128):  # the pass stands eight files back then
+        assert writer.push(CODECS[Kind.TICK].pack())
+    assert [t0_s + 40] * 3 == [asked(fresh), asked(grown), asked(StartPoint(from_venue=True))]
+    writer.close()
 
 
 @pytest.mark.parametrize("slots", [64, 128, 129, 200])
