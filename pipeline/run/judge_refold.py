@@ -135,6 +135,7 @@ def _look(detector: Detector, data: bytes, at: int, seen: dict[int, list[_Seen]]
         one.begin(now_ns)
         one.tops += 1
         one.ideas += len(ideas)
+        one.causes.pop("book_open", None)  # a frame's rest has come: only the last record's word is one
         one.causes.update({name: count for name, count in refused.items() if count > 0})
         if totals:
             one.best_pico = max(totals) if one.best_pico is None else max(one.best_pico, *totals)

@@ -95,8 +95,8 @@ class ArchiveStage:
         self._settings = settings
         self._directory = state_dir / "checkpoints"
         self._upkeep = Upkeep(state_dir, settings.limits)
+        self._taken: list[tuple[int, int]] = []  # positions of the newest two checkpoints, older first
         self._fold = self._begin(open_reader)
-        self._taken = checkpoints.positions(self._directory)  # of whole checkpoints, oldest first
         self._written = 0  # records folded at the last checkpoint
         self._busy_ns = self._rounded_ns = 0  # when the work under way, and the last round, began
         self._is_rounding = False
@@ -113,6 +113,8 @@ class ArchiveStage:
 
         found = checkpoints.load_newest(self._directory, ends[0], ends[1], skip)
         trader, *positions = found or (Trader(), 0, 0)
+        if found:
+            self._taken.append((positions[0], positions[1]))
         oldest = [min(segment_firsts(live_directory(self._state_dir, log)), default=0) for log in LOGS]
         if any(position < first for position, first in zip(positions, oldest, strict=True)):
             with (

@@ -130,7 +130,11 @@ class Watcher:
         return int.from_bytes(path.read_bytes()[BRAKE_ORDER_NO], "little") if path.exists() else 0
 
     def look(self) -> None:
-        """Take in what is new in both logs and both rings."""
+        """Take in what is new in both logs and both rings; what is told last is read first.
+
+        An order may be decided, sent and told while this reads: its report must find its intent known.
+        """
+        reports = [*iter(lambda: self._reports.read(64)[0], b""), *iter(lambda: self._told.read(256), b"")]
         while data := self._decided.read(256):
             for at in range(0, len(data), SLOT_BYTES):
                 self._on_decision(data, at)
@@ -140,9 +144,7 @@ class Watcher:
                 if seen := self.orders.get(signed.order_no):
                     seen.is_signed = True
                 self.order_of[bytes(signed.order_hash)] = signed.order_no
-        while data := self._reports.read(64)[0]:
-            self._on_reports(data)
-        while data := self._told.read(256):
+        for data in reports:
             self._on_reports(data)
 
     def _on_decision(self, data: bytes, at: int) -> None:
