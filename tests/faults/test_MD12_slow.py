@@ -63,7 +63,10 @@ def slow_world(directory: Path, slow: str, seed: int) -> tuple[World, Throttled]
         draw_plan(seed), weather=Weather(wire_us=(40, 160)), is_lazy=False, changes_tick=False)
     plan.overrides.update({"shm.ring_slots": RING_SLOTS, "books.stream_lag_records_max": LAG_MAX,
                            "strategies.basket.cooldown_ms": 1, "risk.proof_age_ms_max": 2_000,
-                           "books.feed_pause_ms_max": 500})
+                           "books.feed_pause_ms_max": 500,
+                           # nothing resolves: ten minutes of sets must not end at a limit of exposure
+                           "risk.market_usd_max": "100000000", "risk.event_usd_max": "100000000",
+                           "risk.day_usd_max": "100000000", "risk.residue_usd_max": "100000000"})
     scenario = dataclasses.replace(plan.scenario, speed=1.0, markets=6, plant_spacing_ms=60,
                                    cash_usd_micro=10**12, planted_events=16, seed=seed)
     world = World(dataclasses.replace(plan, scenario=scenario), directory)
