@@ -67,7 +67,9 @@ def slow_world(directory: Path, slow: str, seed: int) -> tuple[World, Throttled]
                            # nothing resolves: ten minutes of sets must not end at a limit of exposure
                            "risk.market_usd_max": "100000000", "risk.event_usd_max": "100000000",
                            "risk.day_usd_max": "100000000", "risk.residue_usd_max": "100000000"})
-    scenario = dataclasses.replace(plan.scenario, speed=1.0, markets=6, plant_spacing_ms=60,
+    scenario = dataclasses.replace(plan.scenario, speed=1.0, markets=6,
+                                   # ten minutes of a plant each 60 ms would take half an hour
+                                   plant_spacing_ms=scaled(60, 240),
                                    cash_usd_micro=10**12, planted_events=16, seed=seed)
     world = World(dataclasses.replace(plan, scenario=scenario), directory)
     stage = world.built[slow].stage = Throttled(world.built[slow].stage, world)
