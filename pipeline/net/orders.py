@@ -102,9 +102,8 @@ class OrderConnections:
             if not isinstance(command, Submit):
                 raise TypeError(f"net.orders: expected a submit, found {command}")
             if self._idle:
-                connection = self._idle.popleft()
-                if self._write(connection, command):
-                    self._idle.append(connection)
+                self._waiting.append(command)
+                self._release(self._idle.popleft())
             elif len(self._waiting) < WAITING_MAX:
                 self._waiting.append(command)
             else:

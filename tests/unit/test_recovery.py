@@ -89,7 +89,7 @@ def test_an_unused_file_that_was_cut_is_made_anew(place):
 
 def test_a_writer_leaves_what_a_living_process_makes(place):
     """The archiver makes files ahead while a writer attaches: its half-made one is its own to name."""
-    half_made = place / f"{640:020d}.{os.getppid()}.tmp"
+    half_made = place / f"{640:020d}.{os.getpid()}.tmp"
     half_made.write_bytes(b"the archiver goes on with it")
     LogWriter(place, "log", 64).close()
     assert half_made.exists()
