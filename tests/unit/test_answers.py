@@ -320,3 +320,11 @@ def test_random_bytes_never_raise_and_never_accept(seed: int) -> None:
         batch_answer(200, bytes(data), [sent(), sent(2)])
         venue_condition(503, bytes(data), "1")
     assert wire.BATCH_ORDERS_MAX == 15
+
+
+def test_an_amount_beyond_the_record_is_silent() -> None:
+    """An accepted order stays accepted when its amounts are impossible; they are not told."""
+    found = judge(200, accepted(sent(), makingAmount="9" * 18, takingAmount="9223372036854.77"))
+
+    assert OrderState.LIVE == found.state
+    assert (-1, 9_223_372_036_854_770_000) == (found.making_micro, found.taking_micro)
