@@ -10,9 +10,9 @@ import pytest
 from pipeline import records as r
 from pipeline.codec import CODECS, unpack
 from tests.models.core_rig import config
-from tests.models.frame_chain import Watched, flags_of
+from tests.models.frame_chain import FrameChain, Watched, flags_of
 from tests.models.market_frames import TokenBook
-from tests.property.test_books_recordings import FILES, messages_of, tokens_of
+from tests.property.test_books_recordings import FILES, is_batch_end, messages_of, tokens_of
 from tests.shared import SHARED, needs_shared, recording
 
 RULES = r.Rule.HASHED | r.Rule.TRADABLE | r.Rule.WATCH
@@ -101,3 +101,37 @@ def test_a_reader_without_proofs_sees_one(path: str) -> None:
         assert not is_phantom or flags_of(run) & r.Flag.OPEN
         cheap += is_phantom
     assert cheap > 0
+
+
+@needs_shared
+@pytest.mark.parametrize("path", FILES)
+def test_each_batch_is_proven_from_its_bytes(path: str) -> None:
+    """As one mirrored book, from the recorded bytes on: proven by hash after each batch, never stale."""
+    messages = messages_of(path)
+    tokens, market = tokens_of(messages), messages[0]["market"]
+    tick, chain, now_ns, at, batches = 100 if "btc5m" in path else 10, FrameChain(), START_NS, 0, 0
+    for outcome, token in enumerate(tokens):
+        chain.table.add(token, 1, outcome, market)
+    ids = [int(token).to_bytes(32, "big") for token in tokens]
+    chain.control(CODECS[r.Kind.INSTRUMENT].pack(
+        instrument=1, condition=bytes.fromhex(market[2:]), token_yes=ids[0], token_no=ids[1], tick_step=tick,
+        rules=RULES | r.Rule.MIRRORED, tick_step_finest=tick, size_micro_min=5_000_000), now_ns)
+    for number, line in enumerate(recording(SHARED / "feeds/polymarket" / f"{path}.jsonl.zst")):
+        now_ns += 50_000
+        chain.feed(line["raw"].encode(), now_ns)
+        if number < 2:
+            for _ in range(25):
+                now_ns += 10**6
+                chain.tick(now_ns)
+        frame = json.loads(line["raw"]) if line["raw"].strip() != "PONG" else []
+        at += len(frame) if isinstance(frame, list) else 1
+        if at and is_batch_end(messages, at - 1):
+            book = chain.books.snapshot_row(1)
+            assert book is not None
+            assert not (book["is_open"] or book["is_stale"] or book["is_crossed"]), f"message {at - 1}"
+            batches += 1
+        chain.tops.read(1_024)
+    assert len(messages) == at
+    assert batches > 0
+    assert 0 == chain.fallbacks
+    assert 0 == chain.books.stats()["stales"]
