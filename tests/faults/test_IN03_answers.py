@@ -43,7 +43,8 @@ TAKEN: dict[str, Any] = {
     "success": True, "errorMsg": "", "orderID": "0x" + "01" * 32, "status": "matched",
     "makingAmount": "12.5", "takingAmount": "25", "transactionsHashes": [], "tradeIDs": ["a"]}
 NUMBERS = [b"0", b"1e400", b"-1", b"9" * 18, b"9" * 5_000, b"0.1", b"true", b"null", b"[" * 2_000,
-           b'"9999-12-31T00:00:00Z"', b'"0001-01-01T00:00:00Z"', b'"' + b"9" * 18 + b'"']
+           b'"9999-12-31T00:00:00Z"', b'"0001-01-01T00:00:00Z"', b'"' + b"9" * 18 + b'"',
+           *(b"[" * depth + b"]" * depth for depth in (17, 300, 800))]
 STATUSES = (200, 200, 200, 200, 201, 400, 401, 404, 408, 425, 429, 500, 503, 520, 0)
 
 

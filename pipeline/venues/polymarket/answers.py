@@ -111,6 +111,11 @@ def _error_of(parsed: Any) -> str:
     return ""
 
 
+def _shown(value: object) -> str:
+    """Return a text as it is, of another value its type alone: what is nested deeply has no repr."""
+    return value if isinstance(value, str) else type(value).__name__
+
+
 def _has(text: str, words: tuple[str, ...]) -> bool:
     return any(word in text for word in words)
 
@@ -157,11 +162,11 @@ def _judge_item(item: Any, sent: Sent) -> Verdict:
     if item.get("success") is not True or item.get("errorMsg") != "":
         return Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, "neither an acceptance nor a reason")
     if not isinstance(order_id, str) or order_id.lower() != "0x" + sent.order_hash.hex():
-        return Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, f"another order id: {str(order_id)[:70]}")
+        return Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, f"another order id: {_shown(order_id)[:70]}")
     status = item.get("status")
     state = _ACCEPTED.get(status) if isinstance(status, str) else None
     if state is None:
-        return Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, f"status {str(status)[:60]!r} is not known")
+        return Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, f"status {_shown(status)[:60]!r} is not known")
     making, taking = _amount(item.get("makingAmount")), _amount(item.get("takingAmount"))
     return Verdict(state, Cause.NONE, "", making, taking)
 
@@ -255,7 +260,7 @@ def _cancel_lists(parsed: Any) -> tuple[dict[str, str], dict[str, str]]:
     canceled, refused = parsed.get("canceled"), parsed.get("not_canceled")
     listed = ({item.lower(): "" for item in canceled if isinstance(item, str)}
               if isinstance(canceled, list) else {})
-    reasons = ({name.lower(): str(reason) for name, reason in refused.items()}
+    reasons = ({name.lower(): _shown(reason) for name, reason in refused.items()}
                if isinstance(refused, dict) else {})
     return listed, reasons
 
