@@ -112,7 +112,7 @@ def prove(
     order_id, refusal = check_signature(fields, payload.signature, account.owner, market, settings.chain_id)
     if refusal is not None:
         return refusal
-    price = _price(order_id, payload, market)
+    price = price_of(order_id, payload, market)
     if isinstance(price, Refusal):
         return price
     if not _is_expiration_good(now_ns, payload, settings):
@@ -231,7 +231,7 @@ def _refuse_wallet(fields: dict[str, Any], account: Account) -> Refusal | None:
     return None if fields["signer"].lower() == signer.lower() else texts.SIGNER_NOT_KEY
 
 
-def _price(order_id: str, payload: Payload, market: Market) -> int | Refusal:
+def price_of(order_id: str, payload: Payload, market: Market) -> int | Refusal:
     """Return the limit in ticks if the two amounts encode a legal price."""
     maker_micro: int = payload.fields["makerAmount"]
     taker_micro: int = payload.fields["takerAmount"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import hashlib
 import json
 from typing import Any
@@ -14,6 +15,7 @@ FULL = 10_000
 SIZE_MAX = 10**15
 NONE_ANNOUNCED = r.NOT_ANNOUNCED
 ZERO_HASH = bytes(20)
+decimal_text = functools.lru_cache(1 << 16)(int_to_decimal)  # a venue says the same levels again and again
 
 
 def gcd(one: int, other: int) -> int:
@@ -50,7 +52,7 @@ def preimage(
 ) -> str:
     if outcome:
         bids, asks = {FULL - p: s for p, s in asks.items()}, {FULL - p: s for p, s in bids.items()}
-    level = lambda p, s: {"price": int_to_decimal(p, 4), "size": int_to_decimal(s, 6)}  # noqa: E731
+    level = lambda p, s: {"price": decimal_text(p, 4), "size": decimal_text(s, 6)}  # noqa: E731
     book = {
         "market": ids["market"],
         "asset_id": ids["tokens"][outcome],

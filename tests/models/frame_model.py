@@ -123,9 +123,11 @@ BLANKS = [b" ", b"\n", b"\t", b"\r\n", b"  ", b"\x0b", b"\xa0", b"\xef\xbb\xbf"]
 class Mutator:
     """Seeded: `next()` returns a frame made from one of `frames` by 0..3 changes."""
 
-    def __init__(self, seed: int, frames: Sequence[bytes], tokens: Sequence[str]) -> None:
+    def __init__(self, seed: int, frames: Sequence[bytes], tokens: Sequence[str],
+                 keys: Sequence[bytes] = KEYS) -> None:
         self._random = random.Random(seed)
         self._frames = frames
+        self._keys = keys
         self._tokens = [token.encode() for token in tokens] + [b"1", b"9" * 77, b"9" * 80, b"0123"]
         self._ways = (
             self._byte, self._byte, self._delete, self._repeat, self._truncate, self._splice, self._key,
@@ -184,7 +186,9 @@ class Mutator:
     def _key(self, frame: bytes) -> bytes:
         at = self._around(frame, b'":')
         start = frame.rfind(b'"', 0, max(at, 0))
-        return frame if at < 0 or start < 0 else frame[:start + 1] + self._random.choice(KEYS) + frame[at:]
+        if at < 0 or start < 0:
+            return frame
+        return frame[:start + 1] + self._random.choice(self._keys) + frame[at:]
 
     def _spelling(self, frame: bytes) -> bytes:
         return self._replace(frame, b'"' + self._random.choice(SPELLINGS) + b'"')
@@ -225,7 +229,8 @@ class Mutator:
     def _pair(self, frame: bytes) -> bytes:
         """Add a pair, often of a key that is there already, before some key."""
         at = self._around(frame, b'"')
-        extra = b'"' + self._random.choice(KEYS) + b'":' + self._random.choice((*VALUES, b'"0.5"', b'"v2"'))
+        value = self._random.choice((*VALUES, b'"0.5"', b'"v2"'))
+        extra = b'"' + self._random.choice(self._keys) + b'":' + value
         return frame[:at] + extra + b"," + frame[at:] if at >= 0 else frame
 
 

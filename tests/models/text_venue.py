@@ -12,8 +12,7 @@ from typing import Any
 
 from pipeline import records as r
 from pipeline.codec import KIND_OFFSET, unpack
-from pipeline.units import int_to_decimal
-from tests.models.book_state import trade_text
+from tests.models.book_state import decimal_text, trade_text
 from tests.models.venue_model import Market, runs_of
 from tests.proxy.plan import Dice, Fate, Plan, Shuffle
 
@@ -33,7 +32,7 @@ def text_of(run: bytes, market: Market) -> bytes:
     if head.kind == r.Kind.SNAPSHOT:
         said |= _book(slots)
     elif head.kind == r.Kind.TRADE_PRINT:
-        said |= {"price": _price(head.price_ticks), "size": int_to_decimal(head.size_micro, 6),
+        said |= {"price": _price(head.price_ticks), "size": decimal_text(head.size_micro, 6),
                  "side": SIDES[head.side], "event_type": "last_trade_price"}
     elif head.kind == r.Kind.TICK_STEP:
         said |= {"old_tick_size": _price(head.old_step), "new_tick_size": _price(head.new_step),
@@ -44,7 +43,7 @@ def text_of(run: bytes, market: Market) -> bytes:
 
 
 def _price(ticks: int) -> str:
-    return int_to_decimal(ticks, 4)
+    return decimal_text(ticks, 4)
 
 
 def _changes(slots: list[Any], tokens: list[str]) -> list[dict[str, str]]:
@@ -56,7 +55,7 @@ def _changes(slots: list[Any], tokens: list[str]) -> list[dict[str, str]]:
         for head in slots[:1] for outcome in (0, 1)]
     return [
         {"asset_id": tokens[slot.outcome[at]], "price": _price(slot.price_ticks[at]),
-         "size": int_to_decimal(slot.size_micro[at], 6), "side": SIDES[slot.side[at]],
+         "size": decimal_text(slot.size_micro[at], 6), "side": SIDES[slot.side[at]],
          **facts[slot.outcome[at]]}
         for slot in slots for at in range(slot.change_count)]
 
@@ -69,7 +68,7 @@ def _book(slots: list[Any]) -> dict[str, Any]:
             sides[at >= slot.bid_count].append((slot.price_ticks[at], slot.size_micro[at]))
     said: dict[str, Any] = {"hash": head.hash.hex(), "event_type": "book"}
     for name, levels in (("bids", sorted(sides[0])), ("asks", sorted(sides[1], reverse=True))):
-        said[name] = [{"price": _price(p), "size": int_to_decimal(s, 6)} for p, s in levels]
+        said[name] = [{"price": _price(p), "size": decimal_text(s, 6)} for p, s in levels]
     if head.tick_step:
         said["tick_size"] = _price(head.tick_step)
     if head.last_trade_state:

@@ -352,6 +352,36 @@ def oldest_goes_by_popitem(path: str, text: str) -> list[str]:
     ]
 
 
+_ID = r"(?:token|asset|condition|position)(?:_ids?|_yes|_no)?"
+_ID_NUMBERS = (
+    re.compile(rf"\b(?:float|int64|uint64|float64)\([^()]*\b{_ID}\b"),  # a call on it
+    re.compile(rf'\("{_ID}",\s*"<?[iuf]\d"\)'),  # a number of a record
+    re.compile(
+        r"\b(?:u?int\d+_t|long|float|double|size_t|Py_ssize_t)\s+(?:token|asset|condition|position)_id\b"),
+)
+
+
+def ids_are_no_numbers(path: str, text: str) -> list[str]:
+    """A 256-bit id is text or 32 bytes: a float rounds it, 64 bits cut it (fault MD15)."""
+    return [
+        f"{path}:{number}: an id as a number; keep its text or its 32 bytes"
+        for number, line in enumerate(text.splitlines(), 1)
+        if any(pattern.search(line) for pattern in _ID_NUMBERS)
+    ]
+
+
+_TEXT_TO_UNITS = {"decimal", "fractions", "pipeline.units.decimal_to_int", "pipeline.units.int_to_decimal"}
+
+
+def units_are_made_at_the_edge(path: str, text: str) -> list[str]:
+    """Decimal text becomes integers of a unit at the venue's or the user's edge, nowhere between (OR17)."""
+    return [
+        f"{path}:{line}: imports {name}; units are made in venues, config, store, ui and cli alone"
+        for line, name in _imports(path, text)
+        if name in _TEXT_TO_UNITS or name.partition(".")[0] in _TEXT_TO_UNITS
+    ]
+
+
 def names_no_machine(path: str, text: str) -> list[str]:
     """The project names no path or index host of a machine that it was made on."""
     return [

@@ -197,6 +197,27 @@ PLANTED = [
         "del known[next(iter(known))]",
         "known.popitem(last=False)",
     ),
+    (rules.ids_are_no_numbers, "pipeline/venues/a.py", "row = int(float(token_id))", "row = float(price)"),
+    (
+        rules.ids_are_no_numbers,
+        "pipeline/store/a.py",
+        "np.int64(record.asset_id)",
+        "np.int64(record.asset_count)",
+    ),
+    (
+        rules.ids_are_no_numbers,
+        "pipeline/records.py",
+        '("token_yes", "<u8"),',
+        '("token_yes", "u1", 32), ("condition_bytes", "u1"),',
+    ),
+    (rules.ids_are_no_numbers, "pipeline/native/a.h", "uint64_t token_id;", "const char* token_id;"),
+    (
+        rules.units_are_made_at_the_edge,
+        "pipeline/stages/a.py",
+        "from pipeline.units import decimal_to_int",
+        "from pipeline.units import cost_micro",
+    ),
+    (rules.units_are_made_at_the_edge, "pipeline/core/a.py", "from decimal import Decimal", "import enum"),
     (rules.names_no_machine, "README.md", f"see {rules.MACHINE_WORDS[0]}x", "see ../shared/x"),
     (rules.names_no_machine, "requirements.lock", f"--index-url {rules.MACHINE_WORDS[2]}/simple", "numpy==2"),
 ]

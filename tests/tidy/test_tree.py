@@ -68,6 +68,10 @@ def scope(rule: rules.Rule) -> list[str]:
         rules.asserts_stand_at_import: files("pipeline/"),
         rules.core_is_pure: files("pipeline/core/"),
         rules.oldest_goes_by_popitem: files("pipeline/"),
+        rules.ids_are_no_numbers: files("pipeline/", suffixes=CODE),
+        rules.units_are_made_at_the_edge: files(
+            "pipeline/core/", "pipeline/native/", "pipeline/net/", "pipeline/shm/", "pipeline/stages/",
+            suffixes=(".py", ".pyx", ".pxd")),
         rules.names_no_machine: files("", suffixes=TEXT),
     }[rule]
 
@@ -84,6 +88,8 @@ RULES = [
     rules.asserts_stand_at_import,
     rules.core_is_pure,
     rules.oldest_goes_by_popitem,
+    rules.ids_are_no_numbers,
+    rules.units_are_made_at_the_edge,
     rules.names_no_machine,
 ]
 

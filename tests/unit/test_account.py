@@ -178,3 +178,19 @@ def test_random_bytes_never_raise(seed: int) -> None:
         assert walk.refusal is not None or all(isinstance(row, dict) for row in walk.take())
         parse_order(200, bytes(data))
         balance_record(200, bytes(data), 1)
+
+
+@pytest.mark.parametrize("body", [
+    b'{"data":[{"a":' + b"[" * 300 + b"]" * 300 + b'}],"next_cursor":"LTE="}',
+    b'{"data":[],"next_cursor":' + b"[" * 1_000 + b"]" * 1_000 + b"}",
+    b'{"data":[{"id":"1","id":"2"}],"next_cursor":"LTE="}',
+    b'{"data":[],"data":[{"id":"1"}],"next_cursor":"LTE="}',
+])
+def test_a_page_that_two_readers_read_in_two_ways_is_refused(body: bytes) -> None:
+    """A key that stands twice, or values nested beyond reason: no evidence, and no error."""
+    walk = trades_walk()
+    walk.on_answer(200, body)
+
+    assert walk.refusal is not None
+    assert Cause.BAD_ANSWER == walk.refusal.cause
+    assert isinstance(parse_order(200, body), Refusal)

@@ -82,35 +82,6 @@ def legal(order_type: OrderType, side: Side, step: int, price: int, size_micro: 
     return (maker / maker_unit).denominator == 1 and (taker / taker_unit).denominator == 1
 
 
-@pytest.mark.parametrize("order_type", list(OrderType))
-@pytest.mark.parametrize("side", list(Side))
-def test_every_price_of_every_grid(order_type: OrderType, side: Side) -> None:
-    """On each price, sizes at and around legal steps: exact amounts or a named refusal (OR16)."""
-    rng = random.Random(f"{order_type}{side}")
-    said = refused = 0
-    for step, price in PRICES:
-        unit = size_step_micro(order_type, side, price, step)
-        for _ in range(scaled(2, 40)):
-            multiple = unit * rng.randrange(1, 10**6)
-            for size in (multiple, multiple + 1, multiple - 1, multiple + 100, multiple + 10_000):
-                found = order_amounts(order_type, side, price, size, step)
-                exact = exact_amounts(order_type, side, price, size, step)
-                assert (None if isinstance(found, Refusal) else found) == exact
-                if isinstance(found, Refusal):
-                    refused += 1
-                    assert not legal(order_type, side, step, price, size)
-                    assert found.nearest_size_micro == size // unit * unit
-                else:
-                    said += 1
-                    assert legal(order_type, side, step, price, size)
-                    usd, shares = found if side == Side.BUY else found[::-1]
-                    assert shares == size
-                    assert usd * 10_000 == price * size
-
-    assert said >= 2 * len(PRICES)
-    assert refused >= 2 * len(PRICES)
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_exact_amounts_refuse_what_order_amounts_refuse(seed: int) -> None:
     """Off the grid, of no size, beyond what a record holds: the path's amounts agree with those in words."""

@@ -320,3 +320,23 @@ def test_random_bytes_never_raise_and_never_accept(seed: int) -> None:
         batch_answer(200, bytes(data), [sent(), sent(2)])
         venue_condition(503, bytes(data), "1")
     assert wire.BATCH_ORDERS_MAX == 15
+
+
+def test_an_amount_beyond_the_record_is_silent() -> None:
+    """An accepted order stays accepted when its amounts are impossible; they are not told."""
+    found = judge(200, accepted(sent(), makingAmount="9" * 18, takingAmount="9223372036854.77"))
+
+    assert OrderState.LIVE == found.state
+    assert (-1, 9_223_372_036_854_770_000) == (found.making_micro, found.taking_micro)
+
+
+@pytest.mark.parametrize("depth", [100, 1_000, 1_020])
+def test_a_nested_value_is_told_by_its_type(depth: int) -> None:
+    """Where a text belongs, brackets as deep as the parser goes prove nothing and end nothing."""
+    nest = b"[" * depth + b"]" * depth
+    for body in (b'{"success":true,"errorMsg":"","orderID":%b}' % nest,
+                 b'{"success":true,"errorMsg":"","orderID":"0x%b","status":%b}' % (b"01" * 32, nest)):
+        assert (U, Cause.BAD_ANSWER) == (judge(200, body).state, judge(200, body).cause)
+    body = b'{"canceled":[],"not_canceled":{"0x%b":%b}}' % (b"01" * 32, nest)
+    found = CODECS[Kind.REPORT].unpack(cancel_answer(200, body, [sent()])[0])
+    assert (OrderState.CANCEL_REFUSED, b"list") == (found.state, found.text)

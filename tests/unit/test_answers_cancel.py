@@ -119,6 +119,7 @@ def test_venue_conditions(status: int, body: bytes, header: str, state: VenueSta
         (500, b'{"heartbeat_id":"a"}', None),
         (200, b'{"status":"ok"}', None),
         (200, b'{"heartbeat_id":7}', None),
+        (200, b'{"heartbeat_id":"a b"}', None),  # `encode` would refuse to send it back
     ],
 )
 def test_heartbeats(status: int, body: bytes, found: str | None) -> None:

@@ -158,6 +158,8 @@ def test_vectors_constants() -> None:
     assert raw(constants["typed_data_sign_type_hash"]) == keccak256(wire.NESTED_TYPE)
     assert raw(constants["eip712_domain_type_hash"]) == keccak256(wire.DOMAIN_TYPE)
     assert raw(constants["name_hash"]) == keccak256(wire.DOMAIN_NAME)
+    for signature, selector in constants["selectors"].items():
+        assert raw(selector) == keccak256(signature.encode())[:4]
     assert constants["domain_separators"].keys() == domains.keys()
     for name, separator in constants["domain_separators"].items():
         contract = wire.EXCHANGES[constants["chain_id"], domains[name]][1]
@@ -307,7 +309,8 @@ def test_vectors_fees(case: dict[str, Any]) -> None:
     value = Fraction(price * shares, 10_000)
     flow = -value - fee if case["side"] == "BUY" else value - fee
 
-    assert case["fee_usd_micro"] == fee
+    assert case["fee_usd_micro"] == fee == Fraction(case["fee_usd_5dp"]) * 10**6
+    assert 0 <= Fraction(case["fee_exact"]) * 10**6 - fee < 10
     assert Fraction(case["cash_flow_usd"]) * 10**6 == flow
 
 

@@ -16,12 +16,15 @@ from urllib.parse import quote
 import orjson
 
 from pipeline.codec import CODECS
+from pipeline.native.framescan import survey
 from pipeline.records import Cause, Kind
 from pipeline.venues.polymarket import wire
+from pipeline.venues.polymarket.decode_common import shown
 from pipeline.venues.polymarket.identity import Refusal
 
 _PAGES_MAX: Final = 1_000
 _ROWS_MAX: Final = 50_000
+_VALUES_MAX: Final = 4_000_000  # commas and containers of one page; its bytes are bounded by the driver
 _CURSOR: Final = re.compile(r"[0-9A-Za-z+/=_-]{1,512}")
 _MICRO_MAX: Final = 2**63 - 1
 _UINT: Final = re.compile(r"[0-9]{1,78}")
@@ -94,7 +97,7 @@ class Walk:
         if cursor is None or cursor == wire.CURSOR_END:
             self.path = None
         elif not isinstance(cursor, str) or not _CURSOR.fullmatch(cursor) or cursor in self._seen:
-            self._stop(Cause.BAD_ANSWER, f"cursor {str(cursor)[:40]!r} is empty, odd or was seen before")
+            self._stop(Cause.BAD_ANSWER, f"cursor {shown(cursor)} is empty, odd or was seen before")
         elif self._pages >= _PAGES_MAX or self.row_count > _ROWS_MAX:
             self._stop(Cause.BAD_ANSWER, f"more than {_PAGES_MAX} pages or {_ROWS_MAX} rows")
         else:
@@ -117,6 +120,9 @@ def _object(http_status: int, body: bytes) -> dict[str, Any] | Refusal:
     if not 200 <= http_status < 300:
         cause = Cause.RATE_LIMIT if http_status == 429 else Cause.VENUE_ERROR
         return Refusal(cause, f"http {http_status}")
+    wrong = survey(body, _VALUES_MAX)
+    if wrong:  # a key that stands twice, too: two readers must not see two orders or trades
+        return Refusal(Cause.BAD_ANSWER, f"the answer {wrong}")
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -27,6 +27,8 @@ _REPORT = CODECS[Kind.REPORT]
 _TEXT_BYTES = 112
 _ACCEPTED: Final = {"live": OrderState.LIVE, "matched": OrderState.MATCHED, "delayed": OrderState.DELAYED}
 _SILENT: Final = -1
+_AMOUNT_MAX: Final = 2**63 - 1  # what a record holds
+_HEARTBEAT_ID: Final = re.compile(r"[0-9a-zA-Z-]{1,64}")  # as `encode` sends it back
 #: Statuses that refuse a request before it is looked at, whatever the body says.
 _REFUSING: Final = {401: Cause.VENUE_REJECT, 403: Cause.VENUE_REJECT, 404: Cause.VENUE_REJECT,
                     425: Cause.VENUE_ERROR, 429: Cause.RATE_LIMIT}
@@ -109,6 +111,11 @@ def _error_of(parsed: Any) -> str:
     return ""
 
 
+def _shown(value: object) -> str:
+    """Return a text as it is, of another value its type alone: what is nested deeply has no repr."""
+    return value if isinstance(value, str) else type(value).__name__
+
+
 def _has(text: str, words: tuple[str, ...]) -> bool:
     return any(word in text for word in words)
 
@@ -130,13 +137,14 @@ def _judge_text(text: str) -> Verdict | None:
 
 
 def _amount(value: object) -> int:
-    """Return a decimal string in 1e-6 units; -1 when it is absent, empty or no plain decimal."""
+    """Return a decimal string in 1e-6 units; -1 when it is absent, empty, no plain decimal or too large."""
     if not isinstance(value, str) or not value:
         return _SILENT
     try:
-        return decimal_to_int(value, 6)
+        amount = decimal_to_int(value, 6)
     except ValueError:
         return _SILENT
+    return amount if amount <= _AMOUNT_MAX else _SILENT
 
 
 def _judge_item(item: Any, sent: Sent) -> Verdict:
@@ -154,11 +162,11 @@ def _judge_item(item: Any, sent: Sent) -> Verdict:
     if item.get("success") is not True or item.get("errorMsg") != "":
         return Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, "neither an acceptance nor a reason")
     if not isinstance(order_id, str) or order_id.lower() != "0x" + sent.order_hash.hex():
-        return Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, f"another order id: {str(order_id)[:70]}")
+        return Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, f"another order id: {_shown(order_id)[:70]}")
     status = item.get("status")
     state = _ACCEPTED.get(status) if isinstance(status, str) else None
     if state is None:
-        return Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, f"status {str(status)[:60]!r} is not known")
+        return Verdict(OrderState.UNKNOWN, Cause.BAD_ANSWER, f"status {_shown(status)[:60]!r} is not known")
     making, taking = _amount(item.get("makingAmount")), _amount(item.get("takingAmount"))
     return Verdict(state, Cause.NONE, "", making, taking)
 
@@ -252,7 +260,7 @@ def _cancel_lists(parsed: Any) -> tuple[dict[str, str], dict[str, str]]:
     canceled, refused = parsed.get("canceled"), parsed.get("not_canceled")
     listed = ({item.lower(): "" for item in canceled if isinstance(item, str)}
               if isinstance(canceled, list) else {})
-    reasons = ({name.lower(): str(reason) for name, reason in refused.items()}
+    reasons = ({name.lower(): _shown(reason) for name, reason in refused.items()}
                if isinstance(refused, dict) else {})
     return listed, reasons
 
@@ -317,6 +325,5 @@ def heartbeat_answer(http_status: int, body: bytes) -> str | None:
     """Return the next heartbeat id; also from a 400 that corrects ours. None when the answer names none."""
     parsed = _parse(body)
     found = parsed.get("heartbeat_id") if isinstance(parsed, dict) else None
-    if isinstance(found, str) and 0 < len(found) <= 64 and (200 <= http_status < 300 or http_status == 400):
-        return found
-    return None
+    is_told = isinstance(found, str) and _HEARTBEAT_ID.fullmatch(found) is not None
+    return found if is_told and (200 <= http_status < 300 or http_status == 400) else None

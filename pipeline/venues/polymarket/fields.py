@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
 
+from pipeline.native.framescan import survey
 from pipeline.units import NS_PER_S, decimal_to_int
+
+INT64_MAX = 2**63 - 1  # what a field of a record holds
+_VALUES_MAX = 4_000_000  # commas and containers of one page; its bytes are bounded by the driver
 
 
 class NumberText(str):
@@ -47,7 +51,14 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def loads(data: bytes | str) -> Any:
-    """Return parsed JSON with fractions as `NumberText`; ValueError for anything that is no JSON."""
+    """Return parsed JSON with fractions as `NumberText`; ValueError for anything that is no JSON.
+
+    Depth is looked at before: how deep the parser itself may go is the process's to set, and a library that
+    sets it high lets a page of brackets run over the stack. Text that says a key twice is refused as well.
+    """
+    wrong = survey(data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass"), _VALUES_MAX)
+    if wrong:
+        raise ValueError(f"text {wrong}")
     return json.loads(data, parse_float=NumberText, parse_constant=_no_constant)
 
 
@@ -71,14 +82,17 @@ def optional_flag_of(obj: dict[str, Any], name: str) -> bool | None:
 
 
 def scaled_of(obj: dict[str, Any], name: str, digits: int) -> int:
-    """Return a JSON number or decimal string as an integer of 10**-digits units."""
+    """Return a JSON number or decimal string as an integer of 10**-digits units that a record can hold."""
     value = obj.get(name)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise FieldError(name, "a decimal number", value)
     try:
-        return decimal_to_int(str(value), digits)
+        scaled = decimal_to_int(str(value), digits)
     except ValueError:
         raise FieldError(name, f"a decimal with at most {digits} digits after the point", value) from None
+    if scaled > INT64_MAX:
+        raise FieldError(name, f"at most {INT64_MAX // 10**digits}", value)
+    return scaled
 
 
 def pair_of(obj: dict[str, Any], name: str) -> tuple[str, str]:
@@ -86,7 +100,7 @@ def pair_of(obj: dict[str, Any], name: str) -> tuple[str, str]:
     value = obj.get(name)
     if type(value) is str:
         try:
-            value = json.loads(value)
+            value = loads(value)
         except ValueError:
             raise FieldError(name, "a JSON array inside the text", value) from None
     if not isinstance(value, list) or len(value) != 2 or not all(type(v) is str and v for v in value):
@@ -115,4 +129,7 @@ def ends_ns_of(obj: dict[str, Any]) -> int:
     if ends is None or ends.tzinfo is None:
         raise FieldError("endDate", "an ISO time with its zone", value)
     since = ends - datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-    return (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * 1_000
+    ends_ns = (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * 1_000
+    if not 0 <= ends_ns <= INT64_MAX:
+        raise FieldError("endDate", "a time from 1970 to 2262", value)
+    return ends_ns

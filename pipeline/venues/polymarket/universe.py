@@ -36,6 +36,7 @@ _LABEL_BYTES: Final = 32
 _RATE_PPM_MAX: Final = 1_000_000  # 100 %: more is a unit mistake
 _EXPONENT_MAX: Final = 2  # 1 today; core.fees takes no larger one
 _DELAY_SECONDS_MAX: Final = 3600
+_EVENT_MARKETS_MAX: Final = 4_096  # of one event; the largest seen has some hundreds
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,8 @@ def parse_event(obj: Any, version_if_missing: str | None = None) -> EventInfo | 
     listed = obj.get("markets")
     if not isinstance(listed, list):
         return MarketRefusal(f"event {name}", "markets", "an array", repr(listed)[:80])
+    if len(listed) > _EVENT_MARKETS_MAX:
+        return MarketRefusal(f"event {name}", "markets", f"at most {_EVENT_MARKETS_MAX}", f"{len(listed)}")
     read = [parse_market(market, version_if_missing) for market in listed]
     markets = [market for market in read if isinstance(market, MarketInfo)]
     refused = tuple(market for market in read if isinstance(market, MarketRefusal))
