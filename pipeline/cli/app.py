@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import DEFAULT_STATE, AsJson, ConfigFiles, Cpus, SetKeys, StateDir
+
 EXIT_CODES = (
     "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 config, 4 environment, 5 venue, "
     "6 risk refusal, 7 data integrity."
@@ -22,35 +24,6 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Check configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-ConfigFiles = Annotated[
-    list[Path],
-    typer.Option(
-        "--config", "-c", metavar="FILE", help="TOML file; give it again for more, a later one wins."
-    ),
-]
-SetKeys = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="One key over the files, such as risk.order_usd_max=5; may be repeated.",
-    ),
-]
-Cpus = Annotated[
-    str, typer.Option(metavar="auto|virtual", help="virtual folds a bigger topology onto the CPUs present.")
-]
-StateDir = Annotated[
-    Path,
-    typer.Option(
-        "--state",
-        metavar="DIR",
-        envvar="PM_STATE",
-        help="The configuration's state_dir, or the folder right above it.",
-    ),
-]
-DEFAULT_STATE = Path("state")
 
 
 def _version(is_asked: bool) -> None:
@@ -256,6 +229,31 @@ def halt(
     from pipeline.cli.halt import set_halt
 
     set_halt(state, level, reason, as_json)
+
+
+@app.command(short_help="Show which settled shares could be turned back into money.")
+def recycle(
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what would be done; nothing is sent. Must be given.")
+    ] = False,
+    action: Annotated[
+        str | None, typer.Option(metavar="merge|convert|redeem", help="Only this kind of action.")
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=0, help="Lines of the table; 0 = all.")
+    ] = 20,
+    state: StateDir = DEFAULT_STATE,
+    as_json: AsJson = False,
+) -> None:
+    """Show which actions on chain would free collateral, with how much each frees, and why the rest stays.
+
+    merge: YES and NO of one market are 1 USD. convert: NO of several outcomes of a neg-risk event. redeem:
+    resolved markets. Reads the newest checkpoint and the logs, beside a running pipeline too, and sends
+    nothing; --json has the calldata. Exit 4 when there is no state, 7 when a log is damaged.
+    """
+    from pipeline.cli.recycle import show_plan
+
+    show_plan(state, plan, action, count, as_json)
 
 
 @app.command("cancel-all", short_help="Cancel every open order and prove that none is left.")

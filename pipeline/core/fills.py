@@ -7,6 +7,7 @@ checkpointed with it: a trade that REST tells again after a restart changes noth
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.records import HEADER_BYTES, TradeStatus
@@ -14,6 +15,7 @@ from pipeline.records import HEADER_BYTES, TradeStatus
 FILLS_MAX = 4_000_000  # fills of remembered orders; the gate refuses new risk at the limit
 QUARANTINE_MAX = 4_096  # fills that name an order we do not know (yet)
 
+_NUMBER_BYTES = 8  # of a key; an order hash has 32
 _FINAL = (TradeStatus.CONFIRMED, TradeStatus.FAILED)
 _FOLLOWING = (TradeStatus.MINED, TradeStatus.RETRYING, TradeStatus.CONFIRMED)
 
@@ -35,7 +37,12 @@ def order_key(record: Any) -> bytes:
 
 def number_key(order_no: int) -> bytes:
     """Return the key of an order that is known by its number."""
-    return order_no.to_bytes(8, "big")
+    return order_no.to_bytes(_NUMBER_BYTES, "big")
+
+
+def order_no_of(key: bytes) -> int:
+    """Return the number in a key, 0 where the order is known by its hash alone."""
+    return int.from_bytes(key, "big") if len(key) == _NUMBER_BYTES else 0
 
 
 class FillIndex:
@@ -91,6 +98,13 @@ class FillIndex:
         else:
             self.repeat_count += 1
         return Change.NONE
+
+    def unsettled(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the order's key and the id of each trade that may still be taken back. O(all trades)."""
+        for order, trades in self._fills.items():
+            for trade_id, status in trades.items():
+                if status not in _FINAL:
+                    yield order, trade_id
 
     def forget(self, order: bytes) -> None:
         """Drop the trades of an order that nobody finds any more; the counts of what was booked stay."""

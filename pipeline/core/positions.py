@@ -38,6 +38,16 @@ class Positions:
         return self._held.get(row, _FLAT)[outcome]
 
     @property
+    def rows(self) -> tuple[int, ...]:
+        """Every row that was ever traded, oldest first."""
+        return tuple(self._held)
+
+    def shares(self, row: int) -> tuple[int, int]:
+        """Return the 1e-6 shares of YES and NO that were booked, also of a resolved market."""
+        yes, no = self._held.get(row, _FLAT)
+        return yes, no
+
+    @property
     def open_rows(self) -> tuple[int, ...]:
         """Rows with shares that no resolution paid out yet."""
         return tuple(row for row, held in self._held.items() if any(held) and row not in self.payouts)

@@ -149,6 +149,10 @@ def test_explain_tells_what_the_exchange_knows(market: Market, start: Any, state
         lambda: status(state)["summary"].get("orders_by_state", {}).get("matched", 0) >= 8,
         "eight matched orders",
     )
+    plan = json.loads(pm("recycle", "--plan", "--state", state, "--json").stdout)  # beside the running lanes
+    assert run.process.poll() is None
+    assert plan["as_of_ns"] > 0
+    assert 0 < sum(one["size_micro"] for one in plan["kept"] + plan["actions"])
     assert 0 == run.stop()[0]
     story = json.loads(pm("explain", "g1", "--state", state, "--json").stdout)
     report = market.exchange.control("GET", "/control/report")

@@ -50,6 +50,19 @@ CONDITIONAL_TOKENS: Final = "0x4D97DCd97eC945f40cF65F87097ACe5EA0476045"
 PROXY_FACTORY: Final = "0xaB45c5A4B0c941a2F231C04C3f49182e1A254052"
 SAFE_FACTORY: Final = "0xaacFeEa03eb1561C4e67d661e40682Bd20E3541b"
 SAFE_INIT_CODE_HASH: Final = "0x2bce2127ff07fb632d16c8347c4ebf501f4841168bed00d9e6ef715ddb6fcecf"
+SAFE_MULTISEND: Final = "0xA238CBeb142c10Ef7Ad8442C6D1f9E89e07e7761"
+RELAY_HUB: Final = "0xD216153c06E857cD7f72665E0aF1d7D82172F494"
+DEPOSIT_WALLET_FACTORY: Final = "0x00000000000Fb5C9ADea0298D729A0CB3823Cc07"
+# Settlement, Polygon only. The adapters wrap USDC.e themselves: pUSD in, pUSD out. Their predecessors
+# 0xADa1...9718 and 0xAdA2...c6F1 are superseded and the relayer does not call the legacy adapter any more.
+CTF_ADAPTER: Final = "0xAdA100Db00Ca00073811820692005400218FcE1f"  # v1 markets, neg risk off
+NEG_RISK_CTF_ADAPTER: Final = "0xadA2005600Dec949baf300f4C6120000bDB6eAab"  # v1 markets, neg risk on
+POSITION_MANAGER: Final = "0x006F54F7f9A22e0000CC2AB60031000000ae9fEF"  # the ERC-1155 ledger of v2
+ROUTER: Final = "0x12121212006e4CD160D18e3f00711DA5c3372600"  # split, merge, redeem, convert of v2
+BINARY_MODULE: Final = "0x1000008dD9001B968442c1000017eaE6E0dA00Ba"
+NEG_RISK_MODULE: Final = "0x200000900045e3B6259600682756002200028933"
+AUTO_REDEEMER: Final = "0xa1200000d0002264C9a1698e001292D00E1b00af"
+PERPS_DEPOSIT: Final = "0xDCa4af75705dbB50f62437045afF9921947917d2"  # in the SDK's set; nothing here uses it
 
 
 class Exchange(IntEnum):
@@ -70,6 +83,25 @@ EXCHANGES: Final = MappingProxyType({
     (AMOY, Exchange.V3): ("3", "0x9fE6e61422AdB6F610d8597F9684b16912D50C3D"),
 })
 
+#: (token, spender or operator) that the official client approves: 7 of pUSD, 7 of the CTF ledger, 3 of v2's.
+#: V: polymarket-client 0.14.0 approvals and environments modules, read 2026-11-22; venue sheet 2.3.
+APPROVALS: Final = (
+    *((PUSD, spender) for spender in (
+        EXCHANGES[POLYGON, Exchange.CTF_V2][1], EXCHANGES[POLYGON, Exchange.NEG_RISK_V2][1], CTF_ADAPTER,
+        NEG_RISK_CTF_ADAPTER, ROUTER, EXCHANGES[POLYGON, Exchange.V3][1], PERPS_DEPOSIT)),
+    *((CONDITIONAL_TOKENS, operator) for operator in (
+        EXCHANGES[POLYGON, Exchange.CTF_V2][1], EXCHANGES[POLYGON, Exchange.NEG_RISK_V2][1], CTF_ADAPTER,
+        NEG_RISK_CTF_ADAPTER, AUTO_REDEEMER, BINARY_MODULE, NEG_RISK_MODULE)),
+    *((POSITION_MANAGER, operator) for operator in (
+        ROUTER, EXCHANGES[POLYGON, Exchange.V3][1], AUTO_REDEEMER)),
+)
+#: What people call a contract.
+CONTRACT_NAMES: Final = MappingProxyType({
+    PUSD: "pUSD", CONDITIONAL_TOKENS: "ConditionalTokens", POSITION_MANAGER: "PositionManager",
+    CTF_ADAPTER: "CtfCollateralAdapter", NEG_RISK_CTF_ADAPTER: "NegRiskCtfCollateralAdapter",
+    ROUTER: "Router",
+})
+
 # EIP-712 type strings. V: SDK source and every signature of the vectors.
 DOMAIN_NAME: Final = b"Polymarket CTF Exchange"
 DOMAIN_TYPE: Final = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -83,6 +115,13 @@ NESTED_TYPE: Final = (
     b"bytes32 salt)" + ORDER_TYPE
 )
 WALLET_DOMAIN: Final = (b"DepositWallet", b"1")
+CALL_TYPE: Final = b"Call(address target,uint256 value,bytes data)"
+BATCH_TYPE: Final = b"Batch(address wallet,uint256 nonce,uint256 deadline,Call[] calls)" + CALL_TYPE
+SAFE_DOMAIN_TYPE: Final = b"EIP712Domain(uint256 chainId,address verifyingContract)"
+SAFE_TYPE: Final = (
+    b"SafeTx(address to,uint256 value,bytes data,uint8 operation,uint256 safeTxGas,uint256 baseGas,"
+    b"uint256 gasPrice,address gasToken,address refundReceiver,uint256 nonce)"
+)
 AUTH_DOMAIN: Final = (b"ClobAuthDomain", b"1")
 AUTH_TYPE: Final = b"ClobAuth(address address,string timestamp,uint256 nonce,string message)"
 AUTH_MESSAGE: Final = b"This message attests that I control the given wallet"
