@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import setup
+from pipeline.cli.options import DEFAULT_STATE, AsJson, ConfigFiles, Cpus, SetKeys, StateDir
+
 EXIT_CODES = (
     "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 config, 4 environment, 5 venue, "
     "6 risk refusal, 7 data integrity."
@@ -22,35 +25,6 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Check configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-ConfigFiles = Annotated[
-    list[Path],
-    typer.Option(
-        "--config", "-c", metavar="FILE", help="TOML file; give it again for more, a later one wins."
-    ),
-]
-SetKeys = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="One key over the files, such as risk.order_usd_max=5; may be repeated.",
-    ),
-]
-Cpus = Annotated[
-    str, typer.Option(metavar="auto|virtual", help="virtual folds a bigger topology onto the CPUs present.")
-]
-StateDir = Annotated[
-    Path,
-    typer.Option(
-        "--state",
-        metavar="DIR",
-        envvar="PM_STATE",
-        help="The configuration's state_dir, or the folder right above it.",
-    ),
-]
-DEFAULT_STATE = Path("state")
 
 
 def _version(is_asked: bool) -> None:
@@ -192,6 +166,13 @@ def exchange(
             help="Its port; the next two are metadata and control. 0 = free ones.",
         ),
     ] = 8443,
+    wallet: Annotated[
+        int,
+        typer.Option(
+            metavar="0|1|2|3", min=0, max=3,
+            help="Kind of the account's wallet: 0 EOA, 1 proxy, 2 Safe, 3 deposit wallet.",
+        ),
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run the demo's local exchange until a signal ends it; a pipeline may come and go meanwhile.
@@ -200,7 +181,7 @@ def exchange(
     """
     from pipeline.run.exchange_service import ExchangeOptions, run_exchange
 
-    options = ExchangeOptions(directory, seed, tuple(feed or ()), speed, seconds, port, as_json)
+    options = ExchangeOptions(directory, seed, tuple(feed or ()), speed, seconds, port, as_json, wallet)
     raise typer.Exit(run_exchange(options))
 
 
@@ -392,3 +373,6 @@ def replay(
     from pipeline.cli.replay import replay_log
 
     raise typer.Exit(replay_log(log, as_json))
+
+
+setup.add_to(app)
