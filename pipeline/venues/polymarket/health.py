@@ -50,6 +50,11 @@ class Rate:
     warning: str
 
 
+def plain(text: str) -> str:
+    """Return a venue's text for one line of a terminal: bounded, without control characters."""
+    return "".join(one if one.isprintable() else "?" for one in text[:_WORDS_MAX])
+
+
 def _json(http_status: int, body: bytes) -> Any | Refusal:
     if http_status != 200:
         try:
@@ -58,7 +63,7 @@ def _json(http_status: int, body: bytes) -> Any | Refusal:
             said = None
         text = said.get("error") if isinstance(said, dict) else None
         return Refusal(Cause.VENUE_REJECT, f"http {http_status}" + (
-            f": {text[:_WORDS_MAX]}" if isinstance(text, str) else ""))
+            f": {plain(text)}" if isinstance(text, str) else ""))
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -148,5 +153,4 @@ def parse_rate(headers: Mapping[str, str]) -> Rate | None:
     warning = headers.get(wire.HEADER_WARNING, "")
     if not (tier or remaining or warning):
         return None
-    return Rate(
-        tier[:_WORDS_MAX], int(remaining) if _UINT.fullmatch(remaining) else -1, warning[:_WORDS_MAX])
+    return Rate(plain(tier), int(remaining) if _UINT.fullmatch(remaining) else -1, plain(warning))

@@ -13,10 +13,10 @@ import orjson
 from pipeline.errors import ConfigError
 from pipeline.records import Cause
 from pipeline.venues.polymarket.auth import ApiKey, Secret, decode_secret, is_header_text
+from pipeline.venues.polymarket.health import plain
 from pipeline.venues.polymarket.identity import Refusal
 
 _NAMES = ("apiKey", "secret", "passphrase")
-_WORDS_MAX = 120
 
 
 def header_pairs(block: bytes) -> tuple[tuple[str, str], ...]:
@@ -36,7 +36,7 @@ def parse_key(http_status: int, body: bytes) -> ApiKey | Refusal:
         found = None
     if http_status != 200:
         said = found.get("error") if isinstance(found, dict) else None
-        words = f": {said[:_WORDS_MAX]}" if isinstance(said, str) else ""
+        words = f": {plain(said)}" if isinstance(said, str) else ""
         cause = Cause.RATE_LIMIT if http_status == 429 else Cause.VENUE_REJECT
         return Refusal(cause, f"http {http_status}{words}")
     values = [found.get(name) for name in _NAMES] if isinstance(found, dict) else []
