@@ -200,7 +200,7 @@ class _Demo:
             "venues.polymarket.market_ws_url": exchange.urls["ws_market_tls"],
             "venues.polymarket.user_ws_url": exchange.urls["ws_user_tls"],
             "venues.polymarket.geoblock_url": exchange.urls["clob_tls"] + GEOBLOCK,
-            "venues.polymarket.data_url": exchange.urls["clob_tls"],
+            "venues.polymarket.data_url": exchange.urls.get("data_tls", exchange.urls["clob_tls"]),
             "venues.polymarket.tls_ca_file": str(exchange.ca_file),
             "accounts.main.address": account["address"],
             "accounts.main.maker": account["wallet"],

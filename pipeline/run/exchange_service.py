@@ -106,7 +106,8 @@ class _Teller:
             "venues.polymarket": {
                 "clob_url": urls["clob_tls"], "gamma_url": urls["gamma_tls"],
                 "market_ws_url": urls["ws_market_tls"], "user_ws_url": urls["ws_user_tls"],
-                "geoblock_url": urls["clob_tls"] + GEOBLOCK, "data_url": urls["clob_tls"],
+                "geoblock_url": urls["clob_tls"] + GEOBLOCK,
+                "data_url": urls.get("data_tls", urls["clob_tls"]),
                 "tls_ca_file": str(self._directory / CA_FILE),
             },
             "accounts.main": {

@@ -17,6 +17,7 @@ from eth_account import Account as EthAccount
 
 from pipeline.errors import ConfigError
 from pipeline.sim import foreign, generate, planted, recording, replay
+from pipeline.sim.account_wallet import wallet_of
 from pipeline.sim.accounts import Account, derive_credentials
 from pipeline.sim.exchange import Exchange
 from pipeline.sim.flow import FlowMarket
@@ -27,7 +28,6 @@ from pipeline.sim.planting import Pace, Planting
 from pipeline.sim.playback import Player, Write
 from pipeline.sim.settings import TIERS, ExchangeSettings
 from pipeline.sim.track import LazyBook, Track
-from pipeline.sim.wallets import wallet_of
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 
 PLAYED_FRAMES_PER_S_MAX = 30_000  # no subscriber takes more; bounds what is rendered for speed max
