@@ -217,6 +217,9 @@ class Cause(enum.IntEnum):
     LEASE_LOST = 83
     DISK_FULL = 84
     CRASH_LOOP = 85
+    CLOCK_SKEW = 86
+    CLOSED_ONLY = 87
+    GEO_BLOCKED = 88
 
 
 class TradeStatus(enum.IntEnum):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import setup
 from pipeline.cli.options import DEFAULT_STATE, AsJson, ConfigFiles, Cpus, SetKeys, StateDir
 
 EXIT_CODES = (
@@ -165,6 +166,13 @@ def exchange(
             help="Its port; the next two are metadata and control. 0 = free ones.",
         ),
     ] = 8443,
+    wallet: Annotated[
+        int,
+        typer.Option(
+            metavar="0|1|2|3", min=0, max=3,
+            help="Kind of the account's wallet: 0 EOA, 1 proxy, 2 Safe, 3 deposit wallet.",
+        ),
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run the demo's local exchange until a signal ends it; a pipeline may come and go meanwhile.
@@ -173,7 +181,7 @@ def exchange(
     """
     from pipeline.run.exchange_service import ExchangeOptions, run_exchange
 
-    options = ExchangeOptions(directory, seed, tuple(feed or ()), speed, seconds, port, as_json)
+    options = ExchangeOptions(directory, seed, tuple(feed or ()), speed, seconds, port, as_json, wallet)
     raise typer.Exit(run_exchange(options))
 
 
@@ -390,3 +398,6 @@ def replay(
     from pipeline.cli.replay import replay_log
 
     raise typer.Exit(replay_log(log, as_json))
+
+
+setup.add_to(app)

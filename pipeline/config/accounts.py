@@ -28,20 +28,6 @@ class Account(Section):
     )
 
     @model_validator(mode="after")
-    def wallet_kind_fits(self) -> Self:
-        """An EOA holds its own money; every other wallet is a contract with another address."""
-        same = self.address.lower() == self.maker.lower()
-        if self.signature_type == 0 and not same:
-            raise ValueError(
-                "maker must equal address for signature_type 0 (EOA); a contract wallet is 1, 2 or 3"
-            )
-        if self.signature_type != 0 and same:
-            raise ValueError(
-                f"maker must be the wallet contract for signature_type {self.signature_type}, was address"
-            )
-        return self
-
-    @model_validator(mode="after")
     def rates_fit(self) -> Self:
         """A burst below one second's rate would make the rate unreachable."""
         for kind in ("orders", "cancels"):

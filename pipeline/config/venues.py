@@ -22,6 +22,13 @@ class Polymarket(Section):
         "Websocket with our own orders and fills.",
         "wss://ws-subscriptions-clob.polymarket.com/ws/user",
     )
+    geoblock_url: HttpsUrl = setting(
+        "URL", "Says whether the venue serves this machine's country.", "https://polymarket.com/api/geoblock"
+    )
+    data_url: HttpsUrl = setting(
+        "URL", "Indexed positions and approvals; for display and checks only.",
+        "https://data-api.polymarket.com",
+    )
     chain_id: Literal[137, 80002] = setting("", "Chain that settles: 137 Polygon, 80002 Amoy (test).", 137)
     tls_ca_file: str | None = setting(
         "path",

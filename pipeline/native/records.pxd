@@ -128,6 +128,9 @@ cdef enum:
     CAUSE_LEASE_LOST = 83
     CAUSE_DISK_FULL = 84
     CAUSE_CRASH_LOOP = 85
+    CAUSE_CLOCK_SKEW = 86
+    CAUSE_CLOSED_ONLY = 87
+    CAUSE_GEO_BLOCKED = 88
 
 cdef packed struct Slot:
     uint64_t seq

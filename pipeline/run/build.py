@@ -42,6 +42,7 @@ from pipeline.stages import (
     detect,
     feed,
     gateway,
+    health,
     observe,
     recall,
     recorder,
@@ -217,9 +218,10 @@ def _account(name: str, ident: str, env: Env) -> Built:
         source_seq=writer.position,
         since_s=startpoint.trades_since_s(env.log_dir / wiring.STREAM, number, env.start),
         account=number, signature_type=found.signature_type, is_gentle=env.is_realtime, login=login)
+    auth = L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase)
     machine = account.AccountMachine(
-        settings, keys.api_key, (found.maker, found.address),
-        L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase), writer, env.counts)
+        settings, keys.api_key, (found.maker, found.address), auth, writer, env.counts)
+    machine.rest.health = health.make(ident, env.config, env.mode, auth, machine.rest.outbox, env.counts)
     stage = account.AccountStage(
         name, machine, env.rows(Kind.INSTRUMENT), env.requests(Kind.RECONCILE), env.clock)
     return Built(stage, sockets=machine, rest=machine.rest)

@@ -7,24 +7,37 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
+from pipeline.config.accounts import Account
 from pipeline.config.files import check_files
 from pipeline.config.load import Config
 from pipeline.errors import ConfigError, RiskRefusal, Unreachable
-from pipeline.venues.polymarket.identity import identify
+from pipeline.run.conditions import Line, unmet
+from pipeline.run.doctor import VENUE, WALLET, examine_apart
+from pipeline.venues.polymarket import wire
+from pipeline.venues.polymarket.identity import address_bytes, identify
+from pipeline.venues.polymarket.wallets import classify
 
 CONNECT_S_MAX = 5.0
 
 
-def check_start(config: Config, mode: str) -> None:
-    """Raise one clear line when this configuration must not start in this mode."""
+def check_start(
+    config: Config, mode: str, config_files: Sequence[Path] = (),
+    overrides: Mapping[str, object] | None = None,
+) -> None:
+    """Raise one clear line when this configuration must not start in this mode.
+
+    config_files, overrides: what `config` was made of, for the process that examines wallet and venue.
+    """
     if mode not in ("dry", "local", "live"):
         raise ConfigError(f"run: mode was {mode!r}, expected dry, local or live")
     if mode == "live":
-        raise RiskRefusal(
-            "run: live trading is not armed in this version; use --mode dry, or --mode local with a local "
-            "exchange")
+        lines = examine_apart(config_files, overrides or {}, (WALLET, VENUE))
+        refuse_live(lines, config.accounts)
     for url in _urls(config):
         if mode == "local":
             _refuse_foreign(url)
@@ -34,14 +47,40 @@ def check_start(config: Config, mode: str) -> None:
         _probe(url)
 
 
+def refuse_live(lines: Sequence[Line], accounts: Iterable[str]) -> NoReturn:
+    """Raise why mode live does not start: the first condition that is not met, else that nothing arms it."""
+    problems = unmet(lines, accounts)
+    if problems:
+        first, more = problems[0], len(problems) - 1
+        rest = f" ({more} more: pm doctor wallet venue shows all)" if more else ""
+        raise RiskRefusal(
+            f"run: mode live refused: {first.topic}: {first.name}: {first.found}; do: {first.fix}{rest}; "
+            "or use --mode dry")
+    raise RiskRefusal(
+        "run: wallet and venue are ready, but live trading is not armed in this version; use --mode dry, or "
+        "--mode local with a local exchange")
+
+
 def check_accounts(config: Config) -> None:
     """Raise ConfigError for a wallet that cannot be: a mistyped address, a wrong signature type."""
+    chain_id = config.venues.polymarket.chain_id
     for name, account in config.accounts.items():
         try:
-            identify(
-                account.address, account.maker, account.signature_type, config.venues.polymarket.chain_id)
+            identify(account.address, account.maker, account.signature_type, chain_id)
         except ConfigError as error:
-            raise ConfigError(f"accounts.{name}: {error}") from error
+            raise ConfigError(f"accounts.{name}: {error}{_kind_hint(account, chain_id)}") from error
+
+
+def _kind_hint(account: Account, chain_id: int) -> str:
+    """Return which signature_type the maker asks for, "" when its address tells none."""
+    try:
+        owner, maker = address_bytes(account.address), address_bytes(account.maker)
+    except ConfigError:
+        return ""
+    kind = classify(owner, maker) if chain_id == wire.POLYGON else None
+    if kind is None or kind.signature_type == account.signature_type:
+        return ""
+    return f"; this maker is the key's {kind.words}: set signature_type = {kind.signature_type.value}"
 
 
 def _urls(config: Config) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ import orjson
 from pipeline.config.load import Config, load
 from pipeline.errors import EnvironmentProblem, UsageError
 from pipeline.run.demo_facts import LaneWatch, collect_facts, sums
-from pipeline.run.exchange import ExchangeProcess, cpu_of_exchange
+from pipeline.run.exchange import GEOBLOCK, ExchangeProcess, cpu_of_exchange
 from pipeline.run.judge import judge
 from pipeline.run.process import on_cpu
 from pipeline.run.progress import Progress
@@ -199,6 +199,8 @@ class _Demo:
             "venues.polymarket.gamma_url": exchange.urls["gamma_tls"],
             "venues.polymarket.market_ws_url": exchange.urls["ws_market_tls"],
             "venues.polymarket.user_ws_url": exchange.urls["ws_user_tls"],
+            "venues.polymarket.geoblock_url": exchange.urls["clob_tls"] + GEOBLOCK,
+            "venues.polymarket.data_url": exchange.urls.get("data_tls", exchange.urls["clob_tls"]),
             "venues.polymarket.tls_ca_file": str(exchange.ca_file),
             "accounts.main.address": account["address"],
             "accounts.main.maker": account["wallet"],

@@ -24,6 +24,7 @@ READY_S_MAX = 600.0  # rendering a whole recording ahead takes minutes
 STOP_S_MAX = 30.0
 #: In the run directory of an exchange; all but the API file are made by the exchange itself.
 CA_FILE, KEY_FILE, API_FILE = "ca.pem", "key.hex", "api-key.json"
+GEOBLOCK = "/api/geoblock"  # the venue has it on another host; this exchange beside its REST
 Progress = Callable[[str, int, int], None]
 
 

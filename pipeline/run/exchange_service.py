@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from pipeline.errors import EnvironmentProblem, UsageError
-from pipeline.run.exchange import API_FILE, CA_FILE, KEY_FILE, read_account, write_api_file
+from pipeline.run.exchange import API_FILE, CA_FILE, GEOBLOCK, KEY_FILE, read_account, write_api_file
 from pipeline.run.notify import Notifier
 from pipeline.sim import process
 
@@ -37,6 +37,7 @@ class ExchangeOptions:
     seconds: int = 0
     port: int = 8443
     as_json: bool = False
+    signature_type: int = 0  # of the account's wallet
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the exchange's process; raises UsageError in one line."""
@@ -50,6 +51,7 @@ class ExchangeOptions:
         settings = {
             "run_dir": str(self.directory.resolve()), "seed": self.seed, "speed": speed,
             "feeds": [str(feed.resolve()) for feed in self.feeds], "ends_after_s": self.seconds,
+            "signature_type": self.signature_type,
             # A pipeline that was here before remembers the trades of the exchange before.
             "life": time.time_ns(),
             "seconds": float(self.seconds or AHEAD_S),
@@ -104,6 +106,8 @@ class _Teller:
             "venues.polymarket": {
                 "clob_url": urls["clob_tls"], "gamma_url": urls["gamma_tls"],
                 "market_ws_url": urls["ws_market_tls"], "user_ws_url": urls["ws_user_tls"],
+                "geoblock_url": urls["clob_tls"] + GEOBLOCK,
+                "data_url": urls.get("data_tls", urls["clob_tls"]),
                 "tls_ca_file": str(self._directory / CA_FILE),
             },
             "accounts.main": {

@@ -19,6 +19,7 @@ from pipeline.records import Cause, HaltLevel
 from pipeline.run.disk_watch import DiskWatch
 from pipeline.run.halts import SupervisorHalts
 from pipeline.run.lanes import LaneProcess
+from pipeline.run.venue_watch import VenueWatch, accounts_of
 from pipeline.shm.status import LaneState, StatusView
 from pipeline.units import NS_PER_MS, NS_PER_S
 
@@ -74,8 +75,9 @@ class Guard:
 
     def __init__(
         self, run: Run, settings: Supervision, halts: SupervisorHalts,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = time.monotonic_ns, *, asks_venue: bool = False,
     ) -> None:
+        """asks_venue: account stages ask the venue about clock and account, and their answers halt."""
         self._run = run
         self._settings = settings
         self._halts = halts
@@ -86,6 +88,9 @@ class Guard:
         self._disks = [
             DiskWatch(run.view(lane.process.lane.name), halts, run.tell)
             for lane in self._lanes if "archive" in lane.process.lane.stages]
+        self._venues = [
+            VenueWatch(run.view(lane.process.lane.name), idents, halts, run.tell, settings.health_clear_s)
+            for lane in self._lanes if asks_venue and (idents := accounts_of(lane.process.lane.stages))]
         self._dead: dict[str, list[Watched]] = {}  # "core" or a lane's name -> what waits to be revived
         self._revive_ns: dict[str, int] = {}
         self._looked_ns = now_ns
@@ -221,6 +226,8 @@ class Guard:
         halts, settings = self._halts, self._settings
         for disk in self._disks:
             disk.look()
+        for venue in self._venues:
+            venue.look(now_ns)
         if all(lane.is_up for lane in self._lanes if lane.process.is_trading):
             halts.drop(Cause.LANE_DIED)
         if not all(lane.is_up for lane in self._lanes):

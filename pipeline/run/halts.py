@@ -12,7 +12,7 @@ from pipeline.records import Cause, HaltLevel
 from pipeline.shm.halt import HaltPage
 
 #: From H3 on only an operator lifts these; the others go when what caused them is gone, or with a new start.
-LATCHED = (Cause.CRASH_LOOP, Cause.DISK_FULL)
+LATCHED = (Cause.CRASH_LOOP, Cause.DISK_FULL, Cause.CLOCK_SKEW)
 
 
 class SupervisorHalts:

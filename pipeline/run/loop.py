@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.load import Config
 from pipeline.errors import EnvironmentProblem
 from pipeline.native.wslistener import FeedListener
 from pipeline.net.orders import OrderConnections
 from pipeline.net.rest import RestDriver
 from pipeline.net.websocket import SocketDriver
 from pipeline.run.latency import PackageLatency
+from pipeline.run.tls import tls_context
 from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell
 from pipeline.stages.gateway import GatewayStage
 from pipeline.stages.reconcile import Reconcile
@@ -46,7 +45,7 @@ class LoopLane:
         self._awake_until_ns = 0
         self._failure: BaseException | None = None
         self._loop.set_exception_handler(self._on_loop_error)
-        tls = _tls_context(lane.config)
+        tls = tls_context(lane.config)
         self._rest = RestDriver(lane.clock, tls, self.turn)
         self._sockets: list[SocketDriver] = []
         self._orders: list[OrderConnections] = []
@@ -183,10 +182,3 @@ class LoopLane:
                 self._rest.pump(built.rest)
         for orders in self._orders:
             orders.check(now_ns)
-
-
-def _tls_context(config: Config) -> ssl.SSLContext:
-    """Return a verifying context; the demo's exchange brings its own authority."""
-    context = ssl.create_default_context(cafile=config.venues.polymarket.tls_ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

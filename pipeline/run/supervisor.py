@@ -95,7 +95,7 @@ class Supervisor:
 
         should_stop is asked between the steps: then StartStopped is raised, with nothing left behind.
         """
-        check_start(self.config, self.mode)
+        check_start(self.config, self.mode, self._config_files, self._overrides)
         try:
             for step in (self._take_lock, self._prepare, self._spawn):
                 if should_stop():
@@ -303,7 +303,8 @@ class Supervisor:
             "info", "running", mode=self.mode, generation=spec.generation, topology=self.config.topology,
             stream_position=spec.start.stream, decisions_position=spec.start.decisions)
         if self._halts is not None:
-            self._guard = Guard(self, self.config.supervision, self._halts)
+            self._guard = Guard(
+                self, self.config.supervision, self._halts, asks_venue=self.mode != "dry")
             self._guard.start()
 
     # ------------------------------------------------------------------ a lane died

@@ -1,7 +1,8 @@
 """The control port of the exchange process: start, stop, resolve, report. Loopback and a token.
 
 Every request needs `authorization: Bearer TOKEN`. POST /control/start, /control/stop-flow,
-/control/resolve {"seed": n}, /control/quit; GET /control/status, /control/report.
+/control/resolve {"seed": n}, /control/account {"closed_only": bool, "geoblocked": bool}, /control/quit;
+GET /control/status, /control/report.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class ControlPort:
             "POST /control/start": self._start,
             "POST /control/stop-flow": self._stop_flow,
             "POST /control/resolve": self._resolve,
+            "POST /control/account": self._account,
             "POST /control/quit": self._quit,
             "GET /control/status": self._status,
             "GET /control/report": self._report,
@@ -87,6 +89,19 @@ class ControlPort:
         self._scenario.resolve_all(self._server.clock.now_ns(), seed)
         self._server.flush()
         return json_answer({**self.status(), "winners": self._scenario.winners})
+
+    def _account(self, request: Request) -> Response:
+        """Set what the venue thinks of the account and of where it is; absent keys stay."""
+        try:
+            value = orjson.loads(request.body or b"{}")
+        except orjson.JSONDecodeError:
+            value = None
+        if not isinstance(value, dict) or not all(isinstance(given, bool) for given in value.values()):
+            return json_answer({"error": "closed_only and geoblocked as booleans expected"}, 400)
+        account, geoblock = self._scenario.account, self._scenario.exchange.geoblock
+        account.closed_only = value.get("closed_only", account.closed_only)
+        geoblock.blocked = value.get("geoblocked", geoblock.blocked)
+        return json_answer(self.status())
 
     def _status(self, request: Request) -> Response:
         return json_answer(self.status())

@@ -16,6 +16,7 @@ from pipeline.errors import InvariantError
 from pipeline.sim.accounts import Account
 from pipeline.sim.book import Fill, Order, TakingBook
 from pipeline.sim.engine import Engine
+from pipeline.sim.geoblock import Geoblock
 from pipeline.sim.http import Response
 from pipeline.sim.ledger import Ledger
 from pipeline.sim.market import Commit, LevelChange, Market
@@ -72,6 +73,7 @@ class Exchange:
         self.commit_hooks: list[Callable[[Commit], None]] = []
         self.arrivals: deque[OrderArrival] = deque(maxlen=settings.arrivals_max)
         self.users = UserChannel(self.send, self.close_by_us, settings)
+        self.geoblock = Geoblock()
         self.rest = Rest(self, seed)
         self.dropped_frames = 0  # texts that came for sockets already closed, or too large
         self._history: dict[str, deque[tuple[int, tuple[LevelChange, ...], int]]] = {}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.sim import errors_text as texts
+from pipeline.sim import geoblock
 from pipeline.sim.errors_text import Refusal
 from pipeline.sim.http import Response, json_response, refuse
 from pipeline.sim.market import Market
@@ -46,6 +47,8 @@ class PublicRoutes:
             return json_response("OK")
         if path == "/version":
             return json_response({"version": 2})
+        if path == geoblock.PATH:
+            return self._exchange.geoblock.answer()
         if path == "/deployed":  # the relayer's question about a wallet, so that one host serves a client
             return json_response({"deployed": True})
         if path.startswith("/markets-by-token/"):

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from eth_account import Account as EthAccount
-from eth_utils.address import to_checksum_address
 
 from pipeline.errors import ConfigError
-from pipeline.sim import foreign, generate, identity, planted, recording, replay
+from pipeline.sim import foreign, generate, planted, recording, replay
+from pipeline.sim.account_wallet import wallet_of
 from pipeline.sim.accounts import Account, derive_credentials
 from pipeline.sim.exchange import Exchange
 from pipeline.sim.flow import FlowMarket
@@ -79,8 +79,8 @@ class ScenarioConfig:
             raise ConfigError(f"exchange config: tier out of {sorted(TIERS)} expected, was {self.tier}")
         if not 0 <= self.planted_events <= 500 or not 0 <= self.markets <= 2_000:
             raise ConfigError("exchange config: planted_events up to 500 and markets up to 2000 expected")
-        if self.signature_type not in (0, 3):
-            raise ConfigError(f"exchange config: signature_type 0 or 3 expected, was {self.signature_type}")
+        if self.signature_type not in (0, 1, 2, 3):
+            raise ConfigError(f"exchange config: signature_type 0 to 3 expected, was {self.signature_type}")
 
 
 @dataclass(slots=True)
@@ -136,13 +136,10 @@ def make_account(config: ScenarioConfig) -> tuple[Account, bytes]:
     """Return the demo account and its private key; both follow from the seed."""
     key = hashlib.sha256(f"exchange account {config.seed}".encode()).digest()
     owner = EthAccount.from_key(key).address
-    wallet = owner
-    if config.signature_type == 3:
-        wallet = str(to_checksum_address("0x" + identity.digest("deposit wallet", owner)[:20].hex()))
     account = Account(
         name=ACCOUNT_NAME,
         owner=owner,
-        wallet=wallet,
+        wallet=wallet_of(owner, config.signature_type),
         signature_type=config.signature_type,
         cash_micro=config.cash_usd_micro,
         credentials=derive_credentials(config.seed, owner, 0),

@@ -18,12 +18,14 @@ import orjson
 from pipeline.codec import CODECS
 from pipeline.net.edge import Ask, Outbox
 from pipeline.records import Cause, Kind, OrderState, Origin
+from pipeline.stages.health import VenueHealth
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket import account as questions
 from pipeline.venues.polymarket.auth import L2Auth
 from pipeline.venues.polymarket.decode_common import Decoded
 from pipeline.venues.polymarket.identity import Refusal
+from pipeline.venues.polymarket.keys import header_pairs
 from pipeline.venues.polymarket.user_decode import UserDecoder
 
 TOLD_MAX = 65_536  # trades remembered by a digest of their row: more than the minutes that a pass lists
@@ -88,6 +90,7 @@ class Reconcile:
         self._whole_ns = 0  # when the last one began that saw everything
         self._failed = 0  # passes in a row that did not
         self._rested_ns = 0  # when the next rows may be taken
+        self.health: VenueHealth | None = None  # shares the outbox; asks on its own account
         self._told: OrderedDict[bytes, None] = OrderedDict()  # digests of trades passed on, oldest first
 
     # ------------------------------------------------------------------ the driver's side
@@ -97,18 +100,24 @@ class Reconcile:
         del headers
         if tag == self._tag:
             self._take_answer(now_ns, status, body)
+        elif tag < 0 and self.health is not None:
+            self.health.on_answer(now_ns, tag, status, body)
 
     def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
         """Take that the newest question has no answer: status 0."""
         del was_sent, cause
         if tag == self._tag:
             self._take_answer(now_ns, 0, b"")
+        elif tag < 0 and self.health is not None:
+            self.health.on_failure(now_ns, tag)
 
     def on_timer(self, now_ns: int) -> None:
         """Start the pass that is due."""
         wait_ns = EVERY_NS_MIN << min(self._failed, BACKOFF_STEPS_MAX) if self.wanted else EVERY_NS
         if self._pass is None and now_ns - self._passed_ns >= wait_ns:
             self._start(now_ns)
+        if self.health is not None:
+            self.health.on_timer(now_ns)
 
     @property
     def has_work(self) -> bool:
@@ -182,10 +191,7 @@ class Reconcile:
         """Ask this path; the L2 signature covers the path without its query."""
         self._tag += 1
         block = self._auth.headers("GET", path.partition("?")[0], b"", now_ns // NS_PER_S)
-        lines = block.decode().split("\r\n")
-        headers = tuple(
-            (name, value) for name, _, value in (line.partition(": ") for line in lines if line))
-        self.outbox.put(Ask(self._tag, "GET", self.base_url, path, headers))
+        self.outbox.put(Ask(self._tag, "GET", self.base_url, path, header_pairs(block)))
 
     def _take_answer(self, now_ns: int, status: int, body: bytes) -> None:
         """One page or answer of the pass arrived; status 0 = none will come."""

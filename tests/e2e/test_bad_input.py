@@ -55,6 +55,8 @@ def config(tmp_path: Path, state: Path, venue: int) -> Path:
             "gamma_url": f"http://127.0.0.1:{venue}",
             "market_ws_url": f"ws://127.0.0.1:{venue}/ws/market",
             "user_ws_url": f"ws://127.0.0.1:{venue}/ws/user",
+            "data_url": "http://127.0.0.1:9",
+            "geoblock_url": "http://127.0.0.1:9/api/geoblock",
         },
         {
             "address": address,
@@ -89,7 +91,15 @@ REFUSALS = {
     "not a number": (set_("risk.open_orders_max", "many"), 3, ("risk.open_orders_max", "many")),
     "no such mode": (("--mode", "paper"), 3, ("mode", "paper", "'dry', 'local' or 'live'")),
     "no such topology": (("--topology", "3core"), 3, ("3core", "1core, 2core, 4core, 8core")),
-    "live": (("--mode", "live"), 6, ("live", "--mode dry")),
+    # Port 9 is nobody's: every question has its answer at once.
+    "live": (
+        ("--mode", "live", *set_("venues.polymarket.clob_url", "http://127.0.0.1:9"),
+         *set_("venues.polymarket.gamma_url", "http://127.0.0.1:9"),
+         *set_("venues.polymarket.market_ws_url", "ws://127.0.0.1:9/ws/market"),
+         *set_("venues.polymarket.user_ws_url", "ws://127.0.0.1:9/ws/user")),
+        6,
+        ("mode live refused: wallet main", "more: pm doctor wallet venue", "--mode dry"),
+    ),
     "impossible cpu": (
         set_("lane.core.cpu", 4095),
         4,

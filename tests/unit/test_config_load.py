@@ -13,7 +13,6 @@ from pipeline.records import Kind
 from tests.shared import ROOT
 
 ADDRESS = "0x" + "11" * 20
-OTHER = "0x" + "22" * 20
 KEY = "ab" * 32
 ACCOUNT = f"""
 [accounts.main]
@@ -136,11 +135,6 @@ BAD = [
         ACCOUNT.replace(f'address = "{ADDRESS}"', 'address = "0x12"'),
         "accounts.main.address: expected 0x and 40 hexadecimal",
     ),
-    (
-        ACCOUNT.replace(f'maker = "{ADDRESS}"', f'maker = "{OTHER}"'),
-        "accounts.main.maker must equal address for signature_type 0",
-    ),
-    (ACCOUNT + "signature_type = 3", "accounts.main.maker must be the wallet contract for signature_type 3"),
     (ACCOUNT + "signature_type = 4", "accounts.main.signature_type: expected 0, 1, 2 or 3, was 4"),
     (
         ACCOUNT + "orders_per_s = 100",

@@ -109,7 +109,7 @@ def test_vectors_relayer_deposit_wallet() -> None:
     assert raw(case["digest"]) == request.digest
     assert raw(case["signature"]) == request.signature
     assert {
-        "type": "WALLET", "from": key_of(case["key"])["address"], "to": wire.DEPOSIT_WALLET_FACTORY,
+        "type": "WALLET", "from": key_of(case["key"])["address"], "to": wire.DEPOSIT_FACTORY,
         "nonce": case["nonce"], "signature": case["signature"], "metadata": "",
         "depositWalletParams": {
             "depositWallet": case["wallet"], "deadline": case["deadline"], "calls": case["calls"]},

@@ -98,6 +98,11 @@ def load_key_file(path: Path) -> Secret:
     return Secret(bytes.fromhex(found[1]))
 
 
+def is_header_text(text: str) -> bool:
+    """Tell whether a text may stand in a header: printable, no blanks, at most 200 characters."""
+    return _HEADER_TEXT.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """API credentials of one owner; `secret` is already decoded."""

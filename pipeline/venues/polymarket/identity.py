@@ -110,19 +110,20 @@ def exchange_domains(chain_id: int) -> dict[Exchange, bytes]:
     return found
 
 
-def _create2(factory: str, salt: bytes, init_code_hash: bytes) -> bytes:
+def create2(factory: str, salt: bytes, init_code_hash: bytes) -> bytes:
+    """Return the address at which a factory deploys this code under this salt (EIP-1014)."""
     return keccak256(b"\xff" + address_bytes(factory) + salt + init_code_hash)[12:]
 
 
 def proxy_wallet(owner: bytes) -> bytes:
     """Return the type 1 wallet of an owner (CREATE2, salt = keccak of the packed address)."""
-    return _create2(wire.PROXY_FACTORY, keccak256(owner), _PROXY_INIT_CODE_HASH)
+    return create2(wire.PROXY_FACTORY, keccak256(owner), _PROXY_INIT_CODE_HASH)
 
 
 def safe_wallet(owner: bytes) -> bytes:
     """Return the type 2 wallet of an owner (CREATE2, salt = keccak of the padded address)."""
     init_code_hash = bytes.fromhex(wire.SAFE_INIT_CODE_HASH[2:])
-    return _create2(wire.SAFE_FACTORY, keccak256(bytes(12) + owner), init_code_hash)
+    return create2(wire.SAFE_FACTORY, keccak256(bytes(12) + owner), init_code_hash)
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ class RelayerSigner:
             "depositWallet": checksum(self.account.maker), "deadline": str(deadline_s),
             "calls": [{"target": checksum(call.target), "value": "0", "data": "0x" + call.data.hex()}
                       for call in calls]}
-        return self._request("WALLET", wire.DEPOSIT_WALLET_FACTORY, nonce, digest, signature,
+        return self._request("WALLET", wire.DEPOSIT_FACTORY, nonce, digest, signature,
                              {"depositWalletParams": wanted})
 
     def safe(self, calls: Sequence[Call], nonce: int) -> Request | Refusal:

@@ -32,7 +32,11 @@ PATH_ONE_ORDER: Final = "/data/order/"
 PATH_TRADES: Final = "/data/trades"
 PATH_BALANCE: Final = "/balance-allowance"
 PATH_BALANCE_UPDATE: Final = "/balance-allowance/update"
+PATH_VERSION: Final = "/version"
 PATH_API_KEY: Final = "/auth/api-key"
+PATH_API_KEYS: Final = "/auth/api-keys"
+PATH_CLOSED_ONLY: Final = "/auth/ban-status/closed-only"
+PATH_APPROVALS: Final = "/v2/approvals"  # of the data API
 PATH_DERIVE_API_KEY: Final = "/auth/derive-api-key"
 PATH_CLOB_MARKET: Final = "/clob-markets/"
 PATH_BOOK: Final = "/book"
@@ -52,7 +56,7 @@ SAFE_FACTORY: Final = "0xaacFeEa03eb1561C4e67d661e40682Bd20E3541b"
 SAFE_INIT_CODE_HASH: Final = "0x2bce2127ff07fb632d16c8347c4ebf501f4841168bed00d9e6ef715ddb6fcecf"
 SAFE_MULTISEND: Final = "0xA238CBeb142c10Ef7Ad8442C6D1f9E89e07e7761"
 RELAY_HUB: Final = "0xD216153c06E857cD7f72665E0aF1d7D82172F494"
-DEPOSIT_WALLET_FACTORY: Final = "0x00000000000Fb5C9ADea0298D729A0CB3823Cc07"
+DEPOSIT_FACTORY: Final = "0x00000000000Fb5C9ADea0298D729A0CB3823Cc07"
 # Settlement, Polygon only. The adapters wrap USDC.e themselves: pUSD in, pUSD out. Their predecessors
 # 0xADa1...9718 and 0xAdA2...c6F1 are superseded and the relayer does not call the legacy adapter any more.
 CTF_ADAPTER: Final = "0xAdA100Db00Ca00073811820692005400218FcE1f"  # v1 markets, neg risk off
@@ -63,6 +67,8 @@ BINARY_MODULE: Final = "0x1000008dD9001B968442c1000017eaE6E0dA00Ba"
 NEG_RISK_MODULE: Final = "0x200000900045e3B6259600682756002200028933"
 AUTO_REDEEMER: Final = "0xa1200000d0002264C9a1698e001292D00E1b00af"
 PERPS_DEPOSIT: Final = "0xDCa4af75705dbB50f62437045afF9921947917d2"  # in the SDK's set; nothing here uses it
+DEPOSIT_IMPLEMENTATION: Final = "0x58CA52ebe0DadfdF531Cde7062e76746de4Db1eB"  # of the older UUPS wallets
+DEPOSIT_BEACON: Final = "0x7A18EDfe055488A3128f01F563e5B479D92ffc3a"  # of wallets made today
 
 
 class Exchange(IntEnum):
@@ -157,8 +163,15 @@ RATE_LIMITS: Final = MappingProxyType({
     ("GET", PATH_BALANCE): (200, 0), ("GET", PATH_BALANCE_UPDATE): (50, 0),
     ("GET", PATH_BOOK): (1500, 0),
 })
-#: Per-signer bucket of the lowest tier: orders/s, burst, cancels/s, burst. D, enforcement date unconfirmed.
-SIGNER_BUCKET: Final = (40, 60, 80, 120)
+#: Tier (30-day maker volume) -> orders/s, burst, cancels/s, burst of one signer. D, read 2026-11-20.
+TIERS: Final = MappingProxyType({
+    "standard": (40, 60, 80, 120), "copper": (60, 90, 120, 180), "bronze": (80, 120, 160, 240),
+    "silver": (200, 300, 400, 600), "gold": (400, 600, 800, 1200), "platinum": (450, 675, 900, 1350),
+    "diamond": (525, 787, 1050, 1575), "elite": (600, 900, 1200, 1800),
+})
+HEADER_TIER: Final = "poly-ratelimit-tier"
+HEADER_REMAINING: Final = "poly-ratelimit-remaining"
+HEADER_WARNING: Final = "poly-ratelimit-warning"
 HEARTBEAT_SECONDS: Final = 3  # D: every 3-5 s; all orders of the key are cancelled after 10 s of silence
 RESTART_RETRY_SECONDS: Final = 2  # D: 425 lasts about 90 s; retry with a backoff of 1-2 s
 
