@@ -15,30 +15,21 @@ _CTF_V2, _NEG_RISK_V2, _V3 = (EXCHANGES[POLYGON, one][1] for one in Exchange)
 #: Spenders of collateral that an order needs, by the exchange that settles its market.
 EXCHANGE_SPENDERS: Final = {"CTFExchangeV2": _CTF_V2, "NegRiskExchangeV2": _NEG_RISK_V2, "ExchangeV3": _V3}
 Pair = tuple[str, str]  # token and spender, in lower case
+_TOKENS: Final = {
+    wire.PUSD: "pUSD", wire.CONDITIONAL_TOKENS: "outcome tokens", wire.POSITION_MANAGER: "v2 positions"}
+_SETTLERS: Final = {
+    wire.CTF_ADAPTER: "CtfCollateralAdapter", wire.NEG_RISK_CTF_ADAPTER: "NegRiskCtfCollateralAdapter",
+    wire.ROUTER: "Router", wire.AUTO_REDEEMER: "AutoRedeemer", wire.BINARY_MODULE: "BinaryModule",
+    wire.NEG_RISK_MODULE: "NegRiskModule"}
 
 
-def _pairs(token: str, spenders: dict[str, str]) -> dict[Pair, str]:
-    return {(token.lower(), address.lower()): name for name, address in spenders.items()}
+def _pairs(names: dict[str, str]) -> dict[Pair, str]:
+    return {(token.lower(), spender.lower()): f"{_TOKENS[token]} to {names[spender]}"
+            for token, spender in wire.APPROVALS if spender in names}
 
 
 #: Without these an order of some market cannot settle.
-TRADING: Final[dict[Pair, str]] = {
-    pair: f"{token} to {name}" for token, pairs in (
-        ("pUSD", _pairs(wire.PUSD, EXCHANGE_SPENDERS)),
-        ("outcome tokens", _pairs(wire.CONDITIONAL_TOKENS, {
-            name: address for name, address in EXCHANGE_SPENDERS.items() if name != "ExchangeV3"})),
-        ("v2 positions", _pairs(wire.POSITION_MANAGER, {"ExchangeV3": _V3})),
-    ) for pair, name in pairs.items()}
+TRADING: Final = _pairs({address: name for name, address in EXCHANGE_SPENDERS.items()})
 #: Without these what was bought can be sold and held, but not split, merged, converted or redeemed.
-SETTLING: Final[dict[Pair, str]] = {
-    pair: f"{token} to {name}" for token, pairs in (
-        ("pUSD", _pairs(wire.PUSD, {
-            "CtfCollateralAdapter": wire.CTF_ADAPTER, "NegRiskCtfCollateralAdapter": wire.NEG_RISK_CTF_ADAPTER,
-            "Router": wire.ROUTER})),
-        ("outcome tokens", _pairs(wire.CONDITIONAL_TOKENS, {
-            "CtfCollateralAdapter": wire.CTF_ADAPTER, "NegRiskCtfCollateralAdapter": wire.NEG_RISK_CTF_ADAPTER,
-            "AutoRedeemer": wire.AUTO_REDEEMER, "BinaryModule": wire.BINARY_MODULE,
-            "NegRiskModule": wire.NEG_RISK_MODULE})),
-        ("v2 positions", _pairs(wire.POSITION_MANAGER, {"Router": wire.ROUTER, "AutoRedeemer": wire.AUTO_REDEEMER})),
-    ) for pair, name in pairs.items()}
+SETTLING: Final = _pairs(_SETTLERS)
 assert len(TRADING) + len(SETTLING) == len(wire.APPROVALS) - 1, "the official client's pairs, perps excepted"
