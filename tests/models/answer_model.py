@@ -75,7 +75,8 @@ def check_user_frame(data: bytes, said: Decoded) -> None:
 def _facts(item: Any) -> list[tuple[Any, ...]]:
     """Return what it says: ("order", hash, matched), and ("fill", hash, price, size, side, is_maker) each."""
     found = [_order(item), _fill(item, "taker_order_id", "size", _SIDES.get(str(item.get("side"))), 0)]
-    for maker in item.get("maker_orders") or ():
+    makers = item.get("maker_orders")
+    for maker in makers if isinstance(makers, list) else ():
         if not isinstance(maker, dict):
             continue
         side = _SIDES.get(str(maker.get("side")))
