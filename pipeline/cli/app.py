@@ -185,23 +185,25 @@ def exchange(
     seconds: Annotated[int, typer.Option(metavar="N", min=0, help="How long; 0 = until a signal.")] = 0,
     port: Annotated[
         int,
-        typer.Option(
-            metavar="PORT",
-            min=0,
-            max=65_533,
-            help="Its port; the next two are metadata and control. 0 = free ones.",
-        ),
+        typer.Option(metavar="PORT", min=0, max=65_531, help="The first of five in a row. 0 = free ones."),
     ] = 8443,
+    official_hosts: Annotated[
+        bool, typer.Option("--official-hosts", help="Answer any bot under the venue's own host names, too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the demo's local exchange until a signal ends it; a pipeline may come and go meanwhile.
 
-    Listens on this machine only. Writes DIR/pipeline.toml: give it to `pm run` behind config/demo.toml.
+    Listens on this machine only, at five ports: CLOB, metadata, control, CLOB without TLS, proxy. Writes
+    DIR/pipeline.toml: give it to `pm run` behind config/demo.toml.
+
+    With --official-hosts it prints HTTPS_PROXY and SSL_CERT_FILE: a bot that is started with these two trades
+    here and not on the venue, without a change. Every wallet begins with 10,000 USD of play money.
     """
     from pipeline.run.exchange_service import ExchangeOptions, run_exchange
 
-    options = ExchangeOptions(directory, seed, tuple(feed or ()), speed, seconds, port, as_json)
-    raise typer.Exit(run_exchange(options))
+    told = (directory, seed, tuple(feed or ()), speed, seconds, port, official_hosts, as_json)
+    raise typer.Exit(run_exchange(ExchangeOptions(*told)))
 
 
 @config_app.command("check", short_help="Check configuration files; starts nothing.")
