@@ -1,4 +1,4 @@
-"""pm exchange --official-hosts over raw sockets: tunnels to the venue's names end here, others are refused."""
+"""pm exchange --official-hosts over raw sockets: tunnels to the venue's names end here, all others nowhere."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.cli_runs import Exchange, pm
+from tests.cli_runs import Exchange
 
 HOSTS = {
     "clob.polymarket.com": "/version",
@@ -158,24 +157,3 @@ def test_certificate_vouches_for_no_other_name(exchange: Exchange, name: str) ->
     """Behind a granted tunnel the certificate is good for the served names alone."""
     with pytest.raises(ssl.SSLCertVerificationError):
         enter(exchange, "clob.polymarket.com", name)
-
-
-def test_words_are_the_two_variables(tmp_path: Path) -> None:
-    """Without --json the two lines stand for themselves, as in the file that `env` can read."""
-    done = pm("exchange", "--dir", tmp_path / "exchange", "--port", 0, "--seconds", 1, "--official-hosts")
-    assert (0, "") == (done.returncode, done.stderr)
-    lines = done.stdout.splitlines()
-    assert ["HTTPS_PROXY", "SSL_CERT_FILE"] == [line.partition("=")[0] for line in lines[1:3]]
-    assert f"SSL_CERT_FILE={tmp_path / 'exchange' / 'ca.pem'}" == lines[2]
-    assert lines[1:3] == (tmp_path / "exchange" / "hosts.env").read_text().splitlines()
-
-
-def test_without_the_option_there_is_no_proxy(tmp_path: Path) -> None:
-    """Nobody listens for CONNECT, and no variable is told, unless it was asked for."""
-    found = Exchange(tmp_path / "exchange", "--port", 0)
-    try:
-        assert "proxy" not in found.ready["urls"]
-        assert "environment" not in found.ready
-        assert not (tmp_path / "exchange" / "hosts.env").exists()
-    finally:
-        found.stop()
