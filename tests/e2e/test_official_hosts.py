@@ -1,4 +1,4 @@
-"""pm exchange --official-hosts over raw sockets: tunnels to the venue's names end here, all others nowhere."""
+"""pm exchange --official-hosts over raw sockets: tunnels to the venue's names end here, no others do."""
 
 from __future__ import annotations
 
