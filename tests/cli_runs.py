@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline.run.exchange import ExchangeProcess
 from pipeline.run.state_dir import instance_name
@@ -191,4 +193,45 @@ class Run:
         if self.process.poll() is None:
             self.process.send_signal(number)
         said, errors = self.process.communicate(timeout=DEADLINE_S)
+        return self.process.returncode, said, errors
+
+
+class Exchange:
+    """One `pm exchange` in the background."""
+
+    def __init__(self, directory: Path, *arguments: object) -> None:
+        self.directory = directory
+        self.process = subprocess.Popen(
+            command("exchange", "--dir", directory, "--json", *arguments),
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(f"pm exchange: {self.process.communicate()[1]}")
+        self.ready: dict[str, Any] = json.loads(line)
+
+    def status(self) -> dict[str, Any]:
+        """Ask the control port, as an operator's script does."""
+        return self.ask("/control/status")
+
+    def report(self) -> dict[str, Any]:
+        """Return its books of account as they stand; it checks them before it answers."""
+        return self.ask("/control/report")
+
+    def ask(self, path: str) -> dict[str, Any]:
+        """Return what the control port answers."""
+        parts = urlsplit(self.ready["urls"]["control"])
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
+        token = (self.directory / "control.token").read_text()
+        try:
+            connection.request("GET", path, headers={"authorization": f"Bearer {token}"})
+            found: dict[str, Any] = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        return found
+
+    def stop(self) -> tuple[int, str, str]:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        said, errors = self.process.communicate(timeout=60)
         return self.process.returncode, said, errors

@@ -22,7 +22,7 @@ from tests.tools.turns import Turns
 
 LEDGER = pytest.StashKey[Ledger]()
 RAN = pytest.StashKey[bool]()
-#: Beside tests/e2e: files whose tests start lanes, or measure against real time.
+#: Beside tests/e2e and tests/peers: files whose tests start lanes, or measure against real time.
 WITH_PROCESSES = (
     "test_PR01_kills.py", "test_PR04_freezes.py", "test_PR05_supervisor.py", "test_PR06_silent_deaths.py",
     "test_SH05_leftovers.py", "test_JR02_disk_full.py", "test_JR03_sync_refused.py", "test_IN01_caps.py",
@@ -102,7 +102,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give all tests with processes of the product to one worker: two pipelines would share two CPUs."""
     for item in items:
         parts = item.path.relative_to(ROOT / "tests").parts
-        is_alone = parts[0] == "e2e" or parts[-1] in WITH_PROCESSES
+        is_alone = parts[0] in ("e2e", "peers") or parts[-1] in WITH_PROCESSES
         item.add_marker(pytest.mark.xdist_group("processes" if is_alone else "/".join(parts)))
 
 

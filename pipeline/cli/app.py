@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import setup
+from pipeline.cli import rehearsal, setup
 from pipeline.cli.options import DEFAULT_STATE, AsJson, ConfigFiles, Cpus, SetKeys, StateDir
 
 EXIT_CODES = (
@@ -54,57 +54,7 @@ def _common(
     del version
 
 
-@app.command(short_help="Trade against a local exchange: no keys, no network.")
-def demo(
-    seconds: Annotated[int, typer.Option(metavar="N", min=2, max=86_400, help="How long to trade.")] = 60,
-    feed: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE", help="Recording (*.jsonl.zst) to play, may be repeated; default: generated flow."
-        ),
-    ] = None,
-    speed: Annotated[str, typer.Option(metavar="N|max", help="Playback speed of recordings.")] = "1",
-    topology: Annotated[
-        str, typer.Option(metavar="NAME", help="1core, 2core, 4core, 8core or 16core.")
-    ] = "2core",
-    cpus: Cpus = "auto",
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything that is generated.")] = 1,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report's figures to this file.")
-    ] = None,
-    keep: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Keep logs and state in this new folder; `pm status --state DIR` reads it."
-        ),
-    ] = None,
-    config: Annotated[
-        list[Path] | None,
-        typer.Option("--config", "-c", metavar="FILE", help="Settings over the demo's own."),
-    ] = None,
-) -> None:
-    """Trade against a local exchange with real processes, sockets and signatures; ends with a report.
-
-    Exit 0 only if no frame was dropped, every order is accounted for, and our books and the exchange's
-    agree to the micro-dollar; 7 if they do not, or if a recording is damaged.
-    """
-    from pipeline.run.demo import DemoOptions, run_demo
-
-    raise typer.Exit(
-        run_demo(
-            DemoOptions(
-                seconds=seconds,
-                feeds=tuple(feed or ()),
-                speed=speed,
-                topology=topology,
-                cpus=cpus,
-                seed=seed,
-                json_file=json_file,
-                keep=keep,
-                config_files=tuple(config or ()),
-            )
-        )
-    )
+rehearsal.add_to(app)
 
 
 @app.command(short_help="Start the pipeline in the foreground; dry run by default.")
@@ -142,47 +92,6 @@ def run(
     raise typer.Exit(
         run_service(config, mode, topology, cpus, tuple(set_ or ()), as_json, recover_from_venue)
     )
-
-
-@app.command(short_help="Run the demo's local exchange in the foreground.")
-def exchange(
-    directory: Annotated[
-        Path,
-        typer.Option("--dir", metavar="DIR", help="Its folder: certificate, keys, pipeline.toml, report."),
-    ],
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything that is generated.")] = 1,
-    feed: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Recording (*.jsonl.zst) to play; default: generated flow."),
-    ] = None,
-    speed: Annotated[str, typer.Option(metavar="N|max", help="Playback speed.")] = "1",
-    seconds: Annotated[int, typer.Option(metavar="N", min=0, help="How long; 0 = until a signal.")] = 0,
-    port: Annotated[
-        int,
-        typer.Option(
-            metavar="PORT",
-            min=0,
-            max=65_533,
-            help="Its port; the next two are metadata and control. 0 = free ones.",
-        ),
-    ] = 8443,
-    wallet: Annotated[
-        int,
-        typer.Option(
-            metavar="0|1|2|3", min=0, max=3,
-            help="Kind of the account's wallet: 0 EOA, 1 proxy, 2 Safe, 3 deposit wallet.",
-        ),
-    ] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Run the demo's local exchange until a signal ends it; a pipeline may come and go meanwhile.
-
-    Listens on this machine only. Writes DIR/pipeline.toml: give it to `pm run` behind config/demo.toml.
-    """
-    from pipeline.run.exchange_service import ExchangeOptions, run_exchange
-
-    options = ExchangeOptions(directory, seed, tuple(feed or ()), speed, seconds, port, as_json, wallet)
-    raise typer.Exit(run_exchange(options))
 
 
 @config_app.command("check", short_help="Check configuration files; starts nothing.")

@@ -1,7 +1,9 @@
 """`pm exchange`: the local exchange in the foreground, for a pipeline that comes and goes beside it.
 
 Writes, in its folder, what `pipeline/sim/process.py` says, the API key as the pipeline reads it, and
-`pipeline.toml`: hosts, certificate and account, to be given to `pm run` behind a configuration.
+`pipeline.toml`: hosts, certificate and account, to be given to `pm run` behind a configuration. With
+`official_hosts` it also tells the two environment variables under which an unchanged client of the venue
+meets this exchange under the venue's own names, and writes them to `hosts.env`.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from pipeline.errors import EnvironmentProblem, UsageError
 from pipeline.run.exchange import API_FILE, CA_FILE, GEOBLOCK, KEY_FILE, read_account, write_api_file
 from pipeline.run.notify import Notifier
 from pipeline.sim import process
+from pipeline.units import MICRO
 
-PORTS = ("clob_tls", "gamma_tls", "control")  # from --port on, one after the other
+PORTS = ("clob_tls", "gamma_tls", "control", "clob", "proxy")  # from --port on, one after the other
 AHEAD_S = 3_600  # of a run without an end, so much foreign flow is rendered before it starts
-CONFIG_FILE = "pipeline.toml"
+CONFIG_FILE, HOSTS_FILE = "pipeline.toml", "hosts.env"
+GUEST_CASH_USD_MICRO = 10_000 * MICRO  # play money of each wallet that comes with a key of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class ExchangeOptions:
     speed: str = "1"
     seconds: int = 0
     port: int = 8443
+    official_hosts: bool = False
     as_json: bool = False
     signature_type: int = 0  # of the account's wallet
 
@@ -55,6 +60,9 @@ class ExchangeOptions:
             # A pipeline that was here before remembers the trades of the exchange before.
             "life": time.time_ns(),
             "seconds": float(self.seconds or AHEAD_S),
+            "guest_cash_usd_micro": GUEST_CASH_USD_MICRO,
+            "official_hosts": self.official_hosts,
+            "starts_on_request": self.official_hosts,  # a bot may never open the market channel
         }
         if self.port:
             settings["ports"] = {name: self.port + place for place, name in enumerate(PORTS)}
@@ -86,11 +94,14 @@ class _Teller:
 
     def tell(self, event: str, **values: Any) -> None:
         if event == "ready":
-            config = self._prepare(values["urls"])
-            self._say(
-                {"event": event, **values, "config": str(config)},
-                f"exchange: {values['urls']['clob_tls']}, control {values['urls']['control']}; "
-                f"pm run --config FILE --config {config} trades on it")
+            urls = values["urls"]
+            config = self._prepare(urls)
+            words = (f"exchange: {urls['clob_tls']} and {urls['clob']}, control {urls['control']}; "
+                     f"pm run --config FILE --config {config} trades on it")
+            if "proxy" in urls:
+                values["environment"] = self._variables(urls)
+                words = "\n".join([words, *_lines(values["environment"])])
+            self._say({"event": event, **values, "config": str(config)}, words)
             self._notifier.ready()
         elif event == "done":
             self._notifier.stopping()
@@ -125,9 +136,19 @@ class _Teller:
         partial.replace(path)
         return path
 
+    def _variables(self, urls: dict[str, str]) -> dict[str, str]:
+        """Return, and keep in a file, the variables that lead a client of the venue here."""
+        variables = {"HTTPS_PROXY": urls["proxy"], "SSL_CERT_FILE": str(self._directory / CA_FILE)}
+        (self._directory / HOSTS_FILE).write_text("".join(f"{line}\n" for line in _lines(variables)))
+        return variables
+
     def _say(self, facts: dict[str, Any], words: str) -> None:
         with suppress(BrokenPipeError):  # a reader that is gone is no reason to end
             print(orjson.dumps(facts).decode() if self._as_json else words, file=sys.stdout, flush=True)
 
     def close(self) -> None:
         self._notifier.close()
+
+
+def _lines(variables: dict[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in variables.items()]

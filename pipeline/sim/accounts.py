@@ -8,6 +8,7 @@ import hmac
 import uuid
 from dataclasses import dataclass, field
 
+from pipeline.sim.contracts import UNLIMITED
 from pipeline.sim.settings import Tier
 from pipeline.units import NS_PER_S
 
@@ -25,7 +26,8 @@ class Credentials:
 class Account:
     """`owner` is the EOA that signs and holds the API key; `wallet` holds the funds (= owner for type 0).
 
-    `sets_micro` endows complete sets per condition, paid for from outside at 1 USD each.
+    `sets_micro` endows complete sets per condition, paid for from outside at 1 USD each. An owner with
+    several wallets has one account for each: `purses` lists them all in each of them.
     """
 
     name: str
@@ -38,6 +40,23 @@ class Account:
     tier: str = "Elite"
     closed_only: bool = False
     banned: bool = False
+    is_deployed: bool = True  # whether the wallet's contract exists
+    allowances: dict[tuple[str, str], int] = field(default_factory=dict)  # as changed; else no limit
+    purses: list[Account] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        self.purses = self.purses or [self]
+
+    def allowance(self, token: str, spender: str) -> int:
+        """Return what the spender may take of a token contract; for shares 0 or without limit."""
+        return self.allowances.get((token.lower(), spender.lower()), UNLIMITED)
+
+    def purse(self, signature_type: int, wallet: str = "") -> Account | None:
+        """Return the owner's account of this type and, if given, this wallet."""
+        for account in self.purses:
+            if account.signature_type == signature_type and wallet.lower() in ("", account.wallet.lower()):
+                return account
+        return None
 
 
 def derive_credentials(seed: int, address: str, nonce: int) -> Credentials:

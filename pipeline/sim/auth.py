@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from eth_utils.crypto import keccak
@@ -23,16 +25,32 @@ MESSAGE = "This message attests that I control the given wallet"
 _DOMAIN_TYPE = keccak(text="EIP712Domain(string name,string version,uint256 chainId)")
 _AUTH_TYPE = keccak(text="ClobAuth(address address,string timestamp,uint256 nonce,string message)")
 _NONCE_MAX = 1 << 256
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class BuilderKey:
+    account: Account
+    credentials: Credentials
+    created_ns: int
 
 
 class Auth:
     """API keys of all accounts. Keys come with the account or are made on request."""
 
-    def __init__(self, settings: ExchangeSettings, accounts: Iterable[Account], seed: int) -> None:
+    def __init__(
+        self,
+        settings: ExchangeSettings,
+        accounts: Iterable[Account],
+        seed: int,
+        admit: Callable[[int, str], Account | None] = lambda now_ns, owner: None,
+    ) -> None:
         self._settings = settings
         self._seed = seed
+        self._admit = admit  # opens the accounts of an owner who is not known yet
         self._owners = {account.owner.lower(): account for account in accounts}
         self._keys: dict[str, tuple[Account, Credentials]] = {}
+        self._builders: dict[str, BuilderKey] = {}
         self._made: dict[tuple[str, int], Credentials] = {}
         domain = _DOMAIN_TYPE + keccak(text="ClobAuthDomain") + keccak(text="1") + word_int(settings.chain_id)
         self._domain = keccak(domain)
@@ -63,18 +81,20 @@ class Auth:
         """Return the account and the nonce that a wallet signature proves."""
         address, timestamp = headers.get("poly_address", ""), headers.get("poly_timestamp", "")
         nonce_text = headers.get("poly_nonce", "0")
-        account = self._owners.get(address.lower())
-        if account is None or not self._is_fresh(now_ns, timestamp) or not _is_digits(nonce_text):
+        is_good = _ADDRESS.fullmatch(address) is not None and _is_digits(nonce_text)
+        if not is_good or not self._is_fresh(now_ns, timestamp) or int(nonce_text) >= _NONCE_MAX:
             return INVALID_L1
         nonce = int(nonce_text)
-        if nonce >= _NONCE_MAX:
-            return INVALID_L1
-        struct = _AUTH_TYPE + word_address(account.owner) + keccak(text=timestamp) + word_int(nonce)
+        struct = _AUTH_TYPE + word_address(address) + keccak(text=timestamp) + word_int(nonce)
         signer = recover(
             self._domain, keccak(struct + keccak(text=MESSAGE)), headers.get("poly_signature", "")
         )
-        if signer != account.owner.lower():
+        if signer != address.lower():
             return INVALID_L1
+        account = self._owners.get(signer) or self._admit(now_ns, signer)
+        if account is None:
+            return INVALID_L1
+        self._owners[signer] = account
         return account, nonce
 
     def create(self, account: Account, nonce: int) -> Credentials | Refusal:
@@ -91,6 +111,35 @@ class Auth:
     def delete(self, api_key: str) -> None:
         self._keys.pop(api_key, None)
         self._made = {at: kept for at, kept in self._made.items() if kept.api_key != api_key}
+
+    def create_builder(self, now_ns: int, account: Account) -> Credentials:
+        """Make one more builder key, which proves to the relayer who sends."""
+        made = derive_credentials(self._seed, f"builder {len(self._builders)} {account.owner}", 0)
+        self._builders[made.api_key] = BuilderKey(account, made, now_ns)
+        return made
+
+    def builders_of(self, account: Account) -> list[BuilderKey]:
+        return [key for key in self._builders.values() if key.account is account]
+
+    def may_relay(
+        self, now_ns: int, owner: str, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> bool:
+        """Return whether a builder key of anyone, or a relayer key of the owner, stands behind a request.
+
+        Builder keys are verified by HMAC. Relayer keys come from the venue's web page alone, so here any text
+        is one: it counts for the address that it names, and every transaction has its own signature.
+        """
+        builder = self._builders.get(headers.get("poly_builder_api_key", ""))
+        if builder is None:
+            return bool(headers.get("relayer_api_key")) and (
+                headers.get("relayer_api_key_address", "").lower() == owner.lower()
+            )
+        stamp = headers.get("poly_builder_timestamp", "")
+        wanted = sign_l2(builder.credentials.secret, f"{stamp}{method}{path}".encode() + body)
+        good = hmac.compare_digest(wanted.encode(), headers.get("poly_builder_signature", "").encode())
+        passphrase = headers.get("poly_builder_passphrase", "")
+        good &= hmac.compare_digest(builder.credentials.passphrase.encode(), passphrase.encode())
+        return good and self._is_fresh(now_ns, stamp)
 
     def keys_of(self, account: Account) -> list[str]:
         return [key for key, (owner, _) in self._keys.items() if owner is account]

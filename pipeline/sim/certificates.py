@@ -1,7 +1,8 @@
 """A certificate authority and a server certificate for one run, ECDSA P-256, made at start.
 
 Writes into the run directory: `ca.pem` (give it to clients), `server.pem`, `server.key` (mode 0600).
-Good for the loopback names and the venue's own host names (a CONNECT proxy may hand those over).
+Good for the loopback names and the venue's host names that the exchange serves (`tunnel` hands those over),
+and for no other: the authority's key is never written, and its certificate vouches for these names alone.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pipeline.sim.hosts import OFFICIAL
+
 DAYS = 90  # an exchange that runs as a service outlives a demo; each start makes new ones
-NAMES = ("localhost", "polymarket.com", "*.polymarket.com")
+NAMES = ("localhost", *OFFICIAL)
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -46,11 +49,16 @@ def make(directory: Path) -> Path:
             .not_valid_after(now + datetime.timedelta(days=DAYS))
         )
 
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in NAMES]
+    networks: list[x509.GeneralName] = [
+        x509.IPAddress(ipaddress.ip_network(text)) for text in ("127.0.0.1/32", "::1/128")
+    ]
     usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
     authority = (
         builder(ca_name, ca_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
+        .add_extension(x509.NameConstraints([*names, *networks], None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
@@ -61,7 +69,7 @@ def make(directory: Path) -> Path:
         builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(
-            x509.SubjectAlternativeName([*(x509.DNSName(name) for name in NAMES), *addresses]), critical=False
+            x509.SubjectAlternativeName([*names, *addresses]), critical=False
         )
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(

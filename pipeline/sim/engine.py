@@ -29,6 +29,7 @@ from pipeline.sim.errors_text import Refusal
 from pipeline.sim.fees import fees_micro
 from pipeline.sim.ledger import COUNTERPARTY, USD, Ledger, Side
 from pipeline.sim.market import Commit, Market
+from pipeline.sim.orders import refuse_allowance
 from pipeline.sim.settings import ExchangeSettings, FeePer
 from pipeline.sim.timers import Timers
 from pipeline.sim.trades import Listener, Placed, Tally, Trade, last_trade_text
@@ -195,9 +196,13 @@ class Engine:
         if order.is_buy and (fills or not order.may_rest) and order.maker_micro < MICRO:
             return texts.marketable_min(order.maker_micro)
         held = order.market.tokens[order.outcome] if not order.is_buy else USD
+        needed = self._needed_micro(order, fills)
+        refusal = refuse_allowance(order, needed)
+        if refusal is not None:
+            return refusal
         balance = self.ledger.balance(order.account.name, held)
         reserved = self.reserved_micro(order.account, held)
-        if self._needed_micro(order, fills) > balance - reserved:
+        if needed > balance - reserved:
             return texts.not_enough(balance, reserved, order.maker_micro)
         if order.order_type is OrderType.FOK and not is_complete:
             return texts.FOK_KILLED

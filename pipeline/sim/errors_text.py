@@ -42,6 +42,7 @@ INVALID_L1 = Refusal("Invalid L1 Request headers", 401)
 NO_ORDERBOOK = Refusal("No orderbook exists for the requested token id", 404)
 MARKET_NOT_FOUND = Refusal("market not found", 404)
 NOT_FOUND = Refusal("not found", 404)
+INVALID_HISTORY = Refusal("invalid filters: market (a token id), startTs, endTs, interval, fidelity expected")
 KEY_EXISTS = Refusal("Could not create api key")
 KEY_UNKNOWN = Refusal("Could not derive api key!")
 RATE_LIMITED = Refusal("Too Many Requests", 429)
@@ -86,6 +87,13 @@ def not_enough(balance_micro: int, reserved_micro: int, amount_micro: int) -> Re
     return Refusal(
         "not enough balance / allowance: the balance is not enough -> "
         f"balance: {balance_micro}{held}, order amount: {amount_micro}"
+    )
+
+
+def not_allowed(spender: str, allowance_micro: int, amount_micro: int) -> Refusal:
+    return Refusal(
+        "not enough balance / allowance: the allowance is not enough -> "
+        f"spender: {spender}, allowance: {allowance_micro}, order amount: {amount_micro}"
     )
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.errors import InvariantError
+from pipeline.sim import wallets
 from pipeline.sim.accounts import Account
-from pipeline.sim.book import Fill, Order, TakingBook
+from pipeline.sim.book import Fill, Order, TakingBook, token_ticks
 from pipeline.sim.engine import Engine
 from pipeline.sim.geoblock import Geoblock
 from pipeline.sim.http import Response
@@ -75,7 +76,9 @@ class Exchange:
         self.users = UserChannel(self.send, self.close_by_us, settings)
         self.geoblock = Geoblock()
         self.rest = Rest(self, seed)
+        self.requests_count = 0
         self.dropped_frames = 0  # texts that came for sockets already closed, or too large
+        self._prints: dict[str, deque[tuple[int, int]]] = {}
         self._history: dict[str, deque[tuple[int, tuple[LevelChange, ...], int]]] = {}
         self._commits_count = 0  # over all markets: many commits share one time
         self._sockets: dict[int, str] = {}
@@ -110,6 +113,7 @@ class Exchange:
     ) -> Response:
         """Answer one HTTP request; header names are lower case, `target` is path and query as sent."""
         self._advance(now_ns)
+        self.requests_count += 1
         if service == "clob":
             return self.rest.on_request(now_ns, method, target, headers, body)
         if service not in self.services:
@@ -205,6 +209,10 @@ class Exchange:
         """
         return list(self._history.get(market.condition, ()))
 
+    def prints(self, market: Market) -> Sequence[tuple[int, int]]:
+        """Return (now_ns, price of YES in ticks) of the market's newest trades, oldest first."""
+        return self._prints.get(market.condition, ())
+
     def levels(self, market: Market, is_bid: bool) -> list[tuple[int, int]]:
         """Return the displayed (price_ticks, size_micro) of the YES view, best first."""
         return self.engine.books[market.condition].levels(is_bid)
@@ -238,14 +246,45 @@ class Exchange:
         if history is not None and commit.changes:
             self._commits_count += 1
             history.append((commit.now_ns, commit.changes, self._commits_count))
+        if commit.trade_size_micro:
+            kept = self._prints.setdefault(commit.market.condition, deque(maxlen=self.settings.prints_max))
+            kept.append((commit.now_ns, token_ticks(commit.trade_ticks, commit.taker_outcome)))
         for hook in self.commit_hooks:
             hook(commit)
         if self.market_channel is not None:
             self.market_channel.on_commit(commit)
 
-    def _fund(self, account: Account) -> None:
+    def admit(self, now_ns: int, owner: str) -> Account | None:
+        """Open the accounts of an owner who proved a key: one for each wallet, each with play money.
+
+        None when guests are not wanted, or there are too many.
+        """
+        guests = len({account.owner for account in self.accounts.values()})
+        if not self.settings.guest_cash_micro or guests >= self.settings.guests_max:
+            return None
+        rows = wallets.wallets_of(owner)
+        purses = [
+            Account(
+                f"{owner.lower()}/{name}", rows[0][2], wallet, kind, self.settings.guest_cash_micro,
+                tier=self.settings.guest_tier,
+            )
+            for name, kind, wallet in rows
+        ]
+        for account in purses:
+            account.purses = purses
+            account.is_deployed = account.name != f"{owner.lower()}/{wallets.BEFORE_BEACON}"
+            self.accounts[account.name] = account
+            self._fund(account, now_ns)
+        return purses[0]
+
+    def account_of_wallet(self, address: str) -> Account | None:
+        """Return the account whose wallet has this address."""
+        wanted = address.lower()
+        return next((a for a in self.accounts.values() if a.wallet.lower() == wanted), None)
+
+    def _fund(self, account: Account, now_ns: int = 0) -> None:
         self.ledger.open(account.name)
-        self.ledger.deposit(0, account.name, account.cash_micro)
+        self.ledger.deposit(now_ns, account.name, account.cash_micro)
         for condition, size_micro in account.sets_micro.items():
             self.ledger.endow(0, account.name, self.engine.markets[condition], size_micro)
 

@@ -29,7 +29,7 @@ Entry = tuple[str, str, int]  # account, asset, delta
 @dataclass(frozen=True, slots=True)
 class Posting:
     now_ns: int
-    kind: str  # deposit, endow, match, fee, redeem
+    kind: str  # deposit, endow, split, merge, match, fee, redeem
     reference: str
     entries: tuple[Entry, ...]
 
@@ -69,6 +69,13 @@ class Ledger:
         for outcome in (0, 1):
             entries += _issue(market, outcome, trader, size_micro)
         self._post(now_ns, "endow", market.condition, entries)
+
+    def split(self, now_ns: int, trader: str, market: Market, size_micro: int) -> None:
+        """Turn collateral into complete sets; a negative size merges sets back."""
+        entries = [(trader, USD, -size_micro), (vault(market), USD, size_micro)]
+        for outcome in (0, 1):
+            entries += _issue(market, outcome, trader, size_micro)
+        self._post(now_ns, "split" if size_micro > 0 else "merge", market.condition, entries)
 
     def match(
         self,

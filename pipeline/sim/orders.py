@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from pipeline.errors import InvariantError
+from pipeline.sim import contracts
 from pipeline.sim import errors_text as texts
 from pipeline.sim.accounts import Account
 from pipeline.sim.book import Order, OrderType
@@ -98,6 +99,7 @@ def prove(
     fields = payload.fields
     if payload.owner != api_key:
         return texts.OWNER_NOT_KEY
+    account = account.purse(fields["signatureType"], fields["maker"]) or account
     if account.banned:
         return texts.banned(account.wallet)
     if account.closed_only and payload.is_buy:
@@ -185,6 +187,16 @@ def exchange_of(market: Market) -> tuple[str, str]:
     if market.version == "v2":
         return EXCHANGE_V3
     return NEG_RISK if market.neg_risk else STANDARD
+
+
+def refuse_allowance(order: Order, needed_micro: int) -> Refusal | None:
+    """Refuse what the wallet has not let the market's exchange take; an approval of shares has no amount."""
+    if not order.account.allowances:
+        return None
+    spender = exchange_of(order.market)[1]
+    shares = contracts.POSITIONS if order.market.version == "v2" else contracts.CONDITIONAL
+    allowance = order.account.allowance(contracts.COLLATERAL if order.is_buy else shares, spender)
+    return texts.not_allowed(spender, allowance, order.maker_micro) if allowance < needed_micro else None
 
 
 def _fields(order: dict[str, Any]) -> dict[str, Any] | None:

@@ -97,9 +97,13 @@ class Player:
 
     # -- the clock ----------------------------------------------------------------------------
 
-    def _on_subscribed(self, conditions: object, now_ns: int) -> None:
+    def expect_start(self, now_ns: int) -> None:
+        """Let the wait for subscribers begin, though none has come yet."""
         if self._first_ns is None:
-            self._first_ns = now_ns
+            self._first_ns = self._latest_ns = now_ns
+
+    def _on_subscribed(self, conditions: object, now_ns: int) -> None:
+        self.expect_start(now_ns)
         self._latest_ns = now_ns
 
     def start(self, now_ns: int) -> None:

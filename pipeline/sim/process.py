@@ -1,9 +1,10 @@
 """The exchange as a process: `python -m pipeline.sim.process --config FILE`.
 
-Reads a JSON object: `run_dir` (made when missing), `host` (127.0.0.1), `ports` {"clob", "clob_tls",
-"gamma", "gamma_tls", "control"; 0 or absent = free}, `cpu` (pin to it), `die_with_parent` (false),
-`ends_after_s` (0 = never), and the keys of `ScenarioConfig`. Tells by JSON lines on stdout, or to whom it is
-given: {"event": "progress"…}, {"event": "ready", urls, ca, run_dir}, {"event": "done"}. Writes in `run_dir`:
+Reads a JSON object: `run_dir` (made when missing), `host` (127.0.0.1), `ports` (of the names in `SERVICES`,
+"control" and "proxy"; 0 or absent = free), `official_hosts` (false; true: the CONNECT proxy, see `tunnel`),
+`cpu` (pin to it), `die_with_parent` (false), `ends_after_s` (0 = never), and the keys of `ScenarioConfig`.
+Tells by JSON lines on stdout, or to whom it is given: {"event": "progress"…}, {"event": "ready", urls, ca,
+run_dir}, {"event": "done"}. Writes in `run_dir`:
 `ready.json`, `ca.pem`, `key.hex` and `api.json` (mode 0600), `control.token` (0600), `report.json`. SIGTERM
 or SIGINT ends it cleanly with exit 0.
 """
@@ -35,6 +36,10 @@ SERVICES = (
     ("clob_tls", "clob", True),
     ("gamma", "gamma", False),
     ("gamma_tls", "gamma", True),
+    ("data", "data", False),
+    ("data_tls", "data", True),
+    ("relayer", "relayer", False),
+    ("relayer_tls", "relayer", True),
 )
 DRAIN_S = 5.0
 
@@ -81,7 +86,9 @@ def write_account(scenario: Scenario, directory: Path) -> None:
     )
 
 
-def listen_all(server: Server, host: str, ports: dict[str, int], directory: Path) -> dict[str, str]:
+def listen_all(
+    server: Server, host: str, ports: dict[str, int], directory: Path, with_proxy: bool
+) -> dict[str, str]:
     """Open every port; return the URLs by name."""
     tls = certificates.server_context(directory)
     shown = f"[{host}]" if ":" in host else host
@@ -93,6 +100,9 @@ def listen_all(server: Server, host: str, ports: dict[str, int], directory: Path
         if service == "clob":
             for channel in ("market", "user"):
                 urls[f"ws_{channel}{'_tls' if is_tls else ''}"] = f"ws{suffix}://{shown}:{port}/ws/{channel}"
+    if with_proxy:  # for this machine alone, like the control port
+        proxy = server.listen_proxy("127.0.0.1", int(ports.get("proxy", 0)), tls)
+        urls["proxy"] = f"http://127.0.0.1:{proxy}"
     urls["control"] = (
         f"http://127.0.0.1:{server.listen('control', '127.0.0.1', int(ports.get('control', 0)))}"
     )
@@ -107,6 +117,7 @@ def run(raw: dict[str, Any], tell: Callable[..., None] = say) -> int:
     directory = Path(raw.pop("run_dir"))
     host, ports, cpu = str(raw.pop("host", "127.0.0.1")), dict(raw.pop("ports", {})), raw.pop("cpu", None)
     niceness = int(raw.pop("nice", 0))
+    with_proxy = bool(raw.pop("official_hosts", False))
     dies_with_parent = bool(raw.pop("die_with_parent", False))
     ends_after_s = float(raw.pop("ends_after_s", 0))
     config = ScenarioConfig.parse(raw)
@@ -136,7 +147,7 @@ def run(raw: dict[str, Any], tell: Callable[..., None] = say) -> int:
     holder.append(server)
     token = secrets.token_hex(16)
     control = ControlPort(scenario, server, token)
-    urls = listen_all(server, host, ports, directory)
+    urls = listen_all(server, host, ports, directory, with_proxy)
     write_account(scenario, directory)
     certificates.write_private(directory / "control.token", token.encode())
     ready = {"pid": os.getpid(), "urls": urls, "ca": str(directory / "ca.pem"), "run_dir": str(directory)}

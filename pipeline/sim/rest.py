@@ -14,12 +14,14 @@ import orjson
 
 from pipeline.sim import errors_text as texts
 from pipeline.sim.accounts import Account, Bucket, Buckets, Credentials
-from pipeline.sim.auth import Auth
+from pipeline.sim.auth import Auth, BuilderKey
 from pipeline.sim.errors_text import Refusal
 from pipeline.sim.http import Response, json_response, refuse
 from pipeline.sim.rest_account import AccountRoutes
+from pipeline.sim.rest_markets import MarketRoutes
 from pipeline.sim.rest_orders import OrderRoutes
 from pipeline.sim.rest_public import PublicRoutes
+from pipeline.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from pipeline.sim.exchange import Exchange
@@ -34,8 +36,9 @@ class Rest:
 
     def __init__(self, exchange: Exchange, seed: int) -> None:
         self._exchange = exchange
-        self.auth = Auth(exchange.settings, exchange.accounts.values(), seed)
+        self.auth = Auth(exchange.settings, exchange.accounts.values(), seed, exchange.admit)
         self._public = PublicRoutes(exchange)
+        self._markets = MarketRoutes(exchange)
         self._orders = OrderRoutes(exchange)
         self._account = AccountRoutes(exchange, self._orders, seed)
         self._buckets: dict[str, Buckets] = {}
@@ -50,7 +53,7 @@ class Rest:
         if len(body) > self._exchange.settings.body_bytes_max:
             return refuse(texts.BODY_TOO_LARGE)
         if method == "GET":
-            answer = self._public.get(now_ns, path, query)
+            answer = self._public.get(now_ns, path, query) or self._markets.get(now_ns, path, query)
             if answer is not None:
                 return answer
         value = _decode(body)
@@ -89,6 +92,11 @@ class Rest:
         if (method, path) == ("DELETE", "/auth/api-key"):
             self.auth.delete(credentials.api_key)
             return json_response("OK")
+        if (method, path) == ("POST", "/auth/builder-api-key"):
+            made = self.auth.create_builder(now_ns, account)
+            return json_response({"key": made.api_key, "secret": made.secret, "passphrase": made.passphrase})
+        if (method, path) == ("GET", "/auth/builder-api-key"):
+            return json_response([_builder_row(key) for key in self.auth.builders_of(account)])
         handler = self._orders.handler(method, path)
         if handler is None:
             answer = self._account.answer(now_ns, method, path, query, value, account, credentials.api_key)
@@ -117,6 +125,11 @@ class Rest:
             return None, bucket
         wait = {"retry-after": str(bucket.wait_s(cost))}
         return refuse(texts.RATE_LIMITED, {**_limit_headers(bucket, account.tier), **wait}), bucket
+
+
+def _builder_row(key: BuilderKey) -> dict[str, Any]:
+    created_ms = key.created_ns // NS_PER_MS
+    return {"key": key.credentials.api_key, "createdAt": created_ms, "revokedAt": None}
 
 
 def _limit_headers(bucket: Bucket, tier: str) -> dict[str, str]:

@@ -5,21 +5,21 @@ Source: venue sheet 12 and 13, clients sheet 2.5, read 2026-11-20. Lists end wit
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice
+from heapq import merge
 from typing import TYPE_CHECKING, Any
 
 from pipeline.sim import errors_text as texts
 from pipeline.sim.accounts import Account
-from pipeline.sim.eip712 import EXCHANGES
+from pipeline.sim.book import Order
+from pipeline.sim.contracts import SPENDERS, TOKENS
 from pipeline.sim.http import Response, json_response, refuse
 from pipeline.sim.ledger import USD
+from pipeline.sim.paging import clob_page
 from pipeline.sim.rest_orders import OrderRoutes
 from pipeline.sim.views import order_row, trade_row
 from pipeline.units import NS_PER_S
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from pipeline.sim.exchange import Exchange
     from pipeline.sim.trades import Trade
 
-END_CURSOR = "LTE="
-UNLIMITED = str((1 << 256) - 1)
 
 
 @dataclass(slots=True)
@@ -59,28 +57,35 @@ class AccountRoutes:
         api_key: str,
     ) -> Response | None:
         """Answer an authenticated request that places or cancels nothing; None if no such route."""
+        if method == "POST" and path == "/orders-scoring":
+            return _scoring(value)
         if method == "POST":
             return self._heartbeat(now_ns, path, value, account, api_key)
-        if method != "GET":
-            return None
+        if method == "DELETE":
+            return json_response("OK") if path == "/notifications" else None
         if path == "/data/orders":
             return self._open_orders(query, account)
         if path == "/data/trades":
             return self._trades(query, account)
         if path.startswith("/data/order/"):
             order = self._exchange.engine.orders.get(path.removeprefix("/data/order/"))
-            is_own = order is not None and order.account is account
+            is_own = order is not None and order.account in account.purses
             return json_response(order_row(order)) if order and is_own else refuse(texts.NOT_FOUND)
         if path in ("/balance-allowance", "/balance-allowance/update"):
             return self._balance(query, account)
         if path == "/auth/ban-status/closed-only":
             return json_response({"closed_only": account.closed_only})
+        if path == "/order-scoring":  # without rewards no order scores
+            return json_response({"scoring": False})
+        if path == "/data/pre-migration-orders":
+            return self._page(query, [], order_row)
         return json_response([]) if path == "/notifications" else None
 
     def _open_orders(self, query: dict[str, str], account: Account) -> Response:
         rows = [
             order
-            for order in self._exchange.engine.open.get(account.name, {}).values()
+            for purse in account.purses
+            for order in self._exchange.engine.open.get(purse.name, {}).values()
             if query.get("id") in (None, "", order.order_id)
             and query.get("market") in (None, "", order.market.condition)
             and query.get("asset_id") in (None, "", order.market.tokens[order.outcome])
@@ -89,8 +94,7 @@ class AccountRoutes:
 
     def _trades(self, query: dict[str, str], account: Account) -> Response:
         """Newest first, as clients expect of the first page."""
-        engine = self._exchange.engine
-        mine = engine.trades_of.get(account.name, [])
+        mine = self._trades_of(account)
         if query.get("id"):
             mine = [trade for trade in mine if trade.trade_id == query["id"]]
         after = query.get("after", "")
@@ -99,32 +103,32 @@ class AccountRoutes:
         filters = _trade_filters(query, account)
         # without filters islice steps over the pages before at C speed: a walk over all stays quick
         rows = (trade for trade in newest if all(one(trade) for one in filters)) if filters else newest
-        return self._page(query, rows, lambda trade: trade_row(trade, account, _key_in(trade, account)))
+        return self._page(query, rows, lambda trade: _row(trade, account))
+
+    def _trades_of(self, account: Account) -> list[Trade]:
+        """Return the owner's trades, oldest first; one between two of its wallets comes once."""
+        found = [self._exchange.engine.trades_of.get(purse.name, []) for purse in account.purses]
+        if len(found) == 1:
+            return found[0]
+        return list(dict.fromkeys(merge(*found, key=lambda trade: trade.now_ns)))
 
     def _page(
         self, query: dict[str, str], rows: Iterable[Any], render: Callable[[Any], dict[str, Any]]
     ) -> Response:
         """Answer with one page; what lies behind it is not looked at."""
-        cursor = query.get("next_cursor", "")
-        start = 0 if not cursor else _cursor_start(cursor)
-        if start is None:
-            return refuse(texts.Refusal("invalid next_cursor"))
-        limit = self._exchange.settings.page_rows_max
-        found = list(islice(rows, start, start + limit + 1)) if start >= 0 else []
-        page, is_last = found[:limit], len(found) <= limit
-        follow = END_CURSOR if is_last else base64.b64encode(str(start + limit).encode()).decode()
-        data = [render(row) for row in page]
-        return json_response({"limit": limit, "next_cursor": follow, "count": len(data), "data": data})
+        return clob_page(query, rows, render, self._exchange.settings.page_rows_max)
 
     def _balance(self, query: dict[str, str], account: Account) -> Response:
         kind = query.get("asset_type", "")
         asset = USD if kind == "COLLATERAL" else query.get("token_id", "")
-        if kind not in ("COLLATERAL", "CONDITIONAL", "CONDITIONAL-V2"):
+        if kind not in SPENDERS:
             return refuse(texts.INVALID_PAYLOAD)
         if asset != USD and asset not in self._exchange.market_by_token:
             return refuse(texts.MARKET_NOT_FOUND)
-        allowances = {contract: UNLIMITED for _, contract in EXCHANGES}
-        balance = self._exchange.ledger.balance(account.name, asset)
+        named = query.get("signature_type", "")
+        purse = (account.purse(int(named)) if named.isascii() and named.isdigit() else None) or account
+        balance = self._exchange.ledger.balance(purse.name, asset)
+        allowances = {spender: str(purse.allowance(TOKENS[kind], spender)) for spender in SPENDERS[kind]}
         return json_response({"balance": str(balance), "allowances": allowances})
 
     def _heartbeat(
@@ -162,6 +166,12 @@ class AccountRoutes:
             self._orders.cancel_key(now_ns, account, api_key)
 
 
+def _scoring(value: Any) -> Response:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return refuse(texts.INVALID_PAYLOAD)
+    return json_response(dict.fromkeys(value, False))
+
+
 def _trade_filters(query: dict[str, str], account: Account) -> list[Callable[[Trade], bool]]:
     """Return what the query asks of each trade, `id` and `after` apart."""
     found: list[Callable[[Trade], bool]] = []
@@ -171,8 +181,8 @@ def _trade_filters(query: dict[str, str], account: Account) -> list[Callable[[Tr
         found.append(lambda trade: trade.market.condition == market)
     if token:
         found.append(lambda trade: token in _tokens_of(trade, account))
-    if maker and maker.lower() != account.wallet.lower():
-        found.append(lambda trade: False)
+    if maker:
+        found.append(lambda trade: _viewer(trade, account).wallet.lower() == maker.lower())
     if before.isdigit():
         found.append(lambda trade: trade.now_ns // NS_PER_S < int(before))
     return found
@@ -180,22 +190,19 @@ def _trade_filters(query: dict[str, str], account: Account) -> list[Callable[[Tr
 
 def _tokens_of(trade: Trade, account: Account) -> list[str]:
     """Return the tokens under which the account may look for the trade."""
-    sides = [order for order in (trade.taker, trade.maker) if order is not None and order.account is account]
-    return [trade.market.tokens[order.outcome] for order in sides]
+    return [trade.market.tokens[order.outcome] for order in _own_orders(trade, account)]
 
 
-def _key_in(trade: Trade, account: Account) -> str:
-    taker, maker = trade.taker, trade.maker
-    own = taker if taker is not None and taker.account is account else maker
-    return own.api_key if own is not None else ""
+def _own_orders(trade: Trade, account: Account) -> list[Order]:
+    """Return the owner's orders in the trade, the taker's first."""
+    return [order for order in (trade.taker, trade.maker) if order and order.account in account.purses]
 
 
-def _cursor_start(cursor: str) -> int | None:
-    """Return the offset that a cursor names; -1 at the end, None if it is no cursor."""
-    try:
-        text = base64.b64decode(cursor, validate=True).decode("ascii")
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        return None
-    if text == "-1":
-        return -1
-    return int(text) if text.isdigit() and len(text) < 12 else None
+def _viewer(trade: Trade, account: Account) -> Account:
+    own = _own_orders(trade, account)
+    return own[0].account if own else account
+
+
+def _row(trade: Trade, account: Account) -> dict[str, Any]:
+    own = _own_orders(trade, account)
+    return trade_row(trade, _viewer(trade, account), own[0].api_key if own else "")

@@ -80,6 +80,7 @@ class OrderRoutes:
         self, now_ns: int, payload: Payload, account: Account, order: Order | None, placed: Placed | Refusal
     ) -> None:
         fields = payload.fields
+        account = account.purse(fields["signatureType"], fields["maker"]) or account
         found = self._exchange.market_by_token.get(str(fields["tokenId"]))
         if found is None:
             return
@@ -137,7 +138,7 @@ class OrderRoutes:
         live, dead = [], {}
         for order_id in dict.fromkeys(order_ids):
             order = self._exchange.engine.orders.get(order_id)
-            if order is None or order.account is not account:
+            if order is None or order.account not in account.purses:
                 dead[order_id] = texts.ORDER_UNKNOWN
             elif order.status is not Status.LIVE:
                 dead[order_id] = texts.ALREADY_GONE
@@ -150,7 +151,8 @@ class OrderRoutes:
         return json_response({"canceled": [order.order_id for order in orders], "not_canceled": dead or {}})
 
     def _open(self, account: Account) -> list[Order]:
-        return list(self._exchange.engine.open.get(account.name, {}).values())
+        held = self._exchange.engine.open
+        return [order for purse in account.purses for order in held.get(purse.name, {}).values()]
 
 
 def _accepted(placed: Placed) -> dict[str, Any]:

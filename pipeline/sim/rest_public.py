@@ -6,6 +6,7 @@ venue serves numbers (tick size, fee curve).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from pipeline.units import NS_PER_S, PPM, TICKS_PER_USD, decimal_to_int, int_to_
 if TYPE_CHECKING:
     from pipeline.sim.exchange import Exchange
 
+_BUILDER_CODE = re.compile(r"0x[0-9a-fA-F]{64}")
 BASE_FEE_BPS = 1000  # cap-like legacy value; the charged fee follows from `fd`
 
 
@@ -49,12 +51,12 @@ class PublicRoutes:
             return json_response({"version": 2})
         if path == geoblock.PATH:
             return self._exchange.geoblock.answer()
-        if path == "/deployed":  # the relayer's question about a wallet, so that one host serves a client
-            return json_response({"deployed": True})
         if path.startswith("/markets-by-token/"):
             return self._by_token(path.rpartition("/")[2])
         if path.startswith("/clob-markets/"):
             return self._clob_market(path.rpartition("/")[2])
+        if path.startswith("/fees/builder-fees/"):
+            return _builder_fees(path.rpartition("/")[2])
         route = self._token_routes.get(path)
         if route is None:
             return None
@@ -149,6 +151,13 @@ class PublicRoutes:
         if market.fee_rate_ppm:
             row["fd"] = {"r": market.fee_rate_ppm / PPM, "e": market.fee_exponent, "to": True}
         return json_response(row)
+
+
+def _builder_fees(code: str) -> Response:
+    """No builder takes a fee here; what is no code is not found."""
+    if _BUILDER_CODE.fullmatch(code) is None:
+        return refuse(texts.NOT_FOUND)
+    return json_response({"builder_maker_fee_rate_bps": 0, "builder_taker_fee_rate_bps": 0})
 
 
 def _answer(value: Any) -> Response:

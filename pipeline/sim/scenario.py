@@ -17,8 +17,8 @@ from eth_account import Account as EthAccount
 
 from pipeline.errors import ConfigError
 from pipeline.sim import foreign, generate, planted, recording, replay
-from pipeline.sim.account_wallet import wallet_of
 from pipeline.sim.accounts import Account, derive_credentials
+from pipeline.sim.data_api import DataApi
 from pipeline.sim.exchange import Exchange
 from pipeline.sim.flow import FlowMarket
 from pipeline.sim.gamma import Gamma
@@ -26,8 +26,10 @@ from pipeline.sim.market import Market
 from pipeline.sim.market_channel import MarketChannel
 from pipeline.sim.planting import Pace, Planting
 from pipeline.sim.playback import Player, Write
+from pipeline.sim.relayer import Relayer
 from pipeline.sim.settings import TIERS, ExchangeSettings
 from pipeline.sim.track import LazyBook, Track
+from pipeline.sim.wallets import wallet_of
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 
 PLAYED_FRAMES_PER_S_MAX = 30_000  # no subscriber takes more; bounds what is rendered for speed max
@@ -54,6 +56,8 @@ class ScenarioConfig:
     quiet_ms: int = 500  # subscribers must be this quiet before the flow starts
     render_frames_max: int = 1_500_000
     best_bid_ask: bool = True
+    starts_on_request: bool = False  # the first request starts the flow as the first subscription does
+    guest_cash_usd_micro: int = 0  # each wallet of an owner who is not known begins with it; 0 = no guests
     life: int = 0  # one that no earlier exchange of this seed had, for a pipeline that remembers those
 
     @classmethod
@@ -81,6 +85,9 @@ class ScenarioConfig:
             raise ConfigError("exchange config: planted_events up to 500 and markets up to 2000 expected")
         if self.signature_type not in (0, 1, 2, 3):
             raise ConfigError(f"exchange config: signature_type 0 to 3 expected, was {self.signature_type}")
+        if self.guest_cash_usd_micro < 0:
+            cash = self.guest_cash_usd_micro
+            raise ConfigError(f"exchange config: guest_cash_usd_micro of 0 or more expected, was {cash}")
 
 
 @dataclass(slots=True)
@@ -102,6 +109,8 @@ class Scenario:
 
     def pump(self, now_ns: int) -> float:
         """Do what is due; return seconds until something else is."""
+        if self.config.starts_on_request and self.exchange.requests_count:
+            self.player.expect_start(now_ns)
         wait_s = self.player.pump(now_ns)
         due_ns = self.planting.pump(now_ns)
         return wait_s if due_ns is None else min(wait_s, max(0.0, (due_ns - now_ns) / NS_PER_S))
@@ -157,7 +166,10 @@ def build(
 ) -> Scenario:
     """Return everything, ready to pump. `write` and `backlog` are the sockets' side of the player."""
     account, key = make_account(config)
-    exchange = Exchange(ExchangeSettings(life=config.life), [], [account], config.seed)
+    settings = ExchangeSettings(
+        life=config.life, guest_cash_micro=config.guest_cash_usd_micro, guest_tier=config.tier
+    )
+    exchange = Exchange(settings, [], [account], config.seed)
     channel = MarketChannel(exchange.send, exchange.timers, config.seed, config.best_bid_ask)
     exchange.attach_market_channel(channel)
     player = Player(exchange, channel, write, backlog, config.speed, config.quiet_ms * NS_PER_MS)
@@ -170,6 +182,8 @@ def build(
     planting.open(now_ns)
     player.on_start.append(planting.start)
     _add_flows(config, exchange, player, now_ns, progress)
+    exchange.attach_service("data", DataApi(exchange))
+    exchange.attach_service("relayer", Relayer(exchange, config.seed))
     exchange.attach_service("gamma", Gamma(exchange.engine.markets, lambda market: _best(exchange, market)))
     return Scenario(config, exchange, channel, player, planting, key)
 

@@ -1,8 +1,9 @@
 """Real sockets around the exchange: HTTP/1.1 with keep-alive and websockets, plain and TLS.
 
-One thread, one epoll set. Each CLOB port serves REST and `/ws/market`, `/ws/user`; Gamma has ports of
-its own. Reads and writes nothing but sockets, the clock and the exchange; decides nothing. Every frame
-goes out under `Wire.send`, so the report knows per socket how many frames the kernel accepted.
+One thread, one epoll set. Each CLOB port serves REST and `/ws/market`, `/ws/user`; Gamma, the data API and
+the relayer have ports of their own; behind the CONNECT proxy the host name decides. Reads and writes nothing
+but sockets, the clock and the exchange; decides nothing. Every frame goes out under `Wire.send`, so the
+report knows per socket how many frames the kernel accepted.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import Any
 import orjson
 
 from pipeline.errors import EnvironmentProblem
+from pipeline.sim import errors_text as texts
 from pipeline.sim import websocket
 from pipeline.sim.exchange import Exchange
-from pipeline.sim.http import Response
+from pipeline.sim.hosts import Host
+from pipeline.sim.http import Response, refuse
 from pipeline.sim.http_reader import BadRequest, Request, RequestReader, response_bytes
+from pipeline.sim.tunnel import Tunnel
 from pipeline.sim.websocket import FrameReader, ProtocolViolation, server_frame
 from pipeline.sim.wire import Poller, Wire, listen
 from pipeline.units import NS_PER_S
@@ -68,13 +72,14 @@ class Socket:
 class _Connection:
     """One accepted connection: requests first, frames after an upgrade."""
 
-    def __init__(self, server: Server, service: str) -> None:
+    def __init__(self, server: Server, host: Host, peer: str) -> None:
         self.server = server
-        self.service = service
+        self.service = host.service
+        self.has_sockets = host.has_sockets
         self.requests = RequestReader(server.exchange.settings.body_bytes_max)
         self.frames: FrameReader | None = None
         self.socket = 0
-        self.peer = ""
+        self.peer = peer
 
     def on_data(self, wire: Wire, data: bytes) -> None:
         if self.frames is not None:
@@ -97,7 +102,7 @@ class _Connection:
     def _upgrade(self, wire: Wire, request: Request) -> None:
         channel = CHANNELS.get(request.target.partition("?")[0])
         key = request.headers.get("sec-websocket-key")
-        if channel is None or key is None or self.service != "clob" or request.method != "GET":
+        if channel is None or key is None or not self.has_sockets or request.method != "GET":
             wire.send(response_bytes(Response(404), keeps_alive=False))
             wire.close_after_send()
             return
@@ -158,18 +163,40 @@ class Server:
 
     def listen(self, service: str, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Serve a service ("clob", "gamma", "control"); return the port. A port in use is exit 4."""
+        of = Host(service, has_sockets=service == "clob")
+
+        def start(connection: socket.socket, peer: str) -> Wire:
+            handler = _Connection(self, of, peer)
+            return Wire(self.poller, connection, tls, handler.on_data, handler.on_close)
+
+        return self._listen(service, host, port, start)
+
+    def listen_proxy(self, host: str, port: int, tls: ssl.SSLContext) -> int:
+        """Serve CONNECT: a tunnel to an official host enters that host's service. Return the port."""
+
+        def start(connection: socket.socket, peer: str) -> Wire:
+            tunnel = Tunnel(tls, lambda wire, of: self._enter(wire, of, peer))
+            return Wire(self.poller, connection, None, tunnel.on_data, self.connections.discard)
+
+        return self._listen("the CONNECT proxy", host, port, start)
+
+    def _enter(self, wire: Wire, of: Host, peer: str) -> None:
+        handler = _Connection(self, of, peer)
+        wire.hand_over(handler.on_data, handler.on_close)
+
+    def _listen(self, what: str, host: str, port: int, start: Callable[[socket.socket, str], Wire]) -> int:
         try:
             listener = listen(host, port)
         except OSError as error:
             raise EnvironmentProblem(
-                f"exchange: cannot listen on {host}:{port} for {service} ({error.strerror}); "
+                f"exchange: cannot listen on {host}:{port} for {what} ({error.strerror}); "
                 "choose another port or 0 for a free one"
             ) from error
         self._listeners.append(listener)
-        self.poller.add(listener.fileno(), lambda mask: self._accept(listener, service, tls))
+        self.poller.add(listener.fileno(), lambda mask: self._accept(listener, start))
         return int(listener.getsockname()[1])
 
-    def _accept(self, listener: socket.socket, service: str, tls: ssl.SSLContext | None) -> None:
+    def _accept(self, listener: socket.socket, start: Callable[[socket.socket, str], Wire]) -> None:
         while True:
             try:
                 connection, address = listener.accept()
@@ -178,9 +205,7 @@ class Server:
             if len(self.connections) >= self.exchange.settings.sockets_max:
                 connection.close()
                 continue
-            handler = _Connection(self, service)
-            handler.peer = f"{address[0]}:{address[1]}"
-            self.connections.add(Wire(self.poller, connection, tls, handler.on_data, handler.on_close))
+            self.connections.add(start(connection, f"{address[0]}:{address[1]}"))
 
     # -- from the connections -----------------------------------------------------------------
 
@@ -190,6 +215,8 @@ class Server:
         if service == "control":
             control = self.controls.get(f"{request.method} {request.target.partition('?')[0]}")
             return control(request) if control is not None else Response(404)
+        if not service:  # a host for websockets alone
+            return refuse(texts.NOT_FOUND)
         now_ns = self.clock.now_ns()
         return self.exchange.on_request(
             now_ns, service, request.method, request.target, request.headers, request.body

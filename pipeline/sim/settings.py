@@ -61,7 +61,12 @@ class ExchangeSettings:
     open_orders_max: int = 10_000  # per account
     orders_kept_max: int = 2_000_000  # all orders of a run; beyond it the exchange refuses new ones
     page_rows_max: int = 100
+    markets_page_max: int = 1_000
+    prints_max: int = 10_000  # trades kept per market for the history of prices
     history_max: int = 2_000_000  # commits kept per planted market
     arrivals_max: int = 1_000_000
     postings_kept_max: int = 200_000
     tiers: dict[str, Tier] = field(default_factory=lambda: dict(TIERS))
+    guest_cash_micro: int = 0  # what each wallet of an unknown owner begins with; 0 = no guests
+    guest_tier: str = "Elite"
+    guests_max: int = 1_000  # owners

@@ -28,16 +28,16 @@ class UserChannel:
         self._send = send
         self._close = close
         self._settings = settings
-        self._accounts: dict[int, str | None] = {}
+        self._owners: dict[int, str | None] = {}
         self._markets: dict[int, set[str] | None] = {}  # None = all
         self.bad_texts = 0  # ignored, as on the venue
 
     def open(self, socket: int) -> None:
-        self._accounts[socket] = None
+        self._owners[socket] = None
         self._markets[socket] = None
 
     def close(self, socket: int) -> None:
-        self._accounts.pop(socket, None)
+        self._owners.pop(socket, None)
         self._markets.pop(socket, None)
 
     def on_text(self, socket: int, text: bytes, auth: Auth) -> None:
@@ -59,7 +59,7 @@ class UserChannel:
             if account is None:
                 self._close(socket)
                 return
-            self._accounts[socket], self._markets[socket] = account.name, names or None
+            self._owners[socket], self._markets[socket] = account.owner, names or None
         elif message.get("operation") == "subscribe":
             self._markets[socket] = (self._markets[socket] or set()) | names
         elif message.get("operation") == "unsubscribe":
@@ -68,7 +68,7 @@ class UserChannel:
             self.bad_texts += 1
 
     def on_order(self, now_ns: int, order: Order, change: str) -> None:
-        if not self._accounts:
+        if not self._owners:
             return
         event: dict[str, Any] = {"event_type": "order", "type": change, **order_row(order)}
         event |= {"order_owner": order.api_key, "timestamp": str(now_ns // NS_PER_MS)}
@@ -76,21 +76,21 @@ class UserChannel:
         event["associate_trades"] = list(order.trade_ids) or None
         if order.status is Status.CANCELED and not order.may_rest:
             event["size_matched"] = ""  # a killed order, as captured on the venue
-        self._publish(order.account.name, order.market.condition, event)
+        self._publish(order.account.owner, order.market.condition, event)
 
     def on_trade(self, now_ns: int, trade: Trade) -> None:
-        if not self._accounts:
+        if not self._owners:
             return
-        parties = {o.account.name: o for o in (trade.maker, trade.taker) if o is not None}
-        for name, order in parties.items():
+        parties = {o.account.owner: o for o in (trade.maker, trade.taker) if o is not None}
+        for owner, order in parties.items():
             event: dict[str, Any] = {"event_type": "trade", "type": "TRADE"}
             event |= trade_row(trade, order.account, order.api_key)
             event |= {"trade_owner": order.api_key, "timestamp": str(now_ns // NS_PER_MS)}
-            self._publish(name, trade.market.condition, event)
+            self._publish(owner, trade.market.condition, event)
 
-    def _publish(self, name: str, condition: str, event: dict[str, Any]) -> None:
+    def _publish(self, owner: str, condition: str, event: dict[str, Any]) -> None:
         frame = orjson.dumps(event)
-        for socket, account in self._accounts.items():
+        for socket, listener in self._owners.items():
             wanted = self._markets[socket]
-            if account == name and (wanted is None or condition.lower() in wanted):
+            if listener == owner and (wanted is None or condition.lower() in wanted):
                 self._send(socket, frame)

@@ -85,6 +85,18 @@ class Wire:
         self._greeted = tls is None
         poller.add(self._descriptor, self._on_event)
 
+    def hand_over(self, on_data: Callable[[Wire, bytes], None], on_close: Callable[[Wire], None]) -> None:
+        """Let another part have what comes from now on."""
+        self._on_data, self._on_close = on_data, on_close
+
+    def start_tls(self, tls: ssl.SSLContext, early: bytes = b"") -> None:
+        """Speak TLS from here on, as the server; `early` is what was read of it already."""
+        self._tls = tls.wrap_bio(self._in, self._out, server_side=True)
+        self._greeted = False
+        if early and self.is_open:
+            self._in.write(early)
+            self._decrypt()
+
     @property
     def backlog_bytes(self) -> int:
         """Bytes that wait for the kernel."""

@@ -23,8 +23,8 @@ from pipeline.errors import ConfigError, EnvironmentProblem, RiskRefusal, Unreac
 from pipeline.run.checks import check_accounts
 from pipeline.run.connect import Origin, connect
 from pipeline.run.exchange import ExchangeProcess
-from pipeline.sim.account_wallet import wallet_of
 from pipeline.sim.accounts import Credentials, derive_credentials
+from pipeline.sim.wallets import wallet_of
 from pipeline.venues.polymarket.wallets import WalletKind
 from tests.cli_runs import command, one_line, pm, write_config
 from tests.e2e.test_sim_server import market_of

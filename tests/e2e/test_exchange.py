@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import signal
 import socket
 import stat
-import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.cli_runs import Run, command, one_line, pm, until
+from tests.cli_runs import Exchange, Run, one_line, pm, until
 from tests.shared import ROOT
 
 pytestmark = pytest.mark.timeout(180)
 DEMO = ROOT / "config" / "demo.toml"
-
-
-class Exchange:
-    """One `pm exchange` in the background."""
-
-    def __init__(self, directory: Path, *arguments: object) -> None:
-        self.directory = directory
-        self.process = subprocess.Popen(
-            command("exchange", "--dir", directory, "--json", *arguments),
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise AssertionError(f"pm exchange: {self.process.communicate()[1]}")
-        self.ready: dict[str, Any] = json.loads(line)
-
-    def status(self) -> dict[str, Any]:
-        """Ask the control port, as an operator's script does."""
-        parts = urlsplit(self.ready["urls"]["control"])
-        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
-        token = (self.directory / "control.token").read_text()
-        try:
-            connection.request("GET", "/control/status", headers={"authorization": f"Bearer {token}"})
-            found: dict[str, Any] = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-        return found
-
-    def stop(self) -> tuple[int, str, str]:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        said, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, said, errors
 
 
 @pytest.fixture
@@ -88,44 +52,55 @@ def test_pipeline_comes_and_goes_beside_it(exchange: Exchange, tmp_path: Path) -
 
 
 def test_keys_are_their_owners_alone(exchange: Exchange) -> None:
-    """The folder and what is secret in it are closed to others, as the pipeline demands."""
+    """The folder and what is secret in it are closed to others; no proxy listens that nobody asked for."""
+    assert "proxy" not in exchange.ready["urls"]
+    assert "environment" not in exchange.ready
+    assert not (exchange.directory / "hosts.env").exists()
     assert 0o700 == stat.S_IMODE(exchange.directory.stat().st_mode)
     for name in ("key.hex", "api-key.json", "control.token"):
         assert 0o600 == stat.S_IMODE((exchange.directory / name).stat().st_mode)
 
 
-def three_ports() -> int:
-    """Return the first of three free ports in a row."""
+def five_ports() -> int:
+    """Return the first of five free ports in a row."""
     while True:
-        with socket.socket() as first, socket.socket() as second, socket.socket() as third:
+        with ExitStack() as held:
+            first = held.enter_context(socket.socket())
             first.bind(("127.0.0.1", 0))
             port: int = first.getsockname()[1]
             try:
-                second.bind(("127.0.0.1", port + 1))
-                third.bind(("127.0.0.1", port + 2))
+                for place in range(1, 5):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port + place))
             except (OSError, OverflowError):
                 continue
             return port
 
 
 def test_ports_stay_over_a_restart(tmp_path: Path) -> None:
-    """--port names three ports in a row; an exchange that is started again has them again."""
-    port = three_ports()
+    """--port names five ports in a row; an exchange that is started again has them again."""
+    port, names = five_ports(), ("clob_tls", "gamma_tls", "control", "clob", "proxy")
     found = []
     for _ in range(2):
-        again = Exchange(tmp_path / "exchange", "--port", port)
+        again = Exchange(tmp_path / "exchange", "--port", port, "--official-hosts")
         try:
             urls = again.ready["urls"]
-            found.append([urlsplit(urls[name]).port for name in ("clob_tls", "gamma_tls", "control")])
+            found.append([urlsplit(urls[name]).port for name in names])
         finally:
             assert 0 == again.stop()[0]
-    assert [[port, port + 1, port + 2]] * 2 == found
+    assert [list(range(port, port + 5))] * 2 == found
 
 
 def test_ends_by_itself_when_asked(tmp_path: Path) -> None:
-    """--seconds ends it cleanly without a signal, and says where its report is."""
-    done = pm("exchange", "--dir", tmp_path / "exchange", "--port", 0, "--seconds", 1)
+    """--seconds ends it cleanly without a signal, and says where its report is.
+
+    With --official-hosts two lines before it are the two variables, as in the file that `env` can read.
+    """
+    done = pm("exchange", "--dir", tmp_path / "exchange", "--port", 0, "--seconds", 1, "--official-hosts")
     assert (0, "") == (done.returncode, done.stderr)
+    lines = done.stdout.splitlines()
+    assert ["HTTPS_PROXY", "SSL_CERT_FILE"] == [line.partition("=")[0] for line in lines[1:3]]
+    assert f"SSL_CERT_FILE={tmp_path / 'exchange' / 'ca.pem'}" == lines[2]
+    assert lines[1:3] == (tmp_path / "exchange" / "hosts.env").read_text().splitlines()
     assert f"its report: {tmp_path / 'exchange' / 'report.json'}" in done.stdout
     assert (tmp_path / "exchange" / "report.json").exists()
 

@@ -1,4 +1,7 @@
-"""Writes `requirements.lock`: `python tests/tools/lock.py` from the project's folder.
+"""Writes a lock: `python tests/tools/lock.py [project|peers]` from the project's folder.
+
+`project` (the default) writes `requirements.lock`, `peers` writes `tests/peers/requirements.lock`: the
+venue's official clients, which live in an environment of their own.
 
 Reads the run, test and build requirements of `pyproject.toml`, lets `uv` choose versions that fit every
 supported Python, and keeps the SHA-256 of each source archive and of each wheel that a supported Linux
@@ -25,12 +28,18 @@ from packaging.utils import parse_wheel_filename
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOCK = ROOT / "requirements.lock"
+PEERS = ROOT / "tests" / "peers"
 PYTHONS = ("3.11", "3.12", "3.13")  # what the project promises; wheels of 3.14 are kept when there are any
 PYTHONS_ALLOWED = (*PYTHONS, "3.14")
 MACHINES = ("x86_64", "aarch64")
 GLIBC_MINOR_MAX = 35  # Ubuntu 22.04; a wheel that asks for a newer C library is not counted on
 
 PIN = r"^([^#\s][^\s;]*==[^\s;]+)"  # one pinned package at the start of a line
+PEERS_HEADER = """\
+# Exact versions and SHA-256 of the venue's official clients and of what they need, for Linux on x86-64 and
+# aarch64 and CPython 3.11 to 3.13; never part of the project's own environment: tests/tools/peers.py makes
+# theirs. No addresses. Made by: python tests/tools/lock.py peers   (keeps versions; --upgrade: new ones)
+"""
 HEADER = """\
 # Exact versions and SHA-256 of every package that ./pm installs: run, test and build requirements of
 # pyproject.toml, for Linux on x86-64 and aarch64 and CPython 3.11 to 3.13. No addresses: the machine's own
@@ -125,13 +134,24 @@ def _uv(folder: Path) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the lock."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    """Write the lock that the arguments name."""
+    if "peers" in arguments:
+        lines = (PEERS / "requirements.in").read_text().splitlines()
+        wanted = [line for line in lines if line and not line.startswith("#")]
+        lock, header = PEERS / "requirements.lock", PEERS_HEADER
+    else:
+        wanted = requirements(tomllib.loads((ROOT / "pyproject.toml").read_text()))
+        lock, header = LOCK, HEADER
+    write(lock, header, wanted, keeps="--upgrade" not in arguments)
+
+
+def write(lock: Path, header: str, wanted: list[str], keeps: bool) -> None:
+    """Resolve the requirements and write one lock; `keeps` leaves versions that it holds already."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "in.txt").write_text("\n".join(requirements(project)) + "\n")
-        held = re.findall(PIN, LOCK.read_text() if LOCK.exists() else "", re.MULTILINE)
-        (folder / "held.txt").write_text("" if "--upgrade" in arguments else "\n".join(held) + "\n")
+        (folder / "in.txt").write_text("\n".join(wanted) + "\n")
+        held = re.findall(PIN, lock.read_text() if keeps and lock.exists() else "", re.MULTILINE)
+        (folder / "held.txt").write_text("\n".join(held) + "\n")
         subprocess.run(
             [*_uv(folder), "pip", "compile", "-q", "in.txt", "-c", "held.txt",
              "--universal", "--fork-strategy", "fewest", "--python-version", PYTHONS[0],
@@ -139,8 +159,8 @@ def main(arguments: list[str]) -> None:
             cwd=folder, check=True)
         packages = tomllib.loads((folder / "pylock.toml").read_text())["packages"]
     blocks = [lines for package in packages if (lines := package_lines(package))]
-    LOCK.write_text(HEADER + "".join("\n".join(lines) + "\n" for lines in blocks))
-    print(f"lock: {len(blocks)} packages")
+    lock.write_text(header + "".join("\n".join(lines) + "\n" for lines in blocks))
+    print(f"lock: {len(blocks)} packages in {lock.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.sim.account_wallet import wallet_of
+from pipeline.sim.wallets import wallet_of
 from pipeline.venues.polymarket.identity import address_bytes, checksum
 from pipeline.venues.polymarket.wallets import WalletKind, classify, wallets_of
 from tests.shared import SHARED, needs_shared
