@@ -17,8 +17,9 @@ from pipeline.sim.accounts import Account, Bucket, Buckets, Credentials
 from pipeline.sim.auth import Auth
 from pipeline.sim.errors_text import Refusal
 from pipeline.sim.http import Response, json_response, refuse
+from pipeline.sim.later import Later
 from pipeline.sim.rest_account import AccountRoutes
-from pipeline.sim.rest_orders import OrderRoutes
+from pipeline.sim.rest_orders import Answer, OrderRoutes
 from pipeline.sim.rest_public import PublicRoutes
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Rest:
 
     def on_request(
         self, now_ns: int, method: str, target: str, headers: Mapping[str, str], body: bytes
-    ) -> Response:
+    ) -> Answer:
+        """Answer one request; later, when it placed an order that a market holds first."""
         path, _, query_text = target.partition("?")
         query = dict(parse_qsl(query_text, keep_blank_values=True))
         if method not in _METHODS:
@@ -83,7 +85,7 @@ class Rest:
         value: Any,
         account: Account,
         credentials: Credentials,
-    ) -> Response:
+    ) -> Answer:
         if (method, path) == ("GET", "/auth/api-keys"):
             return json_response({"apiKeys": self.auth.keys_of(account)})
         if (method, path) == ("DELETE", "/auth/api-key"):
@@ -99,11 +101,13 @@ class Rest:
         if refused is not None:
             return refused
         answer = handler(now_ns, value, account, credentials.api_key)
+        if isinstance(answer, Later):
+            whole: Later[Response] = Later()
+            answer.then(lambda at_ns, end: whole.give(at_ns, _with_limits(end, bucket, account.tier)))
+            return whole
         if path in ("/cancel-all", "/cancel-market-orders"):
             bucket.take(now_ns, len(orjson.loads(answer.body).get("canceled", ())), may_owe=True)
-        return Response(
-            answer.status, {**answer.headers, **_limit_headers(bucket, account.tier)}, answer.body
-        )
+        return _with_limits(answer, bucket, account.tier)
 
     def _charge(
         self, now_ns: int, method: str, value: Any, account: Account
@@ -117,6 +121,10 @@ class Rest:
             return None, bucket
         wait = {"retry-after": str(bucket.wait_s(cost))}
         return refuse(texts.RATE_LIMITED, {**_limit_headers(bucket, account.tier), **wait}), bucket
+
+
+def _with_limits(answer: Response, bucket: Bucket, tier: str) -> Response:
+    return Response(answer.status, {**answer.headers, **_limit_headers(bucket, tier)}, answer.body)
 
 
 def _limit_headers(bucket: Bucket, tier: str) -> dict[str, str]:

@@ -124,7 +124,7 @@ class AccountRoutes:
         if asset != USD and asset not in self._exchange.market_by_token:
             return refuse(texts.MARKET_NOT_FOUND)
         allowances = {contract: UNLIMITED for _, contract in EXCHANGES}
-        balance = self._exchange.ledger.balance(account.name, asset)
+        balance = self._exchange.engine.funds.settled_micro(account, asset)
         return json_response({"balance": str(balance), "allowances": allowances})
 
     def _heartbeat(

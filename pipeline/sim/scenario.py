@@ -17,9 +17,10 @@ from eth_account import Account as EthAccount
 from eth_utils.address import to_checksum_address
 
 from pipeline.errors import ConfigError
-from pipeline.sim import foreign, generate, identity, planted, recording, replay
+from pipeline.sim import faults, foreign, generate, identity, planted, recording, replay
 from pipeline.sim.accounts import Account, derive_credentials
 from pipeline.sim.exchange import Exchange
+from pipeline.sim.fault_plan import FaultPlan
 from pipeline.sim.flow import FlowMarket
 from pipeline.sim.gamma import Gamma
 from pipeline.sim.market import Market
@@ -33,6 +34,7 @@ from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 PLAYED_FRAMES_PER_S_MAX = 30_000  # no subscriber takes more; bounds what is rendered for speed max
 LIVE_MARKETS_MAX = 60  # markets times speed; more generated flow than that is rendered before the run
 ACCOUNT_NAME = "demo"
+POLL_DOWN_S = 0.05  # between looks at a venue that is down
 Progress = Callable[[str, int, int], None]  # what, done, total
 
 
@@ -54,6 +56,7 @@ class ScenarioConfig:
     quiet_ms: int = 500  # subscribers must be this quiet before the flow starts
     render_frames_max: int = 1_500_000
     best_bid_ask: bool = True
+    faults: str = ""  # file of what goes wrong, see `sim.faults`; "" = nothing
     life: int = 0  # one that no earlier exchange of this seed had, for a pipeline that remembers those
 
     @classmethod
@@ -92,6 +95,7 @@ class Scenario:
     channel: MarketChannel
     player: Player
     planting: Planting
+    faults: FaultPlan
     private_key: bytes = field(repr=False)
     winners: dict[str, int] = field(default_factory=dict)  # event or condition -> winning index
     finished_ns: int = 0
@@ -102,7 +106,11 @@ class Scenario:
 
     def pump(self, now_ns: int) -> float:
         """Do what is due; return seconds until something else is."""
-        wait_s = self.player.pump(now_ns)
+        if self.exchange.engine.mode.is_down:
+            self.player.hold(now_ns)
+            wait_s = POLL_DOWN_S
+        else:
+            wait_s = self.player.pump(now_ns)
         due_ns = self.planting.pump(now_ns)
         return wait_s if due_ns is None else min(wait_s, max(0.0, (due_ns - now_ns) / NS_PER_S))
 
@@ -160,7 +168,9 @@ def build(
 ) -> Scenario:
     """Return everything, ready to pump. `write` and `backlog` are the sockets' side of the player."""
     account, key = make_account(config)
-    exchange = Exchange(ExchangeSettings(life=config.life), [], [account], config.seed)
+    wrong = faults.read(Path(config.faults)) if config.faults else faults.FaultsFile()
+    settings = wrong.venue.applied(ExchangeSettings(life=config.life))
+    exchange = Exchange(settings, [], [account], config.seed)
     channel = MarketChannel(exchange.send, exchange.timers, config.seed, config.best_bid_ask)
     exchange.attach_market_channel(channel)
     player = Player(exchange, channel, write, backlog, config.speed, config.quiet_ms * NS_PER_MS)
@@ -174,7 +184,9 @@ def build(
     player.on_start.append(planting.start)
     _add_flows(config, exchange, player, now_ns, progress)
     exchange.attach_service("gamma", Gamma(exchange.engine.markets, lambda market: _best(exchange, market)))
-    return Scenario(config, exchange, channel, player, planting, key)
+    plan = FaultPlan(wrong, exchange)
+    player.on_start.append(plan.start)
+    return Scenario(config, exchange, channel, player, planting, plan, key)
 
 
 def _add_flows(
