@@ -50,6 +50,10 @@ StateDir = Annotated[
         help="The configuration's state_dir, or the folder right above it.",
     ),
 ]
+Faults = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="What goes wrong, and when: TOML, see config/faults/demo.toml."),
+]
 DEFAULT_STATE = Path("state")
 
 
@@ -108,6 +112,7 @@ def demo(
         list[Path] | None,
         typer.Option("--config", "-c", metavar="FILE", help="Settings over the demo's own."),
     ] = None,
+    faults: Faults = None,
 ) -> None:
     """Trade against a local exchange with real processes, sockets and signatures; ends with a report.
 
@@ -128,6 +133,7 @@ def demo(
                 json_file=json_file,
                 keep=keep,
                 config_files=tuple(config or ()),
+                faults=faults,
             )
         )
     )
@@ -192,6 +198,7 @@ def exchange(
             help="Its port; the next two are metadata and control. 0 = free ones.",
         ),
     ] = 8443,
+    faults: Faults = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the demo's local exchange until a signal ends it; a pipeline may come and go meanwhile.
@@ -200,7 +207,7 @@ def exchange(
     """
     from pipeline.run.exchange_service import ExchangeOptions, run_exchange
 
-    options = ExchangeOptions(directory, seed, tuple(feed or ()), speed, seconds, port, as_json)
+    options = ExchangeOptions(directory, seed, tuple(feed or ()), speed, seconds, port, as_json, faults)
     raise typer.Exit(run_exchange(options))
 
 
@@ -379,9 +386,7 @@ def record(
 
 @app.command(short_help="Decide a run's stream again and compare with what was decided.")
 def replay(
-    log: Annotated[
-        Path, typer.Argument(metavar="LOG", help="A state directory, or its folder logs.")
-    ],
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="A state directory, or its folder logs.")],
     as_json: AsJson = False,
 ) -> None:
     """Fold a run's stream once more and compare every decision with the logged one, byte for byte.

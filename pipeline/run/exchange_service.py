@@ -17,7 +17,14 @@ from typing import Any
 import orjson
 
 from pipeline.errors import EnvironmentProblem, UsageError
-from pipeline.run.exchange import API_FILE, CA_FILE, KEY_FILE, read_account, write_api_file
+from pipeline.run.exchange import (
+    API_FILE,
+    CA_FILE,
+    KEY_FILE,
+    fault_words,
+    read_account,
+    write_api_file,
+)
 from pipeline.run.notify import Notifier
 from pipeline.sim import process
 
@@ -37,6 +44,7 @@ class ExchangeOptions:
     seconds: int = 0
     port: int = 8443
     as_json: bool = False
+    faults: Path | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the exchange's process; raises UsageError in one line."""
@@ -53,6 +61,7 @@ class ExchangeOptions:
             # A pipeline that was here before remembers the trades of the exchange before.
             "life": time.time_ns(),
             "seconds": float(self.seconds or AHEAD_S),
+            "faults": str(self.faults.resolve()) if self.faults else "",
         }
         if self.port:
             settings["ports"] = {name: self.port + place for place, name in enumerate(PORTS)}
@@ -93,6 +102,8 @@ class _Teller:
         elif event == "done":
             self._notifier.stopping()
             self._say({"event": event, **values}, f"exchange ended; its report: {values['report']}")
+        elif event == "fault":
+            self._say({"event": event, **values}, fault_words(values))
         elif self._as_json:
             self._say({"event": event, **values}, "")
 

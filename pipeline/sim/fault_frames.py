@@ -119,9 +119,7 @@ class FrameFaults:
         return [*frames, *(frame for frame, _ in split(self._swapped.pop(socket)[1]))]
 
     def _keep(self, due_ns: int, socket: int, frame: bytes) -> None:
-        late = self._late.setdefault(socket, deque())
-        due_ns = max(due_ns, late[-1][0]) if late else due_ns
-        late.append((due_ns, frame))
+        self._late.setdefault(socket, deque()).append((due_ns, frame))
         self._timers.at(due_ns, lambda at_ns: self._release(at_ns, socket))
 
     def _release(self, now_ns: int, socket: int) -> None:

@@ -9,6 +9,7 @@ An unknown key or a bad value is a ConfigError of one line. config/faults/demo.t
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
@@ -21,6 +22,7 @@ from pipeline.sim.settings import ExchangeSettings, SelfTrade
 from pipeline.units import NS_PER_MS, PPM, decimal_to_int
 
 FAULTS_MAX = 200
+_ROUTE = re.compile(r"(GET|POST|DELETE) (/[^* ]*\*?|\*)")
 FRAME_KINDS = ("freeze", "drop", "delay", "duplicate", "reorder", "truncate")
 HTTP_KINDS = (
     "cut_before",
@@ -267,7 +269,7 @@ def _check(where: str, fault: Fault) -> None:
     if isinstance(fault, FrameFault | HttpFault) and is_slow != bool(fault.delay_ms):
         raise ConfigError(f"{where}: delay_ms {'above 0 expected' if is_slow else 'is not for this kind'}")
     if isinstance(fault, HttpFault):
-        if not fault.routes or not all(" /" in route for route in fault.routes):
+        if not fault.routes or not all(map(_ROUTE.fullmatch, fault.routes)):
             raise ConfigError(f'{where}: routes like "POST /order" expected, was {list(fault.routes)}')
         says_status = fault.kind in ("error_before", "error_after", "not_json")
         if fault.status and (not says_status or fault.status < 400):

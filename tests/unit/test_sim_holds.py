@@ -150,13 +150,14 @@ def test_a_batch_answers_when_its_last_leg_is_through() -> None:
     assert ["live", "matched", "live"] == [row["status"] for row in rows]
 
 
-@pytest.mark.parametrize("ends_by", ["restart", "resolution"])
+@pytest.mark.parametrize("ends_by", ["restart", "post-only", "resolution"])
 def test_what_is_held_ends_with_its_market_or_engine(ends_by: str) -> None:
     """Nobody waits for ever: a resolution or a restart ends a held order and answers its request."""
     desk = Desk(delays_takers=True)
     order_id = desk.post(price="0.5", quantity="10")
-    if ends_by == "restart":
-        desk.exchange.lifecycle.set_mode(NOW_NS + MS, Mode.RESTARTING)
+    if ends_by != "resolution":
+        mode = Mode.RESTARTING if ends_by == "restart" else Mode.POST_ONLY
+        desk.exchange.lifecycle.set_mode(NOW_NS + MS, mode)
         expected = "CANCELED_ORDER_TIMED_OUT"
     else:
         desk.exchange.resolve(NOW_NS + MS, desk.of, 0)
