@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from tests.cli_runs import command, one_line, pm
+from pipeline.run.exchange import ExchangeProcess, fault_words
+from tests.cli_runs import command, one_line, pm, until
 from tests.shared import ROOT
 
 pytestmark = pytest.mark.timeout(180)
@@ -153,6 +154,28 @@ def test_a_frozen_socket_answers_pings_and_nothing_else(exchange: Exchange) -> N
     asyncio.run(run())
     (row,) = [row for row in exchange.control("GET", "/control/faults")[1] if row["name"] == "freeze"]
     assert row["count"] > 10
+
+
+def test_the_demo_hears_each_fault_without_waiting(tmp_path: Path) -> None:
+    """What the demo shows comes from the exchange's own lines, which are read while it runs."""
+    (tmp_path / "faults.toml").write_text(
+        '[[fault]]\nname = "down"\nkind = "mode"\nmode = "disabled"\nat_s = 0\nfor_s = 0.3\n')
+    process = ExchangeProcess(
+        tmp_path / "exchange", {"markets": 1, "planted_events": 1, "faults": str(tmp_path / "faults.toml")})
+    words: list[str] = []
+    try:
+        process.start(lambda what, done, total: None)
+        assert [] == process.take_events()
+        process.control("POST", "/control/start")
+        until(lambda: words.extend(map(fault_words, process.take_events())) or len(words) == 3, "three lines")
+        assert "running" == process.control("GET", "/control/report")["modes"][-1][1]
+    finally:
+        process.stop()
+
+    assert [
+        "fault down (mode) begins", "fault down (mode) hits (disabled)", "fault down (mode) ends, 1 hits",
+    ] == words  # fmt: skip
+    assert [] == process.take_events()
 
 
 @pytest.mark.parametrize("which", ["exchange", "demo"])

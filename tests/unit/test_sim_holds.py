@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.sim.exchange import Exchange
+from pipeline.sim.gamma import Gamma
 from pipeline.sim.http import Response
 from pipeline.sim.ledger import USD
 from pipeline.sim.market import Market
@@ -72,6 +73,22 @@ def test_sd_is_answered_at_once_and_matched_later() -> None:
         trade.size_micro,
         trade.taker and trade.taker.order_id,
     )
+
+
+@pytest.mark.parametrize(
+    ("delay", "told"),
+    [({}, {}), ({"seconds_delay": 3}, {"sd": 3}), ({"delays_takers": True}, {"itode": True})],
+)
+def test_the_metadata_tells_of_the_delay(delay: dict[str, Any], told: dict[str, Any]) -> None:
+    """`sd` and `itode` stand in /clob-markets, and are absent where there is none; Gamma has the seconds."""
+    desk = Desk(**delay)
+    path = f"/clob-markets/{desk.of.condition}"
+    row = json_of(desk.exchange.on_request(NOW_NS, "clob", "GET", path, {}, b""))
+    gamma = Gamma({desk.of.condition: desk.of}, lambda _: (None, None))
+    (listed,) = json_of(gamma.on_request(NOW_NS, "GET", "/markets", {}, b""))
+
+    assert told == {name: row[name] for name in ("sd", "itode") if name in row}
+    assert told.get("sd", 0) == listed["secondsDelay"]
 
 
 def test_itode_is_answered_after_the_hold() -> None:
