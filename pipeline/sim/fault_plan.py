@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from pipeline.errors import ConfigError
@@ -60,7 +61,7 @@ class FaultPlan:
         for run in list(self.runs):
             if run.fault.at_s is not None:
                 due_ns = now_ns + round(run.fault.at_s * NS_PER_S)
-                self._exchange.timers.at(due_ns, lambda at_ns, run=run: self._begin(at_ns, run))
+                self._exchange.timers.at(due_ns, partial(self._begin, run))
 
     def trigger(self, now_ns: int, name: str) -> FaultRun:
         """Begin a fault of the file now; raises ConfigError when there is none of that name."""
@@ -68,7 +69,7 @@ class FaultPlan:
         if run is None:
             known = ", ".join(self._by_name) or "none"
             raise ConfigError(f'a fault of the file expected ({known}), was "{name}"')
-        self._begin(now_ns, run)
+        self._begin(run, now_ns)
         return run
 
     def inject(self, now_ns: int, raw: Mapping[str, Any]) -> FaultRun:
@@ -96,7 +97,7 @@ class FaultPlan:
         self.runs.append(run)
         self._by_name[fault.name] = run
 
-    def _begin(self, now_ns: int, run: FaultRun) -> None:
+    def _begin(self, run: FaultRun, now_ns: int) -> None:
         if run.is_active:
             return
         run.is_active, run.begun_ns, run.ended_ns = True, now_ns, 0

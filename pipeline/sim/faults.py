@@ -258,7 +258,7 @@ def parse_fault(raw: Any) -> Fault:
         raise ConfigError(f"a fault with a name expected, was {name!r}")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(f"{where}: kind expected to be one of {', '.join(KINDS)}{_near(kind, KINDS)}")
-    fault = _make(KINDS[kind], where, raw)
+    fault: Fault = _make(KINDS[kind], where, raw)
     _check(where, fault)
     return fault
 

@@ -93,8 +93,8 @@ class Rest:
             return json_response("OK")
         handler = self._orders.handler(method, path)
         if handler is None:
-            answer = self._account.answer(now_ns, method, path, query, value, account, credentials.api_key)
-            return answer or refuse(texts.NOT_FOUND)
+            found = self._account.answer(now_ns, method, path, query, value, account, credentials.api_key)
+            return found or refuse(texts.NOT_FOUND)
         if value is _BAD_JSON:
             return refuse(texts.INVALID_PAYLOAD)
         refused, bucket = self._charge(now_ns, method, value, account)

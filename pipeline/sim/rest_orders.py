@@ -6,6 +6,7 @@ Source: venue sheet 11.1 and 11.2, read 2026-11-20.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.sim import errors_text as texts
@@ -186,14 +187,14 @@ def _when_matched(
         return render(legs)
     answer: Later[Response] = Later()
 
-    def end(now_ns: int, place: int, ended: Placed | Refusal) -> None:
+    def end(place: int, now_ns: int, ended: Placed | Refusal) -> None:
         legs[place] = ended
         del waiting[place]
         if not waiting:
             answer.give(now_ns, render(legs))
 
     for place, after in list(waiting.items()):
-        after.then(lambda now_ns, ended, place=place: end(now_ns, place, ended))
+        after.then(partial(end, place))
     return answer
 
 

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -113,7 +114,7 @@ class _Connection:
         while self.waiting and not self.is_asking and wire.is_open:
             request = self.waiting.popleft()
             self.is_asking = self.is_serving = True
-            self.server.ask(self.service, request, lambda answer, of=request: self._answer(wire, of, answer))
+            self.server.ask(self.service, request, partial(self._answer, wire, request))
             self.is_serving = False
 
     def _answer(self, wire: Wire, request: Request, answer: Response | None) -> None:
