@@ -59,6 +59,10 @@ class Order:
     usd_micro: int = 0  # paid or received, without fees
     fee_micro: int = 0
     trade_ids: list[str] = field(default_factory=list)
+    # What failed settlements took back; whether the venue's `size_matched` shrinks with it is unconfirmed.
+    void_micro: int = 0
+    void_usd_micro: int = 0
+    void_fee_micro: int = 0
 
     @property
     def size_micro(self) -> int:

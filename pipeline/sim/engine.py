@@ -254,7 +254,8 @@ class Engine:
             flows = self.ledger.match(now_ns, order.market, fill.price_ticks, size, bid, ask, trade.trade_id)
             self.ledger.fee(now_ns, order.account.name, fee, trade.trade_id)
             order.matched_micro += size
-            order.usd_micro += abs(flows[not order.is_bid])
+            trade.taker_usd_micro = abs(flows[not order.is_bid])
+            order.usd_micro += trade.taker_usd_micro
             order.fee_micro += fee
             self._fill_maker(now_ns, fill, abs(flows[order.is_bid]), trade)
             commit.trades.append(trade)
@@ -297,6 +298,7 @@ class Engine:
             return
         maker.matched_micro += fill.size_micro
         maker.usd_micro += usd_micro
+        trade.maker_usd_micro = usd_micro
         if maker.left_micro < max(1, self.settings.dust_micro):
             maker.status, maker.status_text = Status.MATCHED, "MATCHED"
             del self.open[maker.account.name][maker.order_id]

@@ -108,9 +108,10 @@ def _order_row(order: Order) -> dict[str, Any]:
         "created_ns": order.created_ns,
         "status": order.status.value,
         "status_text": order.status_text,
-        "matched_micro": order.matched_micro,
-        "usd_micro": order.usd_micro,
-        "fee_micro": order.fee_micro,
+        "matched_micro": order.matched_micro - order.void_micro,  # what stands
+        "usd_micro": order.usd_micro - order.void_usd_micro,
+        "fee_micro": order.fee_micro - order.void_fee_micro,
+        "void_micro": order.void_micro,
         "trade_ids": order.trade_ids,
     }
 

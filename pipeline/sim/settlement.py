@@ -150,6 +150,7 @@ class Settlement:
             if trade.status == "FAILED":
                 self._tally.failed += 1
                 self._ledger.reverse(now_ns, trade.trade_id)
+                _void(trade)
             else:
                 self._ledger.settle(trade.trade_id)
         self._listener.on_trade(now_ns, trade)
@@ -167,6 +168,17 @@ class Settlement:
             order.trade_ids.append(trade.trade_id)
         for name in dict.fromkeys(order.account.name for order in parties):
             self.trades_of.setdefault(name, []).append(trade)
+
+
+def _void(trade: Trade) -> None:
+    """Note in both orders what of theirs never came about."""
+    if trade.taker is not None:
+        trade.taker.void_micro += trade.size_micro
+        trade.taker.void_usd_micro += trade.taker_usd_micro
+        trade.taker.void_fee_micro += trade.fee_micro
+    if trade.maker is not None:
+        trade.maker.void_micro += trade.size_micro
+        trade.maker.void_usd_micro += trade.maker_usd_micro
 
 
 def _hash(trade: Trade, tries: int) -> str:

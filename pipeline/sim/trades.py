@@ -30,6 +30,8 @@ class Trade:
     updated_ns: int = 0
     transaction_hash: str = ""
     is_named: bool = False  # its parties may know of it
+    taker_usd_micro: int = 0  # what each party paid or received, without fees
+    maker_usd_micro: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pipeline.sim.settings import ExchangeSettings
 from pipeline.sim.trades import Placed, Trade
 from pipeline.units import PPM
 from tests.sim_orders import order
-from tests.sim_trader import NOW_NS, Trader, exchange_of, json_of, market
+from tests.sim_trader import KEYS, NOW_NS, Trader, exchange_of, json_of, market
 
 SHARE = 1_000_000
 SECOND = 10**9
@@ -82,6 +82,29 @@ def test_a_reversal_happens_once() -> None:
     walk_of(exchange, confirmed)
     with pytest.raises(InvariantError, match="held"):
         exchange.ledger.reverse(NOW_NS, confirmed.trade_id)
+
+
+def test_an_order_knows_what_of_it_was_a_ghost() -> None:
+    """What both orders of a failed match got and paid is void in full: shares, money and the taker's fee."""
+    of = market()
+    sets = {of.condition: 50 * SHARE}
+    traders = [Trader(sets_micro=sets), Trader("other", KEYS[1], sets_micro=sets)]
+    exchange = exchange_of(traders, [of], ExchangeSettings(settle_failed_ppm=PPM))
+    resting = order(exchange.accounts["other"], of, True, 4000, 30 * SHARE, outcome=1)
+    taker = order(exchange.accounts["demo"], of, True, 6500, 20 * SHARE)  # mints against the bid for NO
+    for one in (resting, taker):
+        assert isinstance(exchange.engine.submit(NOW_NS, one), Placed)
+    assert (12 * SHARE, 8 * SHARE) == (taker.usd_micro, resting.usd_micro)
+    exchange.on_timer(NOW_NS + 60 * SECOND)
+
+    for one in (resting, taker):
+        assert (one.matched_micro, one.usd_micro, one.fee_micro) == (
+            one.void_micro,
+            one.void_usd_micro,
+            one.void_fee_micro,
+        )
+    assert 20 * SHARE == taker.void_micro
+    assert 0 < taker.void_fee_micro
 
 
 def test_what_may_still_fail_cannot_be_spent() -> None:
