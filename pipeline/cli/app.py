@@ -294,9 +294,7 @@ def record(
 
 @app.command(short_help="Decide a run's stream again and compare with what was decided.")
 def replay(
-    log: Annotated[
-        Path, typer.Argument(metavar="LOG", help="A state directory, or its folder logs.")
-    ],
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="A state directory, or its folder logs.")],
     as_json: AsJson = False,
 ) -> None:
     """Fold a run's stream once more and compare every decision with the logged one, byte for byte.

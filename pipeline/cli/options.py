@@ -34,4 +34,8 @@ StateDir = Annotated[
         help="The configuration's state_dir, or the folder right above it.",
     ),
 ]
+Faults = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="What goes wrong, and when: TOML, see config/faults/demo.toml."),
+]
 DEFAULT_STATE = Path("state")

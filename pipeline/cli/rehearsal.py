@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, Cpus
+from pipeline.cli.options import AsJson, Cpus, Faults
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,6 +43,7 @@ def demo(
         list[Path] | None,
         typer.Option("--config", "-c", metavar="FILE", help="Settings over the demo's own."),
     ] = None,
+    faults: Faults = None,
 ) -> None:
     """Trade against a local exchange with real processes, sockets and signatures; ends with a report.
 
@@ -63,6 +64,7 @@ def demo(
                 json_file=json_file,
                 keep=keep,
                 config_files=tuple(config or ()),
+                faults=faults,
             )
         )
     )
@@ -94,6 +96,7 @@ def exchange(
             help="Kind of the account's wallet: 0 EOA, 1 proxy, 2 Safe, 3 deposit wallet.",
         ),
     ] = 0,
+    faults: Faults = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the demo's local exchange until a signal ends it; a pipeline may come and go meanwhile.
@@ -117,6 +120,7 @@ def exchange(
                 port=port,
                 official_hosts=official_hosts,
                 signature_type=wallet,
+                faults=faults,
                 as_json=as_json,
             )
         )

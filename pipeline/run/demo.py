@@ -21,7 +21,7 @@ import orjson
 from pipeline.config.load import Config, load
 from pipeline.errors import EnvironmentProblem, UsageError
 from pipeline.run.demo_facts import LaneWatch, collect_facts, sums
-from pipeline.run.exchange import GEOBLOCK, ExchangeProcess, cpu_of_exchange
+from pipeline.run.exchange import GEOBLOCK, ExchangeProcess, cpu_of_exchange, fault_words
 from pipeline.run.judge import judge
 from pipeline.run.process import on_cpu
 from pipeline.run.progress import Progress
@@ -52,6 +52,7 @@ class DemoOptions:
     json_file: Path | None = None
     keep: Path | None = None
     config_files: tuple[Path, ...] = ()
+    faults: Path | None = None
 
     def checked(self) -> DemoOptions:
         """Return the options with absolute paths; raises UsageError in one line."""
@@ -171,6 +172,7 @@ class _Demo:
             "seconds": float(options.seconds),
             # A real exchange does not share our CPUs: when both want one, ours goes first.
             "cpu": cpu_of_exchange(cpus), "nice": EXCHANGE_NICE,
+            "faults": str(options.faults.resolve()) if options.faults else "",
         }
         self._progress.say("starting the local exchange (TLS, signatures checked)")
         # Nor does anybody who looks on: on the chain's CPU each look would hold it up.
@@ -259,6 +261,9 @@ class _Demo:
             time.sleep(POLL_S)
 
     def _watch(self) -> None:
+        for event in self._need_exchange().take_events():
+            if event.get("event") == "fault":
+                self._progress.say(fault_words(event))
         self._need_supervisor().watch()
         if not self._need_exchange().is_alive():
             raise EnvironmentProblem(

@@ -56,6 +56,7 @@ class ExchangeProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self.urls: dict[str, str] = {}
         self._token = ""
+        self._heard = b""  # of a line that has not come in full
 
     @property
     def pid(self) -> int:
@@ -95,6 +96,8 @@ class ExchangeProcess:
                 self.urls = event["urls"]
                 self._token = (self.directory / "control.token").read_text()
                 write_api_file(self.directory)
+                if self._process is not None and self._process.stdout is not None:
+                    os.set_blocking(self._process.stdout.fileno(), False)
                 return
 
     def account(self) -> dict[str, Any]:
@@ -107,6 +110,13 @@ class ExchangeProcess:
             return ask_control(self.urls["control"], self._token, method, path, body)
         except VenueError as problem:
             raise VenueError(f"{problem}; see {self.directory / 'exchange.err'}") from problem
+
+    def take_events(self) -> list[dict[str, Any]]:
+        """Return what it has told since the last call, without waiting; a full pipe would stop it."""
+        if self._process is None or self._process.stdout is None:
+            return []
+        *lines, self._heard = (self._heard + (self._process.stdout.read() or b"")).split(b"\n")
+        return [json.loads(line) for line in lines if line]
 
     def is_alive(self) -> bool:
         """Return whether the process runs."""
@@ -167,6 +177,13 @@ def write_api_file(directory: Path) -> None:
     with open(descriptor, "w") as file:
         keys = {name: found[name] for name in ("secret", "passphrase")}
         json.dump({"api_key": found["apiKey"], **keys}, file)
+
+
+def fault_words(event: dict[str, Any]) -> str:
+    """Return a "fault" event of the exchange as one line for people."""
+    what, note = event["what"], f" ({event['note']})" if event["note"] else ""
+    times = f", {event['count']} hits" if what == "ends" and event["count"] else ""
+    return f"fault {event['name']} ({event['kind']}) {what}{times}{note if what != 'ends' else ''}"
 
 
 def cpu_of_exchange(lane_cpus: list[int]) -> int:

@@ -19,7 +19,15 @@ from typing import Any
 import orjson
 
 from pipeline.errors import EnvironmentProblem, UsageError
-from pipeline.run.exchange import API_FILE, CA_FILE, GEOBLOCK, KEY_FILE, read_account, write_api_file
+from pipeline.run.exchange import (
+    API_FILE,
+    CA_FILE,
+    GEOBLOCK,
+    KEY_FILE,
+    fault_words,
+    read_account,
+    write_api_file,
+)
 from pipeline.run.notify import Notifier
 from pipeline.sim import process
 from pipeline.units import MICRO
@@ -43,6 +51,7 @@ class ExchangeOptions:
     official_hosts: bool = False
     as_json: bool = False
     signature_type: int = 0  # of the account's wallet
+    faults: Path | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the exchange's process; raises UsageError in one line."""
@@ -63,6 +72,7 @@ class ExchangeOptions:
             "guest_cash_usd_micro": GUEST_CASH_USD_MICRO,
             "official_hosts": self.official_hosts,
             "starts_on_request": self.official_hosts,  # a bot may never open the market channel
+            "faults": str(self.faults.resolve()) if self.faults else "",
         }
         if self.port:
             settings["ports"] = {name: self.port + place for place, name in enumerate(PORTS)}
@@ -106,6 +116,8 @@ class _Teller:
         elif event == "done":
             self._notifier.stopping()
             self._say({"event": event, **values}, f"exchange ended; its report: {values['report']}")
+        elif event == "fault":
+            self._say({"event": event, **values}, fault_words(values))
         elif self._as_json:
             self._say({"event": event, **values}, "")
 

@@ -31,6 +31,7 @@ class Status(StrEnum):
     """Stem of the venue's order status; the exact text of a dead order is in `Order.status_text`."""
 
     LIVE = "LIVE"
+    DELAYED = "DELAYED"  # a taker that is held
     MATCHED = "MATCHED"
     CANCELED = "CANCELED"
 
@@ -58,6 +59,10 @@ class Order:
     usd_micro: int = 0  # paid or received, without fees
     fee_micro: int = 0
     trade_ids: list[str] = field(default_factory=list)
+    # What failed settlements took back; whether the venue's `size_matched` shrinks with it is unconfirmed.
+    void_micro: int = 0
+    void_usd_micro: int = 0
+    void_fee_micro: int = 0
 
     @property
     def size_micro(self) -> int:
@@ -220,6 +225,12 @@ class MatchedBook:
         self._touch(is_bid, price_ticks)
         return size_micro - left
 
+    def clear_anonymous(self) -> None:
+        """Take out all that other participants have."""
+        for is_bid in (True, False):
+            for price_ticks in list(self._prices[is_bid]):
+                self.remove_anonymous(is_bid, price_ticks, self.anonymous_micro(is_bid, price_ticks))
+
     def anonymous_micro(self, is_bid: bool, price_ticks: int) -> int:
         """Return what other participants have at the price."""
         queue = self._queues[is_bid].get(price_ticks, ())
@@ -317,3 +328,15 @@ class Remaining:
 def crosses(is_bid: bool, limit_ticks: int, price_ticks: int) -> bool:
     """Whether a taker of that side and limit accepts the YES price."""
     return price_ticks <= limit_ticks if is_bid else price_ticks >= limit_ticks
+
+
+def taking(order: Order) -> Taking:
+    """A FAK or FOK buy spends its collateral; everything else counts shares (venue sheet 10.5)."""
+    if order.is_buy and not order.may_rest:
+        return Taking(order.is_bid, order.yes_ticks, order.outcome, budget_micro=order.maker_micro)
+    return Taking(order.is_bid, order.yes_ticks, order.outcome, size_micro=order.size_micro)
+
+
+def total(fills: Sequence[Fill]) -> int:
+    """Return the shares of the fills together."""
+    return sum(fill.size_micro for fill in fills)

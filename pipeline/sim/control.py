@@ -1,8 +1,9 @@
-"""The control port of the exchange process: start, stop, resolve, report. Loopback and a token.
+"""The control port of the exchange process: start, stop, resolve, faults, report. Loopback and a token.
 
 Every request needs `authorization: Bearer TOKEN`. POST /control/start, /control/stop-flow,
-/control/resolve {"seed": n}, /control/account {"closed_only": bool, "geoblocked": bool}, /control/quit;
-GET /control/status, /control/report.
+/control/resolve {"seed": n}, /control/account {"closed_only": bool, "geoblocked": bool},
+/control/fault {"name": n} of the file or {"name", "kind", …} of a new one, /control/quit;
+GET /control/status, /control/faults, /control/report.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.errors import ConfigError
 from pipeline.sim.http import Response
 from pipeline.sim.http_reader import Request
 from pipeline.sim.report import report
@@ -32,7 +34,9 @@ class ControlPort:
             "POST /control/stop-flow": self._stop_flow,
             "POST /control/resolve": self._resolve,
             "POST /control/account": self._account,
+            "POST /control/fault": self._fault,
             "POST /control/quit": self._quit,
+            "GET /control/faults": self._faults,
             "GET /control/status": self._status,
             "GET /control/report": self._report,
         }
@@ -102,6 +106,24 @@ class ControlPort:
         account.closed_only = value.get("closed_only", account.closed_only)
         geoblock.blocked = value.get("geoblocked", geoblock.blocked)
         return json_answer(self.status())
+
+    def _fault(self, request: Request) -> Response:
+        try:
+            value = orjson.loads(request.body or b"{}")
+        except orjson.JSONDecodeError:
+            value = None
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            return json_answer({"error": "a JSON object with the name of a fault expected"}, 400)
+        now_ns, plan = self._server.clock.now_ns(), self._scenario.faults
+        try:
+            run = plan.inject(now_ns, value) if "kind" in value else plan.trigger(now_ns, value["name"])
+        except ConfigError as problem:
+            return json_answer({"error": str(problem)}, 400)
+        self._server.flush()
+        return json_answer(run.row())
+
+    def _faults(self, request: Request) -> Response:
+        return json_answer(self._scenario.faults.rows())
 
     def _status(self, request: Request) -> Response:
         return json_answer(self.status())

@@ -19,6 +19,7 @@ class Refusal:
     status: int = 400
     code: str = ""
     kills: bool = False
+    retry_after_s: int = 0  # 0 = not said
 
 
 INVALID_PAYLOAD = Refusal("Invalid order payload")
@@ -36,6 +37,8 @@ FAK_KILLED = Refusal(
     "FAK orders are partially filled or killed if no match is found.",
     kills=True,
 )
+ORDER_TIMED_OUT = Refusal("order timed out", kills=True)
+SELF_TRADE = Refusal("order crosses an open order of its own account")
 COULD_NOT_INSERT = Refusal("could not insert order", 500)
 UNAUTHORIZED = Refusal("Unauthorized/Invalid api key", 401)
 INVALID_L1 = Refusal("Invalid L1 Request headers", 401)
@@ -48,6 +51,7 @@ KEY_UNKNOWN = Refusal("Could not derive api key!")
 RATE_LIMITED = Refusal("Too Many Requests", 429)
 BODY_TOO_LARGE = Refusal("request body too large", 413)
 ALREADY_GONE = "already canceled or matched"
+ORDER_HELD = "order is delayed and cannot be canceled"
 ORDER_UNKNOWN = "order not found"
 
 

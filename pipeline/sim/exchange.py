@@ -19,7 +19,9 @@ from pipeline.sim.book import Fill, Order, TakingBook, token_ticks
 from pipeline.sim.engine import Engine
 from pipeline.sim.geoblock import Geoblock
 from pipeline.sim.http import Response
+from pipeline.sim.later import Later
 from pipeline.sim.ledger import Ledger
+from pipeline.sim.lifecycle import Lifecycle
 from pipeline.sim.market import Commit, LevelChange, Market
 from pipeline.sim.orders import require_tradable
 from pipeline.sim.rest import Rest
@@ -39,6 +41,10 @@ class Output:
     is_close: bool = False
 
 
+#: Who asked hears (now_ns, answer) once, now or later; None = the connection ends without an answer.
+Reply = Callable[[int, Response | None], None]
+
+
 class MarketChannel(Protocol):
     """Renders the market channel. It sends through `Exchange.send` and reads `Exchange.engine.books`."""
 
@@ -47,6 +53,7 @@ class MarketChannel(Protocol):
     def close(self, now_ns: int, socket: int) -> None: ...
     def on_commit(self, commit: Commit) -> None: ...
     def on_resolved(self, now_ns: int, market: Market) -> None: ...
+    def change_tick(self, market: Market, new_step: int, now_ns: int) -> None: ...
 
 
 class Routes(Protocol):
@@ -55,6 +62,15 @@ class Routes(Protocol):
     def on_request(
         self, now_ns: int, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> Response: ...
+
+
+class Gate(Protocol):
+    """Stands before every request: a fault that is injected there decides what becomes of it."""
+
+    def on_request(
+        self, now_ns: int, service: str, route: str, carry_out: Callable[[int, Reply], None], reply: Reply
+    ) -> None:
+        """`route` is "POST /order"; carry_out(now_ns, reply) serves the request and answers it."""
 
 
 class Exchange:
@@ -71,8 +87,10 @@ class Exchange:
         self.market_by_token: dict[str, tuple[Market, int]] = {}
         self.market_channel: MarketChannel | None = None
         self.services: dict[str, Routes] = {}
+        self.gate: Gate | None = None
         self.commit_hooks: list[Callable[[Commit], None]] = []
         self.arrivals: deque[OrderArrival] = deque(maxlen=settings.arrivals_max)
+        self.lifecycle = Lifecycle(self)
         self.users = UserChannel(self.send, self.close_by_us, settings)
         self.geoblock = Geoblock()
         self.rest = Rest(self, seed)
@@ -108,17 +126,47 @@ class Exchange:
         """Serve another service ("gamma") by these routes."""
         self.services[name] = routes
 
+    def ask(
+        self,
+        now_ns: int,
+        service: str,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        reply: Reply,
+    ) -> None:
+        """Take one HTTP request; header names are lower case, `target` is path and query as sent."""
+        self._advance(now_ns)
+        self.requests_count += 1
+
+        def carry_out(at_ns: int, answer: Reply) -> None:
+            found: Response | Later[Response]
+            if service == "clob":
+                found = self.rest.on_request(at_ns, method, target, headers, body)
+            else:
+                found = self.services[service].on_request(at_ns, method, target, headers, body)
+            if isinstance(found, Later):
+                found.then(answer)
+            else:
+                answer(at_ns, found)
+
+        if service != "clob" and service not in self.services:
+            raise InvariantError(f"sim.exchange: clob or {sorted(self.services)} expected, was {service}")
+        if self.gate is None:
+            carry_out(now_ns, reply)
+        else:
+            self.gate.on_request(now_ns, service, f"{method} {target.partition('?')[0]}", carry_out, reply)
+
     def on_request(
         self, now_ns: int, service: str, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> Response:
-        """Answer one HTTP request; header names are lower case, `target` is path and query as sent."""
-        self._advance(now_ns)
-        self.requests_count += 1
-        if service == "clob":
-            return self.rest.on_request(now_ns, method, target, headers, body)
-        if service not in self.services:
-            raise InvariantError(f"sim.exchange: clob or {sorted(self.services)} expected, was {service}")
-        return self.services[service].on_request(now_ns, method, target, headers, body)
+        """`ask` where the answer must be there at once; raises InvariantError when it is not."""
+        found: list[Response | None] = []
+        self.ask(now_ns, service, method, target, headers, body, lambda _, answer: found.append(answer))
+        if not found or found[0] is None:
+            raise InvariantError(f"sim.exchange: {method} {target} expected an answer now, has none")
+        return found[0]
 
     def open_socket(self, now_ns: int, channel: str) -> int:
         """Register a connected socket of "market" or "user" and return its id."""
@@ -227,6 +275,15 @@ class Exchange:
         if socket in self._sockets:
             self._output.append(Output(socket, b"", True))
             self._forget(self._now_ns, socket)
+
+    def open_sockets(self) -> dict[int, str]:
+        """Return the channel of each open socket."""
+        return dict(self._sockets)
+
+    def close_channel(self, channel: str) -> None:
+        """Queue the end of every socket of "market" or "user"."""
+        for socket in [socket for socket, name in self._sockets.items() if name == channel]:
+            self.close_by_us(socket)
 
     def note_arrival(self, arrival: OrderArrival) -> None:
         """Keep an arrival in the journal; the oldest falls out when it is full."""

@@ -74,7 +74,7 @@ def market_object(market: Market, best: tuple[int | None, int | None] = (None, N
         "endDate": END_DATE,
         "orderPriceMinTickSize": market.tick_step / TICKS_PER_USD,
         "orderMinSize": _number(market.min_order_size),
-        "secondsDelay": 0,
+        "secondsDelay": market.seconds_delay,
         "feesEnabled": market.fee_rate_ppm > 0,
         "feeType": "local_fees",
         "takerBaseFee": 1000,

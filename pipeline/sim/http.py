@@ -23,7 +23,11 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
 
 def refuse(refusal: Refusal, headers: dict[str, str] | None = None) -> Response:
     """Return the error body that both official clients read: {"error": text}."""
-    body = {"error": refusal.text}
+    body: dict[str, Any] = {"error": refusal.text}
+    headers = dict(headers or {})
     if refusal.code:
         body["code"] = refusal.code
+    if refusal.retry_after_s:
+        body["retry_after_seconds"] = refusal.retry_after_s
+        headers["retry-after"] = str(refusal.retry_after_s)
     return json_response(body, refusal.status, headers)

@@ -3,7 +3,8 @@
 Assets are "usd" (1e-6 USD) and token ids (1e-6 share). In each posting the entries of each asset sum to
 zero. A share exists only against collateral in its condition's vault: the contra account of a token is
 its mint, whose negative balance counts the shares outside. Payers pay ceil(size * price), receivers get
-floor(size * price); what that leaves goes to `ROUNDING`, so nobody gains from a rounding.
+floor(size * price); what that leaves goes to `ROUNDING`, so nobody gains from a rounding. What is posted
+under a held reference is provisional: it can be taken back, exactly and once.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Entry = tuple[str, str, int]  # account, asset, delta
 @dataclass(frozen=True, slots=True)
 class Posting:
     now_ns: int
-    kind: str  # deposit, endow, split, merge, match, fee, redeem
+    kind: str  # deposit, endow, split, merge, match, fee, reverse, redeem
     reference: str
     entries: tuple[Entry, ...]
 
@@ -51,6 +52,8 @@ class Ledger:
         self._traders: set[str] = set()
         self._deposits_micro: dict[str, int] = {}
         self._fees_micro: dict[str, int] = {}
+        self._held: dict[str, list[Posting]] = {}  # provisional, by reference
+        self._unsettled: dict[tuple[str, str], int] = {}  # what held postings brought in
         self._hash = hashlib.sha256()
         self.postings: deque[Posting] = deque(maxlen=kept_max)
         self.postings_count = 0
@@ -114,6 +117,27 @@ class Ledger:
         if fee_micro:
             self._fees_micro[account] = self._fees_micro.get(account, 0) + fee_micro
             self._post(now_ns, "fee", reference, [(account, USD, -fee_micro), (FEES, USD, fee_micro)])
+
+    def hold(self, reference: str) -> None:
+        """Whatever is posted under the reference from now on is provisional."""
+        self._held[reference] = []
+
+    def settle(self, reference: str) -> None:
+        """Let what was posted under a held reference stand for good."""
+        self._release(reference)
+
+    def reverse(self, now_ns: int, reference: str) -> None:
+        """Take back everything posted under a held reference; a second time raises InvariantError."""
+        for posting in reversed(self._release(reference)):  # the fee first: it came out of the proceeds
+            if posting.kind == "fee":
+                (account, _, paid_micro), _ = posting.entries
+                self._fees_micro[account] += paid_micro
+            back = [(account, asset, -delta) for account, asset, delta in posting.entries]
+            self._post(now_ns, "reverse", reference, back)
+
+    def unsettled(self, account: str, asset: str) -> int:
+        """Return how much of the account's balance may still be taken back; it cannot be spent."""
+        return self._unsettled.get((account, asset), 0)
 
     def redeem(self, now_ns: int, market: Market, payout_micro: tuple[int, int]) -> None:
         """Pay every holder `payout_micro` USD micro per share of each outcome and void the shares.
@@ -185,9 +209,34 @@ class Ledger:
                     f"sim.ledger: {asset} of {account} >= 0 expected, was {value} ({kind} {reference})"
                 )
         posting = Posting(now_ns, kind, reference, tuple(entries))
+        if reference in self._held:
+            self._held[reference].append(posting)
+            self._count(posting, 1)
         self._hash.update(repr(posting).encode())
         self.postings.append(posting)
         self.postings_count += 1
+
+
+    def _release(self, reference: str) -> list[Posting]:
+        held = self._held.pop(reference, None)
+        if held is None:
+            raise InvariantError(f"sim.ledger: {reference} expected to be held, was never or is settled")
+        for posting in held:
+            self._count(posting, -1)
+        return held
+
+    def _count(self, posting: Posting, sign: int) -> None:
+        """Count, or no longer, what a held posting brought to each trader on balance."""
+        brought: dict[tuple[str, str], int] = {}
+        for account, asset, delta in posting.entries:
+            if account in self._traders:
+                brought[account, asset] = brought.get((account, asset), 0) + delta
+        for key, delta in brought.items():
+            if delta > 0:
+                left = self._unsettled.get(key, 0) + sign * delta
+                self._unsettled[key] = left
+                if not left:
+                    del self._unsettled[key]
 
 
 def vault(market: Market) -> str:

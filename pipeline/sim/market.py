@@ -49,6 +49,8 @@ class Market:
     planted: bool = False  # its mispricings are planted by the generator and labelled so
     last_trade: str = ""  # three decimals, "" before the first trade
     accepting: bool = True
+    seconds_delay: int = 0  # `sd`: takers are answered "delayed" and matched so much later
+    delays_takers: bool = False  # `itode`: takers are held a moment, and answered after it
     payout_micro: tuple[int, int] | None = None  # per share of each outcome, once resolved
     tags: tuple[str, ...] = field(default=())
 

@@ -137,7 +137,8 @@ class PlantedEvent:
 
     @property
     def step(self) -> int:
-        return self.markets[0].tick_step
+        """The coarsest of its grids: one market's may change, and a plant has legs in all."""
+        return max(market.tick_step for market in self.markets)
 
     @property
     def rate_ppm(self) -> int:

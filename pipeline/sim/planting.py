@@ -50,6 +50,7 @@ class Planting:
         self._timers = Timers()
         self._now_ns = 0
         exchange.commit_hooks.append(self._on_commit)
+        exchange.lifecycle.on_down.append(self.pause)
 
     def open(self, now_ns: int) -> None:
         """Put the quiet quotes into the books."""
@@ -78,6 +79,10 @@ class Planting:
     def stop(self, now_ns: int) -> None:
         """Withdraw every plant and begin no other."""
         self.is_running = False
+        self.pause(now_ns)
+
+    def pause(self, now_ns: int) -> None:
+        """Withdraw every plant: the venue goes down. The next ones wait until it is up again."""
         for event, plant in list(self._current.values()):
             self._withdraw(now_ns, event, plant, "stopped")
 
@@ -89,6 +94,11 @@ class Planting:
 
     def _plant(self, now_ns: int, event: PlantedEvent) -> None:
         if not self.is_running or len(self.journal) >= PLANTS_MAX or event.event_id in self._current:
+            return
+        if event.markets[0].payout_micro is not None:  # an event resolves as a whole
+            return
+        if not self._exchange.engine.mode.is_resting:
+            self._plan_next(now_ns, event)
             return
         plant = None
         for _ in range(TRIES_MAX):
@@ -168,7 +178,8 @@ class Planting:
         quote = self._draw.choice(quotes)
         have = self._book(market.condition).anonymous_micro(quote.is_bid, quote.price_ticks)
         wanted = quote.size_micro * self._draw.randint(60, 140) // 100 // MICRO * MICRO
-        if wanted != have and market.payout_micro is None:
+        is_open = market.payout_micro is None and self._exchange.engine.mode.is_resting
+        if wanted != have and is_open:
             self._exchange.foreign_change(now_ns, market, quote.is_bid, quote.price_ticks, wanted - have)
         self._plan_breath(now_ns, event)
 

@@ -56,6 +56,8 @@ class Player:
         self._first_ns: int | None = None  # first and latest subscription
         self._latest_ns = 0
         self._is_stopped = False
+        self._held_ns = 0  # wall time in which no flow time passed
+        self._held_since_ns = 0  # 0 = it passes
         self._flows: list[tuple[Market, Iterator[FlowEvent]]] = []
         self._heap: list[tuple[int, int, FlowEvent]] = []  # next event of each live flow
         channel.on_subscribed = self._on_subscribed
@@ -113,6 +115,11 @@ class Player:
             for action in self.on_start:
                 action(now_ns)
 
+    def hold(self, now_ns: int) -> None:
+        """Let no flow time pass from now until the next `pump`: the venue is down."""
+        if self.started_ns is not None and not self._held_since_ns:
+            self._held_since_ns = now_ns
+
     def stop(self) -> None:
         """Play nothing more."""
         self._is_stopped = True
@@ -139,7 +146,10 @@ class Player:
             self.start(now_ns)
         if self._speed is None:
             return self._pump_max(now_ns)
-        self.flow_ns = int((now_ns - (self.started_ns or now_ns)) * self._speed)
+        if self._held_since_ns:
+            self._held_ns += now_ns - self._held_since_ns
+            self._held_since_ns = 0
+        self.flow_ns = int((now_ns - self._held_ns - (self.started_ns or now_ns)) * self._speed)
         self._play(now_ns)
         if self.is_done:
             return 0.05

@@ -4,7 +4,8 @@ Reads a JSON object: `run_dir` (made when missing), `host` (127.0.0.1), `ports` 
 "control" and "proxy"; 0 or absent = free), `official_hosts` (false; true: the CONNECT proxy, see `tunnel`),
 `cpu` (pin to it), `die_with_parent` (false), `ends_after_s` (0 = never), and the keys of `ScenarioConfig`.
 Tells by JSON lines on stdout, or to whom it is given: {"event": "progress"…}, {"event": "ready", urls, ca,
-run_dir}, {"event": "done"}. Writes in `run_dir`:
+run_dir}, {"event": "fault", name, kind, what: begins, hits or ends, count}, {"event": "done"}. Writes in
+`run_dir`:
 `ready.json`, `ca.pem`, `key.hex` and `api.json` (mode 0600), `control.token` (0600), `report.json`. SIGTERM
 or SIGINT ends it cleanly with exit 0.
 """
@@ -28,6 +29,8 @@ import orjson
 from pipeline.errors import ConfigError, EnvironmentProblem, PipelineError
 from pipeline.sim import certificates
 from pipeline.sim.control import ControlPort
+from pipeline.sim.fault_plan import FaultPlan
+from pipeline.sim.fault_run import FaultRun
 from pipeline.sim.scenario import Scenario, ScenarioConfig, build
 from pipeline.sim.server import Clock, Server
 
@@ -145,6 +148,7 @@ def run(raw: dict[str, Any], tell: Callable[..., None] = say) -> int:
     )
     server = Server(scenario.exchange, clock)
     holder.append(server)
+    _attach_faults(scenario.faults, server, tell)
     token = secrets.token_hex(16)
     control = ControlPort(scenario, server, token)
     urls = listen_all(server, host, ports, directory, with_proxy)
@@ -170,6 +174,19 @@ def run(raw: dict[str, Any], tell: Callable[..., None] = say) -> int:
     server.close()
     tell("done", is_drained=is_drained, is_final=final["is_final"], report=str(directory / "report.json"))
     return 0
+
+
+def _attach_faults(plan: FaultPlan, server: Server, tell: Callable[..., None]) -> None:
+    """Let the faults reach the sockets, and be told of."""
+
+    def told(what: str, run: FaultRun, now_ns: int) -> None:
+        note = run.notes[-1][1] if run.notes else ""
+        name, kind = run.fault.name, run.fault.kind
+        tell("fault", name=name, kind=kind, what=what, count=run.count, note=note, now_ns=now_ns)
+
+    plan.frames.write = server.write_unspoiled
+    server.frame_gate = plan.frames
+    plan.tell = told
 
 
 def _pin(cpu: int) -> None:

@@ -41,12 +41,17 @@ def report(
         "trades": [_trade_row(trade) for trade in engine.trades.values()],
         "plants": scenario.planting.report(),
         "winners": scenario.winners,
+        "faults": scenario.faults.rows(),
+        "modes": [[since_ns, mode.value] for since_ns, mode in engine.mode.spans],
         "frames_sent": dict(scenario.channel.sent),
         "sockets": sockets,
         "tally": {
             "orders": engine.tally.orders,
             "refusals": engine.tally.refusals,
             "trades": engine.tally.trades,
+            "failed": engine.tally.failed,
+            "held": engine.tally.held,
+            "posted_only": engine.tally.posted_only,
             "clipped": engine.tally.clipped,
             "clipped_micro": engine.tally.clipped_micro,
             "live_events": scenario.player.live_events,
@@ -103,9 +108,10 @@ def _order_row(order: Order) -> dict[str, Any]:
         "created_ns": order.created_ns,
         "status": order.status.value,
         "status_text": order.status_text,
-        "matched_micro": order.matched_micro,
-        "usd_micro": order.usd_micro,
-        "fee_micro": order.fee_micro,
+        "matched_micro": order.matched_micro - order.void_micro,  # what stands
+        "usd_micro": order.usd_micro - order.void_usd_micro,
+        "fee_micro": order.fee_micro - order.void_fee_micro,
+        "void_micro": order.void_micro,
         "trade_ids": order.trade_ids,
     }
 

@@ -17,9 +17,10 @@ from pipeline.sim.accounts import Account, Bucket, Buckets, Credentials
 from pipeline.sim.auth import Auth, BuilderKey
 from pipeline.sim.errors_text import Refusal
 from pipeline.sim.http import Response, json_response, refuse
+from pipeline.sim.later import Later
 from pipeline.sim.rest_account import AccountRoutes
 from pipeline.sim.rest_markets import MarketRoutes
-from pipeline.sim.rest_orders import OrderRoutes
+from pipeline.sim.rest_orders import Answer, OrderRoutes
 from pipeline.sim.rest_public import PublicRoutes
 from pipeline.units import NS_PER_MS
 
@@ -45,7 +46,8 @@ class Rest:
 
     def on_request(
         self, now_ns: int, method: str, target: str, headers: Mapping[str, str], body: bytes
-    ) -> Response:
+    ) -> Answer:
+        """Answer one request; later, when it placed an order that a market holds first."""
         path, _, query_text = target.partition("?")
         query = dict(parse_qsl(query_text, keep_blank_values=True))
         if method not in _METHODS:
@@ -86,7 +88,7 @@ class Rest:
         value: Any,
         account: Account,
         credentials: Credentials,
-    ) -> Response:
+    ) -> Answer:
         if (method, path) == ("GET", "/auth/api-keys"):
             return json_response({"apiKeys": self.auth.keys_of(account)})
         if (method, path) == ("DELETE", "/auth/api-key"):
@@ -99,19 +101,21 @@ class Rest:
             return json_response([_builder_row(key) for key in self.auth.builders_of(account)])
         handler = self._orders.handler(method, path)
         if handler is None:
-            answer = self._account.answer(now_ns, method, path, query, value, account, credentials.api_key)
-            return answer or refuse(texts.NOT_FOUND)
+            found = self._account.answer(now_ns, method, path, query, value, account, credentials.api_key)
+            return found or refuse(texts.NOT_FOUND)
         if value is _BAD_JSON:
             return refuse(texts.INVALID_PAYLOAD)
         refused, bucket = self._charge(now_ns, method, value, account)
         if refused is not None:
             return refused
         answer = handler(now_ns, value, account, credentials.api_key)
+        if isinstance(answer, Later):
+            whole: Later[Response] = Later()
+            answer.then(lambda at_ns, end: whole.give(at_ns, _with_limits(end, bucket, account.tier)))
+            return whole
         if path in ("/cancel-all", "/cancel-market-orders"):
             bucket.take(now_ns, len(orjson.loads(answer.body).get("canceled", ())), may_owe=True)
-        return Response(
-            answer.status, {**answer.headers, **_limit_headers(bucket, account.tier)}, answer.body
-        )
+        return _with_limits(answer, bucket, account.tier)
 
     def _charge(
         self, now_ns: int, method: str, value: Any, account: Account
@@ -130,6 +134,10 @@ class Rest:
 def _builder_row(key: BuilderKey) -> dict[str, Any]:
     created_ms = key.created_ns // NS_PER_MS
     return {"key": key.credentials.api_key, "createdAt": created_ms, "revokedAt": None}
+
+
+def _with_limits(answer: Response, bucket: Bucket, tier: str) -> Response:
+    return Response(answer.status, {**answer.headers, **_limit_headers(bucket, tier)}, answer.body)
 
 
 def _limit_headers(bucket: Bucket, tier: str) -> dict[str, str]:

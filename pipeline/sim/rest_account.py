@@ -127,7 +127,7 @@ class AccountRoutes:
             return refuse(texts.MARKET_NOT_FOUND)
         named = query.get("signature_type", "")
         purse = (account.purse(int(named)) if named.isascii() and named.isdigit() else None) or account
-        balance = self._exchange.ledger.balance(purse.name, asset)
+        balance = self._exchange.engine.funds.settled_micro(purse, asset)
         allowances = {spender: str(purse.allowance(TOKENS[kind], spender)) for spender in SPENDERS[kind]}
         return json_response({"balance": str(balance), "allowances": allowances})
 

@@ -6,6 +6,7 @@ Source: venue sheet 11.1 and 11.2, read 2026-11-20.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.sim import errors_text as texts
@@ -13,6 +14,7 @@ from pipeline.sim.accounts import Account
 from pipeline.sim.book import Order, Status
 from pipeline.sim.errors_text import Refusal
 from pipeline.sim.http import Response, json_response, refuse
+from pipeline.sim.later import Later
 from pipeline.sim.orders import Payload, parse, prove
 from pipeline.sim.trades import OrderArrival, Placed
 from pipeline.sim.views import size_text
@@ -20,7 +22,8 @@ from pipeline.sim.views import size_text
 if TYPE_CHECKING:
     from pipeline.sim.exchange import Exchange
 
-Handler = Callable[[int, Any, Account, str], Response]
+Answer = Response | Later[Response]
+Handler = Callable[[int, Any, Account, str], Answer]
 
 
 class OrderRoutes:
@@ -39,29 +42,41 @@ class OrderRoutes:
         }
 
     def handler(self, method: str, path: str) -> Handler | None:
-        return self._handlers.get((method, path))
+        found = self._handlers.get((method, path))
+        return self._unless_down(found) if found is not None and method == "DELETE" else found
+
+    def _unless_down(self, cancel: Handler) -> Handler:
+        def guarded(now_ns: int, value: Any, account: Account, api_key: str) -> Answer:
+            refused = self._exchange.engine.mode.refuse_cancel(now_ns)
+            return refuse(refused) if refused is not None else cancel(now_ns, value, account, api_key)
+
+        return guarded
 
     def cancel_key(self, now_ns: int, account: Account, api_key: str) -> None:
         """Cancel every resting order of an API key (the dead man's switch)."""
         self._cancel(now_ns, [order for order in self._open(account) if order.api_key == api_key])
 
-    def _place_one(self, now_ns: int, value: Any, account: Account, api_key: str) -> Response:
+    def _place_one(self, now_ns: int, value: Any, account: Account, api_key: str) -> Answer:
+        refused = self._exchange.engine.mode.refuse_order(now_ns, _is_post_only(value))
+        if refused is not None:
+            return refuse(refused)
         self._batches += 1
         placed = self._place(now_ns, value, account, api_key)
-        return refuse(placed) if isinstance(placed, Refusal) else json_response(_accepted(placed))
+        return _when_matched([placed], lambda legs: _one_answer(legs[0]))
 
-    def _place_many(self, now_ns: int, value: Any, account: Account, api_key: str) -> Response:
+    def _place_many(self, now_ns: int, value: Any, account: Account, api_key: str) -> Answer:
         if not isinstance(value, list) or not value:
             return refuse(texts.INVALID_PAYLOAD)
         count_max = self._exchange.settings.batch_orders_max
         if len(value) > count_max:
             return refuse(texts.too_many(len(value), count_max))
+        # Whether the venue refuses a batch whole for one leg that may take is unconfirmed; we do.
+        refused = self._exchange.engine.mode.refuse_order(now_ns, all(map(_is_post_only, value)))
+        if refused is not None:
+            return refuse(refused)
         self._batches += 1
-        rows = []
-        for body in value:
-            placed = self._place(now_ns, body, account, api_key)
-            rows.append(_rejected(placed) if isinstance(placed, Refusal) else _accepted(placed))
-        return json_response(rows)
+        legs = [self._place(now_ns, body, account, api_key) for body in value]
+        return _when_matched(legs, lambda ended: json_response([_row(leg) for leg in ended]))
 
     def _place(self, now_ns: int, body: Any, account: Account, api_key: str) -> Placed | Refusal:
         payload = parse(body)
@@ -140,6 +155,8 @@ class OrderRoutes:
             order = self._exchange.engine.orders.get(order_id)
             if order is None or order.account not in account.purses:
                 dead[order_id] = texts.ORDER_UNKNOWN
+            elif order.status is Status.DELAYED:
+                dead[order_id] = texts.ORDER_HELD
             elif order.status is not Status.LIVE:
                 dead[order_id] = texts.ALREADY_GONE
             else:
@@ -155,6 +172,42 @@ class OrderRoutes:
         return [order for purse in account.purses for order in held.get(purse.name, {}).values()]
 
 
+def _is_post_only(body: Any) -> bool:
+    return isinstance(body, dict) and body.get("postOnly") is True
+
+
+def _when_matched(
+    legs: list[Placed | Refusal], render: Callable[[list[Placed | Refusal]], Response]
+) -> Answer:
+    """Render the answer once no leg waits out a hold any more."""
+    waiting = {
+        place: leg.after_hold
+        for place, leg in enumerate(legs)
+        if isinstance(leg, Placed) and leg.after_hold is not None
+    }
+    if not waiting:
+        return render(legs)
+    answer: Later[Response] = Later()
+
+    def end(place: int, now_ns: int, ended: Placed | Refusal) -> None:
+        legs[place] = ended
+        del waiting[place]
+        if not waiting:
+            answer.give(now_ns, render(legs))
+
+    for place, after in list(waiting.items()):
+        after.then(partial(end, place))
+    return answer
+
+
+def _one_answer(placed: Placed | Refusal) -> Response:
+    return refuse(placed) if isinstance(placed, Refusal) else json_response(_accepted(placed))
+
+
+def _row(placed: Placed | Refusal) -> dict[str, Any]:
+    return _rejected(placed) if isinstance(placed, Refusal) else _accepted(placed)
+
+
 def _accepted(placed: Placed) -> dict[str, Any]:
     order = placed.order
     usd, shares = size_text(order.usd_micro), size_text(order.matched_micro)
@@ -167,7 +220,7 @@ def _accepted(placed: Placed) -> dict[str, Any]:
         "makingAmount": making if placed.trades else "",
         "takingAmount": taking if placed.trades else "",
         "transactionsHashes": [],  # matches are committed later, as on the venue since 2026-07-24
-        "tradeIDs": [trade.trade_id for trade in placed.trades],
+        "tradeIDs": [trade.trade_id for trade in placed.trades if trade.is_named],
     }
 
 

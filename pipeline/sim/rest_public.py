@@ -148,6 +148,10 @@ class PublicRoutes:
         }
         if market.neg_risk:
             row["nr"] = True
+        if market.seconds_delay:
+            row["sd"] = market.seconds_delay
+        if market.delays_takers:
+            row["itode"] = True
         if market.fee_rate_ppm:
             row["fd"] = {"r": market.fee_rate_ppm / PPM, "e": market.fee_exponent, "to": True}
         return json_response(row)

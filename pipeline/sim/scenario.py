@@ -16,10 +16,11 @@ from typing import Any
 from eth_account import Account as EthAccount
 
 from pipeline.errors import ConfigError
-from pipeline.sim import foreign, generate, planted, recording, replay
+from pipeline.sim import faults, foreign, generate, planted, recording, replay
 from pipeline.sim.accounts import Account, derive_credentials
 from pipeline.sim.data_api import DataApi
 from pipeline.sim.exchange import Exchange
+from pipeline.sim.fault_plan import FaultPlan
 from pipeline.sim.flow import FlowMarket
 from pipeline.sim.gamma import Gamma
 from pipeline.sim.market import Market
@@ -35,6 +36,7 @@ from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 PLAYED_FRAMES_PER_S_MAX = 30_000  # no subscriber takes more; bounds what is rendered for speed max
 LIVE_MARKETS_MAX = 60  # markets times speed; more generated flow than that is rendered before the run
 ACCOUNT_NAME = "demo"
+POLL_DOWN_S = 0.05  # between looks at a venue that is down
 Progress = Callable[[str, int, int], None]  # what, done, total
 
 
@@ -58,6 +60,7 @@ class ScenarioConfig:
     best_bid_ask: bool = True
     starts_on_request: bool = False  # the first request starts the flow as the first subscription does
     guest_cash_usd_micro: int = 0  # each wallet of an owner who is not known begins with it; 0 = no guests
+    faults: str = ""  # file of what goes wrong, see `sim.faults`; "" = nothing
     life: int = 0  # one that no earlier exchange of this seed had, for a pipeline that remembers those
 
     @classmethod
@@ -99,6 +102,7 @@ class Scenario:
     channel: MarketChannel
     player: Player
     planting: Planting
+    faults: FaultPlan
     private_key: bytes = field(repr=False)
     winners: dict[str, int] = field(default_factory=dict)  # event or condition -> winning index
     finished_ns: int = 0
@@ -111,7 +115,11 @@ class Scenario:
         """Do what is due; return seconds until something else is."""
         if self.config.starts_on_request and self.exchange.requests_count:
             self.player.expect_start(now_ns)
-        wait_s = self.player.pump(now_ns)
+        if self.exchange.engine.mode.is_down:
+            self.player.hold(now_ns)
+            wait_s = POLL_DOWN_S
+        else:
+            wait_s = self.player.pump(now_ns)
         due_ns = self.planting.pump(now_ns)
         return wait_s if due_ns is None else min(wait_s, max(0.0, (due_ns - now_ns) / NS_PER_S))
 
@@ -166,8 +174,11 @@ def build(
 ) -> Scenario:
     """Return everything, ready to pump. `write` and `backlog` are the sockets' side of the player."""
     account, key = make_account(config)
-    settings = ExchangeSettings(
-        life=config.life, guest_cash_micro=config.guest_cash_usd_micro, guest_tier=config.tier
+    wrong = faults.read(Path(config.faults)) if config.faults else faults.FaultsFile()
+    settings = wrong.venue.applied(
+        ExchangeSettings(
+            life=config.life, guest_cash_micro=config.guest_cash_usd_micro, guest_tier=config.tier
+        )
     )
     exchange = Exchange(settings, [], [account], config.seed)
     channel = MarketChannel(exchange.send, exchange.timers, config.seed, config.best_bid_ask)
@@ -185,7 +196,9 @@ def build(
     exchange.attach_service("data", DataApi(exchange))
     exchange.attach_service("relayer", Relayer(exchange, config.seed))
     exchange.attach_service("gamma", Gamma(exchange.engine.markets, lambda market: _best(exchange, market)))
-    return Scenario(config, exchange, channel, player, planting, key)
+    plan = FaultPlan(wrong, exchange)
+    player.on_start.append(plan.start)
+    return Scenario(config, exchange, channel, player, planting, plan, key)
 
 
 def _add_flows(

@@ -11,9 +11,11 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import orjson
 
@@ -33,6 +35,18 @@ CHANNELS = {"/ws/market": "market", "/ws/user": "user"}
 POLL_S_MAX = 0.05
 
 Control = Callable[[Request], Response]
+
+
+class FrameGate(Protocol):
+    """Stands before every websocket and may spoil what goes out."""
+
+    def __call__(
+        self, now_ns: int, socket: int, channel: str, data: bytes | memoryview, frames: int
+    ) -> tuple[bytes | memoryview, int]:
+        """Return the websocket bytes that go out now instead, and how many frames they are."""
+
+    def forget(self, socket: int) -> None:
+        """Forget a socket that ended."""
 
 
 class Clock:
@@ -80,6 +94,9 @@ class _Connection:
         self.frames: FrameReader | None = None
         self.socket = 0
         self.peer = peer
+        self.waiting: deque[Request] = deque()
+        self.is_asking = False  # a request has no answer yet
+        self.is_serving = False
 
     def on_data(self, wire: Wire, data: bytes) -> None:
         if self.frames is not None:
@@ -90,14 +107,33 @@ class _Connection:
                 if request.headers.get("upgrade", "").lower() == "websocket":
                     self._upgrade(wire, request)
                     return
-                answer = self.server.answer(self.service, request)
-                wire.send(response_bytes(answer, request.keeps_alive))
-                self.server.flush()
-                if not request.keeps_alive:
-                    wire.close_after_send()
+                self.waiting.append(request)
+            self._serve(wire)
         except BadRequest as error:
+            self._serve(wire)
             wire.send(response_bytes(Response(error.status), keeps_alive=False))
             wire.close_after_send()
+
+    def _serve(self, wire: Wire) -> None:
+        """Ask for one request after the other; behind one whose answer is held, all others wait."""
+        while self.waiting and not self.is_asking and wire.is_open:
+            request = self.waiting.popleft()
+            self.is_asking = self.is_serving = True
+            self.server.ask(self.service, request, partial(self._answer, wire, request))
+            self.is_serving = False
+
+    def _answer(self, wire: Wire, request: Request, answer: Response | None) -> None:
+        self.is_asking = False
+        if answer is None:
+            wire.close()
+            return
+        wire.send(response_bytes(answer, request.keeps_alive))
+        if not request.keeps_alive:
+            wire.close_after_send()
+        if not self.is_serving:  # it comes late, from a timer: the turn that runs it sends the frames
+            self._serve(wire)
+        else:
+            self.server.flush()
 
     def _upgrade(self, wire: Wire, request: Request) -> None:
         channel = CHANNELS.get(request.target.partition("?")[0])
@@ -156,6 +192,7 @@ class Server:
         self.sockets: dict[int, Socket] = {}  # by the exchange's id; kept after the end
         self.connections: set[Wire] = set()
         self.controls: dict[str, Control] = {}
+        self.frame_gate: FrameGate | None = None
         self.requests_count = 0
         self.is_stopping = False
         self._listeners: list[socket.socket] = []
@@ -209,17 +246,24 @@ class Server:
 
     # -- from the connections -----------------------------------------------------------------
 
-    def answer(self, service: str, request: Request) -> Response:
-        """Answer one request of a service."""
+    def ask(self, service: str, request: Request, reply: Callable[[Response | None], None]) -> None:
+        """Take one request of a service; `reply` hears the answer once, None to cut the connection."""
         self.requests_count += 1
         if service == "control":
             control = self.controls.get(f"{request.method} {request.target.partition('?')[0]}")
-            return control(request) if control is not None else Response(404)
+            reply(control(request) if control is not None else Response(404))
+            return
         if not service:  # a host for websockets alone
-            return refuse(texts.NOT_FOUND)
-        now_ns = self.clock.now_ns()
-        return self.exchange.on_request(
-            now_ns, service, request.method, request.target, request.headers, request.body
+            reply(refuse(texts.NOT_FOUND))
+            return
+        self.exchange.ask(
+            self.clock.now_ns(),
+            service,
+            request.method,
+            request.target,
+            request.headers,
+            request.body,
+            lambda _, answer: reply(answer),
         )
 
     def opened(self, channel: str, wire: Wire, peer: str) -> int:
@@ -243,6 +287,8 @@ class Server:
         now_ns = self._turn_ns or self.clock.now_ns()
         self._open.pop(number, None)
         self.sockets[number].closed_ns = now_ns
+        if self.frame_gate is not None:
+            self.frame_gate.forget(number)
         self.exchange.close_socket(now_ns, number)
 
     # -- to the connections -------------------------------------------------------------------
@@ -271,9 +317,16 @@ class Server:
                     wire.close_after_send()
 
     def write(self, number: int, data: bytes | memoryview, frames: int) -> None:
-        """Send websocket bytes that are `frames` whole frames."""
+        """Send websocket bytes that are `frames` whole frames, through what may spoil them."""
+        if self.frame_gate is not None:
+            now_ns = self._turn_ns or self.clock.now_ns()
+            data, frames = self.frame_gate(now_ns, number, self.sockets[number].channel, data, frames)
+        self.write_unspoiled(number, data, frames)
+
+    def write_unspoiled(self, number: int, data: bytes | memoryview, frames: int) -> None:
+        """Send websocket bytes as they are."""
         wire = self._open.get(number)
-        if wire is not None:
+        if wire is not None and data:
             wire.send(data, frames)
 
     def backlog_bytes(self) -> int:

@@ -15,6 +15,14 @@ class FeePer(StrEnum):
     ORDER = "order"
 
 
+class SelfTrade(StrEnum):
+    """What happens to an order that would match one of its own account; the venue's rule is unconfirmed."""
+
+    MATCH = "match"
+    CANCEL_RESTING = "cancel_resting"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class Tier:
     """One signer tier: sustained tokens a second, and the most that a bucket holds."""
@@ -48,6 +56,13 @@ class ExchangeSettings:
     fee_per: FeePer = FeePer.MATCH
     mined_after_ns: int = 400 * NS_PER_MS  # MATCHED to MINED
     confirmed_after_ns: int = 2 * NS_PER_S  # MATCHED to CONFIRMED
+    settle_failed_ppm: int = 0  # of all trades: a ghost fill, FAILED instead of MINED
+    settle_retried_ppm: int = 0  # of all attempts: RETRYING, then another transaction
+    failed_within_ns: int = 3 * NS_PER_S  # FAILED comes up to this much after MINED would have come
+    retried_after_ns: int = NS_PER_S  # RETRYING to the next attempt's end
+    trade_told_after_ns: int = 0  # match to trade id, in the order's row, the lists and on the user channel
+    itode_hold_ns: int = 250 * NS_PER_MS  # of a taker in an `itode` market; the venue says 50, 150 and 250 ms
+    self_trade: SelfTrade = SelfTrade.MATCH
     heartbeat_silence_ns: int = 10 * NS_PER_S
     gtd_early_ns: int = 60 * NS_PER_S  # an order expires this long before its stated expiration
     gtd_life_s_min: int = 180  # stated expiration - now, at least (official client 0.14.0; 60 earlier)

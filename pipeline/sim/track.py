@@ -209,6 +209,10 @@ class LazyBook(MatchedBook):
         self.go_live()
         super().rest(order)
 
+    def clear_anonymous(self) -> None:
+        self.go_live()
+        super().clear_anonymous()
+
     def levels(self, is_bid: bool) -> list[tuple[int, int]]:
         if self.shows_changes:
             return super().levels(is_bid)

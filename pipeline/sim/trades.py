@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.sim.book import Order
+from pipeline.sim.errors_text import Refusal
+from pipeline.sim.later import Later
 from pipeline.sim.market import Commit, Market
 from pipeline.units import TICKS_PER_USD
 
@@ -27,6 +29,9 @@ class Trade:
     status: str = "MATCHED"
     updated_ns: int = 0
     transaction_hash: str = ""
+    is_named: bool = False  # its parties may know of it
+    taker_usd_micro: int = 0  # what each party paid or received, without fees
+    maker_usd_micro: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,8 @@ class Placed:
 
     order: Order
     trades: tuple[Trade, ...]
-    status: str  # live | matched
+    status: str  # live | matched | delayed | unmatched
+    after_hold: Later[Placed | Refusal] | None = None  # a held order whose request is answered only then
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,9 @@ class Tally:
     orders: int = 0
     refusals: int = 0
     trades: int = 0
+    failed: int = 0  # trades that were reversed
+    held: int = 0  # takers that waited out a delay
+    posted_only: int = 0  # other participants' orders refused because they would have taken
     clipped: int = 0  # foreign removals larger than what was left
     clipped_micro: int = 0
 

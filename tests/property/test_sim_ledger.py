@@ -57,7 +57,7 @@ def assert_reserves_are_covered(engine: Engine, exchange: Exchange, markets: lis
     for account in exchange.accounts.values():
         for asset in (USD, *(token for m in markets for token in m.tokens)):
             held = exchange.ledger.balance(account.name, asset)
-            assert 0 <= engine.reserved_micro(account, asset) <= held
+            assert 0 <= engine.funds.reserved_micro(account, asset) <= held
 
 
 @pytest.mark.parametrize("seed", range(200))
