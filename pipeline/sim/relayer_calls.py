@@ -104,7 +104,7 @@ class Executor:
             left = free.get(asset)
             if left is None:
                 held = self._exchange.ledger.balance(account.name, asset)
-                left = held - self._exchange.engine.reserved_micro(account, asset)
+                left = held - self._exchange.engine.funds.reserved_micro(account, asset)
             free[asset] = left + change
             if free[asset] < 0:
                 raise Reverted(f"{asset} of {account.wallet}: {-change} free expected, was {left}")
