@@ -42,6 +42,7 @@ from pipeline.stages import (
     detect,
     feed,
     gateway,
+    gateway_stage,
     observe,
     recall,
     recorder,
@@ -57,6 +58,7 @@ from pipeline.store.background import Background
 from pipeline.store.events import EventLog, silent
 from pipeline.store.upkeep import Limits
 from pipeline.units import NS_PER_MS
+from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import L2Auth, Secret, load_api_file, load_key_file
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
 from pipeline.venues.polymarket.identity import AccountIdentity, checksum, identify
@@ -294,7 +296,7 @@ def _trade(name: str, ident: str, env: Env) -> Built:
 def _ceilings(config: Config, found: Account) -> Ceilings:
     return Ceilings(
         order_usd_micro_max=config.risk.order_usd_micro_max, day_usd_micro_max=config.risk.day_usd_micro_max,
-        minute_orders_max=found.orders_per_s * ORDERS_PER_MINUTE_SHARE)
+        minute_orders_max=wire.rates_of(found.tier, found.rates).orders_per_s * ORDERS_PER_MINUTE_SHARE)
 
 
 _UNLIMITED = Ceilings(order_usd_micro_max=_MAX, day_usd_micro_max=_MAX, minute_orders_max=_MAX)
@@ -332,27 +334,27 @@ def _gateway(name: str, ident: str, env: Env) -> Built:
     found = env.account(ident)
     keys = load_api_file(Path(found.api_file))
     url = env.config.venues.polymarket.clob_url
-    halt_page = env.halt_page()
+    number = list(env.config.accounts).index(ident)
+    halt_page = env.halt_page(f"gateway.{number}")
     brake = Brake(env.state_dir / f"gateway-{ident}.state", _ceilings(env.config, found))
     writer, identity = env.channels.ring_writer(ring), _identity(env.config, found)
     settings = gateway.GatewaySettings(
         source=env.source_of(ring), source_seq=writer.position, epoch=env.epoch, is_dry=env.mode == "dry",
-        orders_per_s=found.orders_per_s,
-        orders_burst=found.orders_burst)
+        account=number, rates=wire.rates_of(found.tier, found.rates))
     machine = gateway.GatewayMachine(
         settings, OrderRenderer(identity, keys.api_key),
         RequestRenderer(
             urlsplit(url).netloc, L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase)),
         brake, halt_page, writer, env.counts)
     remembered = recall.Recall(
-        identity, list(env.config.accounts).index(ident), order_hasher(), brake.order_no)
+        identity, number, order_hasher(), brake.order_no)
     logged = _recent(env, wiring.DECISIONS)
     remembered.read(Filter(logged, (Kind.INTENT,)))
     logged.close()
-    stage = gateway.GatewayStage(
+    stage = gateway_stage.GatewayStage(
         name, machine, _gateway_understudy(settings, halt_page),
         env.channels.ring_reader(f"signed.{ident}"), env.requests(Kind.CANCEL, Kind.BEAT),
-        env.rows(Kind.INSTRUMENT), env.clock, remembered)
+        env.rows(Kind.INSTRUMENT, Kind.CLEAR), env.clock, remembered)
     return Built(stage, orders=machine, orders_url=url, close=[brake.close, halt_page.close])
 
 
@@ -361,7 +363,7 @@ def _gateway_understudy(settings: gateway.GatewaySettings, halt_page: HaltPage) 
     ring, api_key, who = bytearray(Ring.bytes_for(128)), "nobody", _nobody()
     Ring.format(ring, 128)
     auth = L2Auth(checksum(who.owner), api_key, _NOBODY, Secret(api_key.encode()))
-    endless = replace(settings, is_dry=False, orders_per_s=_MAX, orders_burst=_MAX, epoch=0)
+    endless = replace(settings, is_dry=False, rates=None, epoch=0)
     return gateway.GatewayMachine(
         endless, OrderRenderer(who, api_key), RequestRenderer("localhost", auth), Brake(None, _UNLIMITED),
         halt_page, Writer(ring), Counts())

@@ -20,7 +20,7 @@ from pipeline.net.rest import RestDriver
 from pipeline.net.websocket import SocketDriver
 from pipeline.run.latency import PackageLatency
 from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell
-from pipeline.stages.gateway import GatewayStage
+from pipeline.stages.gateway_stage import GatewayStage
 from pipeline.stages.reconcile import Reconcile
 from pipeline.units import NS_PER_MS, NS_PER_S
 
