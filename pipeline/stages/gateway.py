@@ -164,10 +164,16 @@ class GatewayMachine:
         if fence_epoch >= self._settings.epoch:
             self._fence_no = fence_no
 
-    def on_clear(self, now_ns: int) -> None:
-        """The operator lifts halts: ours goes; what caused it causes it again."""
+    def on_clear(self, now_ns: int, cleared_ns: int) -> None:
+        """The operator lifted halts at `cleared_ns`: an older one of ours goes; what caused it causes it again.
+
+        A start reads every Clear of the stream: what was lifted before we halted says nothing of that.
+        """
+        owner = self._halt_page.owner
+        if owner is None or cleared_ns < self._halt_page.entry(owner).since_ns:
+            return
         self._modes.halting = None
-        if self._halt_page.owner is not None and self._halt_page.entry(self._halt_page.owner).level:
+        if self._halt_page.entry(owner).level:
             self._halt_page.put(
                 HaltLevel.H0, now_ns=now_ns, cause=Cause.NONE, durable=False, reason="gateway: resumed")
 

@@ -49,7 +49,8 @@ class GatewayStage:
         rows = self._rows.read(budget)
         for at in range(0, len(rows), SLOT_BYTES):
             if kind_of(rows, at) == Kind.CLEAR:
-                self.machine.on_clear(self._clock())
+                cleared_ns = int.from_bytes(rows[at + 8 : at + 16], "little")
+                self.machine.on_clear(self._clock(), cleared_ns)
                 continue
             self.machine.on_instrument(rows, at)
             if self._recall is not None:

@@ -95,7 +95,9 @@ def test_OR09_a_block_halts_and_is_never_routed_around(
         assert HaltLevel.H1 == wire.page.level()
         assert not wire.venue.seen("order", "orders", since_ns=refused_ns + 80 * NS_PER_MS)
         assert (OrderState.UNSENT, Cause.HALT_LEVEL) == wire.states(wire.order_no)[-1]
-        wire.machine.on_clear(wire.now_ns)
+        wire.machine.on_clear(wire.now_ns, since_ns - 1)  # of an older halt: a start reads all there were
+        assert HaltLevel.H1 == wire.page.level()
+        wire.machine.on_clear(wire.now_ns, wire.now_ns)
         assert HaltLevel.H0 == wire.page.level()  # the next test begins as an operator leaves it
         assert VenueMode.DOWN not in wire.modes()
     gate_record("OR09", "blocks", 4 * count)
