@@ -165,7 +165,7 @@ class GatewayMachine:
             self._fence_no = fence_no
 
     def on_clear(self, now_ns: int, cleared_ns: int) -> None:
-        """The operator lifted halts at `cleared_ns`: an older one of ours goes; what caused it causes it again.
+        """The operator lifted halts: ours goes, if it is older; what caused it causes it again.
 
         A start reads every Clear of the stream: what was lifted before we halted says nothing of that.
         """
