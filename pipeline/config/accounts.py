@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from pipeline.config.section import Address, SecretFile, Section, setting
+from pipeline.config.section import Address, ProxyUrl, SecretFile, Section, setting
 
 
 class Account(Section):
@@ -20,6 +20,9 @@ class Account(Section):
     maker: Address = setting("address", "Wallet that holds the money; for kind 0 the same as `address`.")
     key_file: SecretFile = setting("path", "File with the wallet key; read by the signer alone.")
     api_file: SecretFile = setting("path", "File with the API key; read by gateway and account stage.")
+    proxy_url: ProxyUrl | None = setting(
+        "URL", "Proxy of the order path: http://host:port (CONNECT) or socks5://host:port.", None)
+    proxy_file: SecretFile | None = setting("path", "File with user:password of the proxy.", None)
     tier: Literal["standard", "copper", "bronze", "silver", "gold", "platinum", "diamond", "elite"] = setting(
         "", "The venue's rate tier, by 30-day maker volume; the four below replace its figures.", "standard"
     )
@@ -48,6 +51,13 @@ class Account(Section):
             raise ValueError(
                 f"maker must be the wallet contract for signature_type {self.signature_type}, was address"
             )
+        return self
+
+    @model_validator(mode="after")
+    def proxy_fits(self) -> Self:
+        """A login without a proxy would go nowhere."""
+        if self.proxy_file is not None and self.proxy_url is None:
+            raise ValueError("proxy_file needs proxy_url; name the proxy or leave both away")
         return self
 
     @model_validator(mode="after")

@@ -27,6 +27,7 @@ from pipeline.native.sequence import Sequencer
 from pipeline.native.sums import Tops
 from pipeline.native.wslistener import ShortCut
 from pipeline.net.edge import RestMachine, SocketMachine
+from pipeline.net.egress import Proxy, proxy_of
 from pipeline.records import Kind
 from pipeline.run import startpoint, wiring
 from pipeline.run.channels import Channels, ladder_blocks
@@ -79,6 +80,7 @@ class Built:
     short_cut: ShortCut | None = None  # beside `sockets`: what their listeners may do natively
     orders: gateway.GatewayMachine | None = None
     orders_url: str = ""
+    proxy: Proxy | None = None  # of `orders`
     close: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -330,11 +332,8 @@ def _signer(name: str, ident: str, env: Env) -> Built:
 
 
 def _gateway(name: str, ident: str, env: Env) -> Built:
-    ring = f"report.{ident}"
-    found = env.account(ident)
-    keys = load_api_file(Path(found.api_file))
-    url = env.config.venues.polymarket.clob_url
-    number = list(env.config.accounts).index(ident)
+    ring, found, url = f"report.{ident}", env.account(ident), env.config.venues.polymarket.clob_url
+    keys, number = load_api_file(Path(found.api_file)), list(env.config.accounts).index(ident)
     halt_page = env.halt_page(f"gateway.{number}")
     brake = Brake(env.state_dir / f"gateway-{ident}.state", _ceilings(env.config, found))
     writer, identity = env.channels.ring_writer(ring), _identity(env.config, found)
@@ -346,8 +345,7 @@ def _gateway(name: str, ident: str, env: Env) -> Built:
         RequestRenderer(
             urlsplit(url).netloc, L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase)),
         brake, halt_page, writer, env.counts)
-    remembered = recall.Recall(
-        identity, number, order_hasher(), brake.order_no)
+    remembered = recall.Recall(identity, number, order_hasher(), brake.order_no)
     logged = _recent(env, wiring.DECISIONS)
     remembered.read(Filter(logged, (Kind.INTENT,)))
     logged.close()
@@ -355,7 +353,9 @@ def _gateway(name: str, ident: str, env: Env) -> Built:
         name, machine, _gateway_understudy(settings, halt_page),
         env.channels.ring_reader(f"signed.{ident}"), env.requests(Kind.CANCEL, Kind.BEAT),
         env.rows(Kind.INSTRUMENT, Kind.CLEAR), env.clock, remembered)
-    return Built(stage, orders=machine, orders_url=url, close=[brake.close, halt_page.close])
+    return Built(
+        stage, orders=machine, orders_url=url, proxy=proxy_of(found.proxy_url, found.proxy_file),
+        close=[brake.close, halt_page.close])
 
 
 def _gateway_understudy(settings: gateway.GatewaySettings, halt_page: HaltPage) -> gateway.GatewayMachine:

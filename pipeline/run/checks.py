@@ -25,7 +25,8 @@ def check_start(config: Config, mode: str) -> None:
         raise RiskRefusal(
             "run: live trading is not armed in this version; use --mode dry, or --mode local with a local "
             "exchange")
-    for url in _urls(config):
+    proxies = [account.proxy_url for account in config.accounts.values() if account.proxy_url]
+    for url in (*_urls(config), *proxies):
         if mode == "local":
             _refuse_foreign(url)
     check_accounts(config)

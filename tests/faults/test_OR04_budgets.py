@@ -135,7 +135,7 @@ def kill(directory: Path, seed: int) -> None:
         venue_bucket.take(arrival.count)
         return None
 
-    wire = Wire(directory, MoodyVenue(mood), seed, STANDARD)
+    wire = Wire(directory, MoodyVenue(mood), seed, STANDARD._replace(orders_per_s=200, orders_burst=300))
     resting: list[int] = []
     for _ in wire.steps(rng.randint(1_500, 2_500) * NS_PER_MS):
         resting += wire.order(rng.randint(1, 6), post_only=True)
