@@ -108,6 +108,7 @@ class ChainWorld:
             "universe.instruments_max": max(16, markets_count), "shm.ladders_1024": max(128, markets_count),
             "shm.ladders_128": max(128, markets_count), "strategies.basket.cooldown_ms": 1,
             "accounts.main.orders_per_s": 10_000, "accounts.main.orders_burst": 10_000,
+            "accounts.main.cancels_per_s": 10_000, "accounts.main.cancels_burst": 10_000,
         }
 
     def _introduce(self) -> None:

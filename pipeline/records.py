@@ -52,6 +52,7 @@ class Kind(enum.IntEnum):
     FILL = 33
     BALANCE = 34
     RECONCILED = 35
+    VENUE = 36
     # between the stages of the chain
     TOP = 48
     STALE = 49
@@ -193,6 +194,8 @@ class Cause(enum.IntEnum):
     RESIDUE = 51
     UNKNOWN_ORDER_OPEN = 52
     LIMIT_PARTIAL_LOSS = 53
+    VENUE_MODE = 54  # the venue takes no such order now
+    COOL_DOWN = 55  # it refused too many of this market in a row
     # refusals of the effect lanes and the venue
     DEADLINE = 64
     HALT_LEVEL = 65
@@ -220,6 +223,16 @@ class Cause(enum.IntEnum):
     CLOCK_SKEW = 86
     CLOSED_ONLY = 87
     GEO_BLOCKED = 88
+
+
+class VenueMode(enum.IntEnum):
+    """What a venue takes from us now; each mode takes less than the one before."""
+
+    RUNNING = 0
+    POST_ONLY = 1  # post-only orders and cancels
+    CANCEL_ONLY = 2
+    RESTARTING = 3  # nothing, and it says that it comes back
+    DOWN = 4  # nothing: disabled, broken or out of reach
 
 
 class TradeStatus(enum.IntEnum):
@@ -391,6 +404,15 @@ RECONCILED = [
     ("ok", "<u8"), ("reserved", "<u8", 21),
 ]
 
+#: gateway: what the venue takes now, told at each change; a gateway that comes up begins with RUNNING.
+VENUE = [
+    ("mode", "u1"), ("venue", "u1"), ("cause", "<u2"), ("http_status", "<u2"), ("account", "<u2"),
+    ("until_ns", "<i8"),  # it is asked again then: the time that it announced, or our own wait; 0 = RUNNING
+    ("doubt", "<u8"),  # 1: it may have cancelled what was open (heartbeats missed): nobody knows until asked
+    ("text", "S112"),  # the venue's words, for people
+    ("reserved", "<u8", 9),
+]
+
 #: Best eight levels a side of the YES book after one message, by value. Flags: OPEN STALE CROSSED.
 TOP = [
     ("bid_ticks", "<u4", TOP_DEPTH), ("ask_ticks", "<u4", TOP_DEPTH),  # best first; size 0 = none
@@ -487,7 +509,7 @@ _PAYLOADS: dict[str, Any] = {
     "clock_step": CLOCK_STEP, "clear": CLEAR, "instrument": INSTRUMENT, "snapshot": SNAPSHOT, "delta": DELTA,
     "trade_print": TRADE_PRINT, "tick_step": TICK_STEP, "bbo": BBO, "gap": GAP,
     "resolved": RESOLVED, "report": REPORT, "fill": FILL, "balance": BALANCE,
-    "reconciled": RECONCILED, "top": TOP, "stale": STALE, "idea": IDEA, "package": PACKAGE,
+    "reconciled": RECONCILED, "venue": VENUE, "top": TOP, "stale": STALE, "idea": IDEA, "package": PACKAGE,
     "intent": INTENT, "cancel": CANCEL, "verdict": VERDICT, "subscribe": SUBSCRIBE,
     "resync": RESYNC, "reconcile": RECONCILE, "beat": BEAT, "signed": SIGNED,
     "raw_frame": RAW_FRAME,
@@ -527,7 +549,7 @@ def layout_hash() -> int:
     described = [str(LAYOUT_VERSION), *(f"{k.name}={k.value}:{DTYPES[k].descr}" for k in DTYPES)]
     numbers: list[type[enum.IntEnum] | type[enum.IntFlag]] = [
         Kind, Flag, Rule, Side, Outcome, OrderType, IntentClass, HaltLevel, OrderState, Cause, TradeStatus,
-        Origin,
+        Origin, VenueMode,
     ]
     for table in numbers:
         described += [f"{table.__name__}.{m.name}={m.value}" for m in table]

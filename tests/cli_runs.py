@@ -157,8 +157,7 @@ class Market:
                 "signature_type": account["signature_type"],
                 "key_file": str(self.exchange.key_file),
                 "api_file": str(self.exchange.api_file),
-                "orders_per_s": 600,
-                "orders_burst": 900,
+                "tier": "elite",
             },
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.records import Cause
+from pipeline.store.words import utc_text
 from pipeline.units import NS_PER_MS, NS_PER_S
 
 ORPHANED = "the supervisor is gone: lanes refuse new orders without it and end; start anew with pm run"
@@ -42,6 +43,8 @@ _GATE = {
     Cause.LIMIT_PARTIAL_LOSS: "half a package above risk.partial_loss_usd_max",
     Cause.UNKNOWN_ORDER_OPEN: "an order whose end is not known is still open",
     Cause.RESIDUE: "leftovers above risk.residue_usd_max",
+    Cause.VENUE_MODE: "the venue took no such orders then",
+    Cause.COOL_DOWN: "the venue had refused too many orders of a market",
 }
 
 
@@ -68,7 +71,7 @@ def why_nothing(seen: Seen) -> list[str]:
     """Return one line per reason, the most decisive first."""
     lines = [_halt_line(owner) for owner in seen.halted]
     if seen.is_running:
-        lines += _lane_lines(seen) + _doubt_lines(seen)
+        lines += _lane_lines(seen) + _venue_lines(seen) + _doubt_lines(seen)
     else:
         lines.append("nothing runs: start it with pm run --config FILE")
     is_held = bool(lines)
@@ -120,6 +123,27 @@ def _doubt_lines(seen: Seen) -> list[str]:
     if seen.books and not seen.books.get("proven"):
         found += _book_lines(seen.books)
     return found
+
+
+_MODES = {
+    "post_only": "takes only post-only orders and cancels",
+    "cancel_only": "takes only cancels",
+    "restarting": "restarts and takes nothing",
+    "down": "takes nothing",
+}
+
+
+def _venue_lines(seen: Seen) -> list[str]:
+    """Say what a venue does not take now, in its own words, and when it is asked again."""
+    lines = []
+    for account, told in sorted(seen.summary.get("venues", {}).items()):
+        if told["mode"] != "running":
+            status = f"{told['http_status']} " if told["http_status"] else ""
+            lines.append(
+                f"the venue {_MODES[told['mode']]} (account {account}, {told['cause']}: {status}"
+                f"{told['text'] or 'no words'}); asked again at {utc_text(told['until_ns'])}")
+    waiting = seen.counters.get("cancels_waiting", 0)
+    return [*lines, f"{waiting} cancels wait for the venue to take them"] if waiting else lines
 
 
 def _is_quiet(seen: Seen) -> bool:

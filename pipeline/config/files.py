@@ -21,6 +21,8 @@ def check_files(config: Config) -> None:
     for name, account in config.accounts.items():
         _check(f"accounts.{name}.key_file", Path(account.key_file), is_secret=True)
         _check(f"accounts.{name}.api_file", Path(account.api_file), is_secret=True)
+        if account.proxy_file is not None:
+            _check(f"accounts.{name}.proxy_file", Path(account.proxy_file), is_secret=True)
 
 
 def _check(key: str, path: Path, *, is_secret: bool) -> None:

@@ -82,6 +82,20 @@ def _wss_url(value: str) -> str:
     return _url(("wss", "ws"), value)
 
 
+def _proxy_url(value: str) -> str:
+    """Check the URL of a proxy; user and password stand in a file, never here."""
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "socks5") or parts.path.strip("/") or parts.query:
+        raise ValueError("expected http://host:port or socks5://host:port")
+    if parts.username is not None:
+        raise ValueError("expected a URL without user and password; they stand in proxy_file (not shown)")
+    return value.rstrip("/")
+
+
 def _address(value: str) -> str:
     if not re.fullmatch(r"0x[0-9a-fA-F]{40}", value):
         raise ValueError("expected 0x and 40 hexadecimal digits")
@@ -103,5 +117,6 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
 PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 WssUrl = Annotated[str, AfterValidator(_wss_url)]
+ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 Address = Annotated[str, AfterValidator(_address)]
 SecretFile = Annotated[str, AfterValidator(_secret_reference)]

@@ -20,12 +20,12 @@ from pipeline.core.positions import Positions
 from pipeline.core.proof import proven_payout
 from pipeline.core.sizing import BUDGET_LOT_USD_MICRO
 from pipeline.native.gate import SCALES, price_orders
-from pipeline.records import Cause, HaltLevel
+from pipeline.records import Cause, HaltLevel, VenueMode
 from pipeline.units import FEE_QUANTUM_USD_MICRO, NS_PER_S, PPM, TICKS_PER_USD
 
 DAY_NS = 86_400 * NS_PER_S
 _PROOFS_MAX = 4_096  # token sets whose proof is remembered
-_H0 = int(HaltLevel.H0)
+_H0, _RUNNING = int(HaltLevel.H0), int(VenueMode.RUNNING)
 assert (TICKS_PER_USD, SHARE_LOT_MICRO, BUDGET_LOT_USD_MICRO, PPM, FEE_QUANTUM_USD_MICRO) == SCALES
 _TAKEN = Cause.TAKEN
 
@@ -121,6 +121,7 @@ class RiskGate:
         self._is_limited = False  # no limit is missing
         self.halt_level = int(HaltLevel.H0)
         self.collateral = Collateral()
+        self.venue_mode = int(VenueMode.RUNNING)  # every proposal takes: none of it is post-only
         self.is_reconciled = True  # False from a restart until the venue's truth was read
         self.day = 0  # UTC day of stream time
         self.day_spent_usd_micro = 0
@@ -174,6 +175,8 @@ class RiskGate:
             return Verdict(Cause.MISSING_VALUE, 0, 0)
         if not (self.halt_level <= _H0):
             return Verdict(Cause.HALTED, self.halt_level, _H0)
+        if not (self.venue_mode <= _RUNNING):
+            return Verdict(Cause.VENUE_MODE, self.venue_mode, _RUNNING)
         if not self.is_reconciled:
             return Verdict(Cause.UNKNOWN_ORDER_OPEN, 0, 0)
         if self._fills.is_full or self._quarantine.lost_count:

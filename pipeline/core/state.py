@@ -18,7 +18,7 @@ from pipeline.core.order import Group, Order
 from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.risk import RiskGate
-from pipeline.records import SLOT_BYTES, Cause, HaltLevel, Kind, OrderState, Side
+from pipeline.records import SLOT_BYTES, Cause, HaltLevel, Kind, OrderState, Side, VenueMode
 from pipeline.units import NS_PER_MS, NS_PER_S, cost_micro
 
 Slot = bytes | bytearray | memoryview
@@ -61,7 +61,7 @@ class TraderState:
             int(Kind.INSTRUMENT): self._on_instrument, int(Kind.TICK_STEP): self._on_tick_step,
             int(Kind.RESOLVED): self._on_resolved, int(Kind.REPORT): self._on_report,
             int(Kind.FILL): self._on_fill, int(Kind.BALANCE): self._on_balance,
-            int(Kind.RECONCILED): self._on_reconciled,
+            int(Kind.RECONCILED): self._on_reconciled, int(Kind.VENUE): self._on_venue,
         }
         self._facts: dict[int, Any] = {
             int(Kind.PACKAGE): self._package, int(Kind.INTENT): self._intent, int(Kind.CANCEL): self._cancel,
@@ -122,6 +122,7 @@ class TraderState:
             self.orders.on_gateway_restart(record.sent_order_no, record.now_ns)
             self.fence_order_no = self.order_no
             self.fence_epoch = max(self.fence_epoch, record.epoch)
+            self.gate.venue_mode = int(VenueMode.RUNNING)  # its successor learns the mode by itself
 
     def _on_resume(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.RESUME].unpack(slot, offset)
@@ -225,6 +226,20 @@ class TraderState:
             self.gate.is_reconciled = True
             self.is_adopting = False
 
+    def _on_venue(self, slot: Slot, offset: int) -> None:
+        """What the venue takes changed. Behind a restart or a loss, only its own lists say what is open."""
+        record = CODECS[Kind.VENUE].unpack(slot, offset)
+        if record.account != self.account:
+            return
+        gate = self.gate
+        if record.doubt:
+            for order in self.orders.open_orders:
+                if order.state in (OrderState.LIVE, OrderState.DELAYED):
+                    self.orders.doubt(order, record.now_ns, record.cause)
+        if record.doubt or gate.venue_mode >= VenueMode.RESTARTING > record.mode:
+            gate.is_reconciled, self.resume_ns = False, record.now_ns
+        gate.venue_mode = record.mode
+
     # -- decisions ------------------------------------------------------------------------------------
 
     def _package(self, record: Any) -> None:
@@ -300,7 +315,7 @@ class TraderState:
         "account", "stream_halt", "own_halt", "order_no", "group_no", "cancel_no", "request_no", "beat_no",
         "fence_order_no", "fence_epoch", "resume_no", "is_adopting", "beat_ns",
         "timer_ns", "reconcile_ns", "resume_ns", "corrected_count")
-    _GATE = ("is_reconciled", "day", "day_spent_usd_micro")
+    _GATE = ("venue_mode", "is_reconciled", "day", "day_spent_usd_micro")
     _COLLATERAL = ("is_known", "offset_usd_micro", "allowance_usd_micro")
 
     def state(self) -> dict[str, Any]:

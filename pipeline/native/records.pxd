@@ -31,6 +31,7 @@ cdef enum:
     KIND_FILL = 33
     KIND_BALANCE = 34
     KIND_RECONCILED = 35
+    KIND_VENUE = 36
     KIND_TOP = 48
     KIND_STALE = 49
     KIND_IDEA = 50
@@ -106,6 +107,8 @@ cdef enum:
     CAUSE_RESIDUE = 51
     CAUSE_UNKNOWN_ORDER_OPEN = 52
     CAUSE_LIMIT_PARTIAL_LOSS = 53
+    CAUSE_VENUE_MODE = 54
+    CAUSE_COOL_DOWN = 55
     CAUSE_DEADLINE = 64
     CAUSE_HALT_LEVEL = 65
     CAUSE_CEILING = 66
@@ -550,6 +553,28 @@ cdef packed struct ReconciledSlot:
     uint64_t trade_count
     uint64_t ok
     uint64_t reserved[21]
+
+cdef packed struct VenueSlot:
+    uint64_t seq
+    int64_t now_ns
+    int64_t recv_ns
+    uint64_t source_seq
+    uint16_t kind
+    uint16_t flags
+    uint32_t instrument
+    uint16_t source
+    uint8_t part
+    uint8_t parts
+    uint32_t check
+    uint8_t mode
+    uint8_t venue
+    uint16_t cause
+    uint16_t http_status
+    uint16_t account
+    int64_t until_ns
+    uint64_t doubt
+    uint8_t text[112]
+    uint64_t reserved[9]
 
 cdef packed struct TopSlot:
     uint64_t seq

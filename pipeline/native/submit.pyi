@@ -14,6 +14,7 @@ def sent_of(slots: bytes, offset: int, sent_type: Callable[..., _Sent]) -> _Sent
 class SignedBatch:
     count: int
     head: tuple[int, int, int]
+    bounds: tuple[int, bytes, bool]
     slots: bytes
     order_no_max: int
     def add(self, slots: bytes, offset: int) -> None: ...

@@ -84,14 +84,17 @@ cdef class SignedBatch:
 
     @property
     def bounds(self):
-        """(earliest deadline, intent class of each order as a byte): what may still keep the batch here."""
+        """(earliest deadline, intent class of each order as a byte, are all post-only): what may still keep
+        the batch here."""
         cdef int place
+        cdef bint is_post_only = True
         cdef int64_t deadline_ns = self.orders[0].deadline_ns
         cdef unsigned char classes[BATCH_MAX]
         for place in range(self.count):
             deadline_ns = min(deadline_ns, self.orders[place].deadline_ns)
             classes[place] = self.orders[place].intent_class
-        return deadline_ns, (<const char*>classes)[:self.count]
+            is_post_only = is_post_only and self.orders[place].post_only
+        return deadline_ns, (<const char*>classes)[:self.count], is_post_only
 
     @property
     def slots(self):

@@ -27,6 +27,7 @@ from pipeline.native.sequence import Sequencer
 from pipeline.native.sums import Tops
 from pipeline.native.wslistener import ShortCut
 from pipeline.net.edge import RestMachine, SocketMachine
+from pipeline.net.egress import Proxy, proxy_of
 from pipeline.records import Kind
 from pipeline.run import startpoint, wiring
 from pipeline.run.channels import Channels, ladder_blocks
@@ -42,6 +43,7 @@ from pipeline.stages import (
     detect,
     feed,
     gateway,
+    gateway_stage,
     health,
     observe,
     recall,
@@ -58,6 +60,7 @@ from pipeline.store.background import Background
 from pipeline.store.events import EventLog, silent
 from pipeline.store.upkeep import Limits
 from pipeline.units import NS_PER_MS
+from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import L2Auth, Secret, load_api_file, load_key_file
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
 from pipeline.venues.polymarket.identity import AccountIdentity, checksum, identify
@@ -78,6 +81,7 @@ class Built:
     short_cut: ShortCut | None = None  # beside `sockets`: what their listeners may do natively
     orders: gateway.GatewayMachine | None = None
     orders_url: str = ""
+    proxy: Proxy | None = None  # of `orders`
     close: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -296,7 +300,7 @@ def _trade(name: str, ident: str, env: Env) -> Built:
 def _ceilings(config: Config, found: Account) -> Ceilings:
     return Ceilings(
         order_usd_micro_max=config.risk.order_usd_micro_max, day_usd_micro_max=config.risk.day_usd_micro_max,
-        minute_orders_max=found.orders_per_s * ORDERS_PER_MINUTE_SHARE)
+        minute_orders_max=wire.rates_of(found.tier, found.rates).orders_per_s * ORDERS_PER_MINUTE_SHARE)
 
 
 _UNLIMITED = Ceilings(order_usd_micro_max=_MAX, day_usd_micro_max=_MAX, minute_orders_max=_MAX)
@@ -330,32 +334,30 @@ def _signer(name: str, ident: str, env: Env) -> Built:
 
 
 def _gateway(name: str, ident: str, env: Env) -> Built:
-    ring = f"report.{ident}"
-    found = env.account(ident)
-    keys = load_api_file(Path(found.api_file))
-    url = env.config.venues.polymarket.clob_url
-    halt_page = env.halt_page()
+    ring, found, url = f"report.{ident}", env.account(ident), env.config.venues.polymarket.clob_url
+    keys, number = load_api_file(Path(found.api_file)), list(env.config.accounts).index(ident)
+    halt_page = env.halt_page(f"gateway.{number}")
     brake = Brake(env.state_dir / f"gateway-{ident}.state", _ceilings(env.config, found))
     writer, identity = env.channels.ring_writer(ring), _identity(env.config, found)
     settings = gateway.GatewaySettings(
         source=env.source_of(ring), source_seq=writer.position, epoch=env.epoch, is_dry=env.mode == "dry",
-        orders_per_s=found.orders_per_s,
-        orders_burst=found.orders_burst)
+        account=number, rates=wire.rates_of(found.tier, found.rates))
     machine = gateway.GatewayMachine(
         settings, OrderRenderer(identity, keys.api_key),
         RequestRenderer(
             urlsplit(url).netloc, L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase)),
         brake, halt_page, writer, env.counts)
-    remembered = recall.Recall(
-        identity, list(env.config.accounts).index(ident), order_hasher(), brake.order_no)
+    remembered = recall.Recall(identity, number, order_hasher(), brake.order_no)
     logged = _recent(env, wiring.DECISIONS)
     remembered.read(Filter(logged, (Kind.INTENT,)))
     logged.close()
-    stage = gateway.GatewayStage(
+    stage = gateway_stage.GatewayStage(
         name, machine, _gateway_understudy(settings, halt_page),
         env.channels.ring_reader(f"signed.{ident}"), env.requests(Kind.CANCEL, Kind.BEAT),
-        env.rows(Kind.INSTRUMENT), env.clock, remembered)
-    return Built(stage, orders=machine, orders_url=url, close=[brake.close, halt_page.close])
+        env.rows(Kind.INSTRUMENT, Kind.CLEAR), env.clock, remembered)
+    return Built(
+        stage, orders=machine, orders_url=url, proxy=proxy_of(found.proxy_url, found.proxy_file),
+        close=[brake.close, halt_page.close])
 
 
 def _gateway_understudy(settings: gateway.GatewaySettings, halt_page: HaltPage) -> gateway.GatewayMachine:
@@ -363,7 +365,7 @@ def _gateway_understudy(settings: gateway.GatewaySettings, halt_page: HaltPage) 
     ring, api_key, who = bytearray(Ring.bytes_for(128)), "nobody", _nobody()
     Ring.format(ring, 128)
     auth = L2Auth(checksum(who.owner), api_key, _NOBODY, Secret(api_key.encode()))
-    endless = replace(settings, is_dry=False, orders_per_s=_MAX, orders_burst=_MAX, epoch=0)
+    endless = replace(settings, is_dry=False, rates=None, epoch=0)
     return gateway.GatewayMachine(
         endless, OrderRenderer(who, api_key), RequestRenderer("localhost", auth), Brake(None, _UNLIMITED),
         halt_page, Writer(ring), Counts())

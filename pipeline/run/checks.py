@@ -38,7 +38,8 @@ def check_start(
     if mode == "live":
         lines = examine_apart(config_files, overrides or {}, (WALLET, VENUE))
         refuse_live(lines, config.accounts)
-    for url in _urls(config):
+    proxies = [account.proxy_url for account in config.accounts.values() if account.proxy_url]
+    for url in (*_urls(config), *proxies):
         if mode == "local":
             _refuse_foreign(url)
     check_accounts(config)

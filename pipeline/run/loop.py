@@ -19,8 +19,9 @@ from pipeline.net.websocket import SocketDriver
 from pipeline.run.latency import PackageLatency
 from pipeline.run.tls import tls_context
 from pipeline.shm.wait import SPIN_COUNT_YIELD, Doorbell
-from pipeline.stages.gateway import GatewayStage
+from pipeline.stages.gateway_stage import GatewayStage
 from pipeline.stages.reconcile import Reconcile
+from pipeline.store.events import EventLog
 from pipeline.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class LoopLane:
             if built.orders is not None:
                 latency = PackageLatency(lane, built.orders)
                 orders = OrderConnections(
-                    built.orders, built.orders_url, lane.clock, self.turn, tls, latency.on_written)
+                    built.orders, built.orders_url, lane.clock, self.turn, tls, latency.on_written,
+                    proxy=built.proxy, on_trouble=partial(_log_trouble, lane.env.log))
                 self._orders.append(orders)
                 if isinstance(built.stage, GatewayStage):
                     built.stage.carry = partial(self._carry, orders)
@@ -182,3 +184,7 @@ class LoopLane:
                 self._rest.pump(built.rest)
         for orders in self._orders:
             orders.check(now_ns)
+
+
+def _log_trouble(log: EventLog, words: str) -> None:
+    log.warning("no_connection", words=words)

@@ -17,11 +17,12 @@ from pipeline.codec import CODECS, kind_of
 from pipeline.core.orders import ORDERS_KEPT_MAX
 from pipeline.core.positions import PnlFold
 from pipeline.native.relay import Filter
-from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState
+from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState, VenueMode
 from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS
 
-STREAM_KINDS = (Kind.FILL, Kind.REPORT, Kind.RESOLVED, Kind.HALT, Kind.INSTRUMENT, Kind.GAP)
+STREAM_KINDS = (
+    Kind.FILL, Kind.REPORT, Kind.RESOLVED, Kind.HALT, Kind.INSTRUMENT, Kind.GAP, Kind.VENUE)
 DECISION_KINDS = (Kind.PACKAGE, Kind.INTENT, Kind.VERDICT, Kind.CANCEL)
 WRITE_NS = 250 * NS_PER_MS
 LOOKS_MAX = 8  # at old orders, for each new one
@@ -54,6 +55,7 @@ class Summary:
         self._rows: set[int] = set()
         self._edge_usd_micro = 0
         self._halt_level = 0
+        self._venues: dict[str, dict[str, Any]] = {}  # by account: what its venue takes
 
     def on_record(self, data: bytes, at: int) -> None:
         """Fold one record of either log."""
@@ -77,6 +79,11 @@ class Summary:
                 self._refused[Cause(record.cause).name.lower()] += max(1, record.count)
         elif kind == Kind.HALT:
             self._halt_level = record.level
+        elif kind == Kind.VENUE:
+            self._venues[str(record.account)] = {
+                "mode": VenueMode(record.mode).name.lower(), "cause": Cause(record.cause).name.lower(),
+                "http_status": record.http_status, "since_ns": record.now_ns, "until_ns": record.until_ns,
+                "text": record.text.decode("ascii", "replace")}
         elif kind == Kind.INSTRUMENT:
             self._rows.add(record.instrument)  # each segment repeats every known row
             self._numbers["instruments"] = len(self._rows)
@@ -131,7 +138,7 @@ class Summary:
             "cash_usd_micro": pnl.pnl_usd_micro,
             "packaged_edge_usd_micro": self._edge_usd_micro, "refused": dict(self._refused),
             "last_package_ns": self._package_ns,
-            "halt_level": self._halt_level, "open_rows": len(pnl.open_rows),
+            "halt_level": self._halt_level, "venues": self._venues, "open_rows": len(pnl.open_rows),
         }
 
 

@@ -16,6 +16,7 @@ from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket import identity
 from pipeline.venues.polymarket.auth import L2Auth, Secret
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
+from pipeline.venues.polymarket.wire import SignerRates
 from tests.models.signer_rig import KEY, PLENTY, T0_NS, account_of, ring, token
 
 SIGNED, INSTRUMENT = CODECS[Kind.SIGNED], CODECS[Kind.INSTRUMENT]
@@ -35,7 +36,7 @@ class Gateway:
         auth = L2Auth(identity.checksum(who.owner), "key", KEY, Secret(b"phrase"))
         self.machine = GatewayMachine(
             GatewaySettings(
-                source=1, is_dry=False, orders_per_s=100, orders_burst=100, epoch=epoch, source_seq=5),
+                source=1, is_dry=False, rates=SignerRates(100, 100, 200, 200), epoch=epoch, source_seq=5),
             OrderRenderer(who, "key"), RequestRenderer("venue.example", auth), self.brake,
             HaltPage(directory), Writer(self._ring), Counts())
         self.machine.on_instrument(
@@ -59,4 +60,4 @@ class Gateway:
     def reports(self) -> list[tuple[int, OrderState, Cause]]:
         self.machine.flush()
         return [(record.order_no, OrderState(record.state), Cause(record.cause))
-                for record in map(unpack, runs(self._reader.read(64)))]
+                for record in map(unpack, runs(self._reader.read(64))) if record.kind == Kind.REPORT]

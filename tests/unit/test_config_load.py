@@ -138,8 +138,13 @@ BAD = [
     (ACCOUNT + "signature_type = 4", "accounts.main.signature_type: expected 0, 1, 2 or 3, was 4"),
     (
         ACCOUNT + "orders_per_s = 100",
+        "accounts.main.orders_per_s and orders_burst replace the tier's figures together; name both",
+    ),
+    (
+        ACCOUNT + "orders_per_s = 100\norders_burst = 60",
         "accounts.main.orders_burst must be at least orders_per_s (100), was 60",
     ),
+    (ACCOUNT + 'tier = "tin"', "accounts.main.tier: expected "),
     (
         ACCOUNT.replace('key_file = "k"', f'key_file = "{KEY}"'),
         "accounts.main.key_file: expected the path of a file, found what looks like",

@@ -19,7 +19,8 @@ from pipeline.run.build import _gateway_understudy
 from pipeline.shm import halt
 from pipeline.stages import rehearsal
 from pipeline.stages.brake import Brake
-from pipeline.stages.gateway import GatewayMachine, GatewaySettings, GatewayStage
+from pipeline.stages.gateway import GatewayMachine, GatewaySettings
+from pipeline.stages.gateway_stage import GatewayStage
 from pipeline.stages.signer import Signing
 from pipeline.stages.stage import Counts
 from pipeline.venues.polymarket import identity
@@ -119,7 +120,7 @@ class GatewayRig:
         self.counts = Counts()
         self.brake_path = directory / "gateway.state"
         self.brake = Brake(self.brake_path, PLENTY)
-        settings = GatewaySettings(source=1, is_dry=False, orders_per_s=10, orders_burst=10)
+        settings = GatewaySettings(source=1, is_dry=False, rates=None)
         auth = L2Auth(identity.checksum(who.owner), "a-real-key", KEY, Secret(b"phrase"))
         rings = []
         for _ in range(4):

@@ -81,10 +81,10 @@ def report(
         matched_micro=verdict.taking_micro if taking_is_shares else verdict.making_micro,
         state=int(verdict.state), origin=int(origin), cause=int(verdict.cause),
         http_status=http_status if 0 <= http_status < 1000 else 0, account=sent.account,
-        text=_plain(verdict.text))
+        text=plain(verdict.text))
 
 
-def _plain(text: str) -> bytes:
+def plain(text: str) -> bytes:
     """Return text for people: printable ASCII, cut to the record."""
     return "".join(c if " " <= c <= "~" else "?" for c in text[:_TEXT_BYTES]).encode("ascii")
 

@@ -101,6 +101,15 @@ def load_key_file(path: Path) -> Secret:
 def is_header_text(text: str) -> bool:
     """Tell whether a text may stand in a header: printable, no blanks, at most 200 characters."""
     return _HEADER_TEXT.fullmatch(text) is not None
+def load_login_file(path: Path) -> str:
+    """Return `user:password` of a proxy, one line of printable ASCII; errors as for the other files."""
+    text = _read_private(path, "proxy login").decode("latin-1").strip("\r\n")
+    user, colon, password = text.partition(":")
+    is_text = text.isascii() and text.isprintable() and max(len(user), len(password)) <= 255
+    if not (colon and user and is_text):
+        raise ConfigError(
+            f"proxy login file {path}: expected one line user:password, was something else (not shown)")
+    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ configured; what stands here is the default and the bound.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 # Hosts. D: docs.polymarket.com API reference, read 2026-11-20.
 CLOB_HOST: Final = "clob.polymarket.com"
@@ -163,17 +164,35 @@ RATE_LIMITS: Final = MappingProxyType({
     ("GET", PATH_BALANCE): (200, 0), ("GET", PATH_BALANCE_UPDATE): (50, 0),
     ("GET", PATH_BOOK): (1500, 0),
 })
-#: Tier (30-day maker volume) -> orders/s, burst, cancels/s, burst of one signer. D, read 2026-11-20.
+
+
+class SignerRates(NamedTuple):
+    """Token buckets of one signer: sustained orders and cancels a second, and how many at once."""
+
+    orders_per_s: int
+    orders_burst: int
+    cancels_per_s: int
+    cancels_burst: int
+
+
+#: By tier of 30-day maker volume. D: trading-rate-limits, read 2026-11-20; enforcement date unconfirmed.
 TIERS: Final = MappingProxyType({
-    "standard": (40, 60, 80, 120), "copper": (60, 90, 120, 180), "bronze": (80, 120, 160, 240),
-    "silver": (200, 300, 400, 600), "gold": (400, 600, 800, 1200), "platinum": (450, 675, 900, 1350),
-    "diamond": (525, 787, 1050, 1575), "elite": (600, 900, 1200, 1800),
+    "standard": SignerRates(40, 60, 80, 120), "copper": SignerRates(60, 90, 120, 180),
+    "bronze": SignerRates(80, 120, 160, 240), "silver": SignerRates(200, 300, 400, 600),
+    "gold": SignerRates(400, 600, 800, 1200), "platinum": SignerRates(450, 675, 900, 1350),
+    "diamond": SignerRates(525, 787, 1050, 1575), "elite": SignerRates(600, 900, 1200, 1800),
 })
+
+
+def rates_of(tier: str, named: Sequence[int | None]) -> SignerRates:
+    """Return a tier's buckets, with what the configuration names in their place; KeyError for no tier."""
+    return SignerRates(*(one or usual for one, usual in zip(named, TIERS[tier], strict=True)))
+
+
 HEADER_TIER: Final = "poly-ratelimit-tier"
 HEADER_REMAINING: Final = "poly-ratelimit-remaining"
 HEADER_WARNING: Final = "poly-ratelimit-warning"
 HEARTBEAT_SECONDS: Final = 3  # D: every 3-5 s; all orders of the key are cancelled after 10 s of silence
-RESTART_RETRY_SECONDS: Final = 2  # D: 425 lasts about 90 s; retry with a backoff of 1-2 s
 
 # Error texts, lower case, matched as substrings. D: /resources/error-codes, read 2026-11-20; T where noted.
 #: The order exists already: neither a new order nor a rejection. Look it up by its hash.

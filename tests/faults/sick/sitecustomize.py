@@ -24,7 +24,7 @@ CASES = {
     "stage beside sockets": ("pipeline.stages.account", "AccountStage", "poll", False),
     "stage of the core": ("pipeline.stages.trade", "TradeStage", "poll", False),
     "stage without sockets": ("pipeline.stages.signer", "SignerStage", "poll", False),
-    "wedged beside sockets": ("pipeline.stages.gateway", "GatewayStage", "poll", True),
+    "wedged beside sockets": ("pipeline.stages.gateway_stage", "GatewayStage", "poll", True),
     "wedged without sockets": ("pipeline.stages.signer", "SignerStage", "poll", True),
     "wedged core": ("pipeline.stages.sequencer", "SequencerStage", "poll", True),
 }
