@@ -26,7 +26,6 @@ from bench.frames import Feed, make
 from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
-from pipeline.native.wslistener import FeedListener
 from pipeline.net.websocket import SocketDriver
 from pipeline.records import SLOT_BYTES
 from pipeline.run.spec import anchored_clock
@@ -74,7 +73,7 @@ class Client:
             FeedSettings(ws_url=url, source=SOURCE), table, Scanner(table, SOURCE),
             MarketDecoder(table.get, SOURCE), Writer(buffer), Counts(self.page),
             Stamps(bytearray(65_536 * ENTRY_BYTES)), self._clock)
-        native = partial(FeedListener, self.machine.short_cut, wall_ns - mono_ns)
+        native = partial(self.machine.listener, wall_ns - mono_ns)
         wrap = native if name == "native" else None
         self.driver = SocketDriver(self.machine, self._clock, self._turn, None, wrap)
         for row, market in enumerate(feed.markets, 1):

@@ -11,7 +11,7 @@
 #include "numparse.h"
 #include "tokentable.h"
 
-enum { FS_OK = 0, FS_FALLBACK = 1, FS_UNKNOWN = 2, FS_NO_ROOM = 3, FS_IGNORED = 4 };
+enum { FS_OK = 0, FS_FALLBACK = 1, FS_UNKNOWN = 2, FS_NO_ROOM = 3, FS_IGNORED = 4, FS_TWIN = 5 };
 enum { FS_BOOK = 1, FS_DELTA, FS_BBO, FS_TRADE, FS_STEP, FS_RESOLVED }; /* what an event becomes */
 
 #define FS_FRAME_BYTES_MAX (1u << 20)

@@ -1,6 +1,7 @@
 # Scanner of hot Polymarket market frames and its token table; see framescan.pyx and framescan.h.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from pipeline.native.arbiter cimport Arbiter, Beat, Pulse
 from pipeline.native.flow cimport Sink
 from pipeline.native.records cimport Slot
 
@@ -11,6 +12,7 @@ cdef extern from "framescan.h":
         FS_UNKNOWN
         FS_NO_ROOM
         FS_IGNORED
+        FS_TWIN
         FS_BOOK
         FS_DELTA
         FS_BBO
@@ -70,6 +72,7 @@ cdef class TokenTable:
 
 cdef class Scanner:
     cdef readonly TokenTable tokens
+    cdef Arbiter arbiter               # None: nothing is judged
     cdef FsScan state
     cdef int64_t recv_ns
     cdef uint32_t slots_left           # slots of the scanned frame that are not yet published
@@ -78,7 +81,9 @@ cdef class Scanner:
     cdef readonly uint16_t source
     cdef public uint64_t source_seq    # number of the last published run
     cdef readonly uint64_t frame_count, ok_count, fallback_count, unknown_count, ignored_count, no_room_count
-    cdef int scan(self, const char* data, size_t bytes, int64_t recv_ns, Sink sink) noexcept nogil
+    cdef readonly uint64_t twin_count
+    cdef int scan(self, const char* data, size_t bytes, int64_t recv_ns, Sink sink, Beat* beat) noexcept nogil
+    cdef bint _judge(self, Beat* beat) noexcept nogil
     cdef void uncount(self, int result) noexcept nogil
     cdef int resume(self, Sink sink) noexcept nogil
     cdef uint32_t _event_slots(self, const FsEvent* event) noexcept nogil

@@ -15,12 +15,16 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from pipeline.native.arbiter cimport Arbiter, Beat, Pulse
 from pipeline.native.flow cimport Sink
 from pipeline.native.records cimport (
     DELTA_CHANGES, FLAG_MORE, KIND_BBO, KIND_DELTA, KIND_RESOLVED, KIND_SNAPSHOT, KIND_TICK_STEP,
     KIND_TRADE_PRINT, RUN_SLOTS_MAX, SLOT_BYTES, SNAPSHOT_LEVELS, BboSlot, DeltaSlot, ResolvedSlot, Slot,
     SnapshotSlot, TickStepSlot, TradePrintSlot,
 )
+
+cdef extern from "twins.h":
+    uint64_t tw_event(const FsEvent* event, const FsLevel* levels) noexcept nogil
 
 cdef enum:
     TOKENS_FIRST = 1024  # entries that a new table has room for
@@ -35,6 +39,7 @@ class Result(enum.IntEnum):
     UNKNOWN = FS_UNKNOWN  # well-formed, but none of its tokens is in the table: nothing published
     NO_ROOM = FS_NO_ROOM  # the sink is full: call `resume` (or scan the same frame) later
     IGNORED = FS_IGNORED  # PONG, blank or an empty array
+    TWIN = FS_TWIN  # all of it came on the other socket before: nothing published
 
 
 cdef tuple _RESULTS = tuple(Result)
@@ -135,8 +140,14 @@ cdef class Scanner:
         free(self.state.levels)
         free(self.state.events)
 
-    cdef int scan(self, const char* data, size_t bytes, int64_t recv_ns, Sink sink) noexcept nogil:
-        # Result number. The bytes are not needed any more when it returns.
+    def judge_by(self, Arbiter arbiter not None):
+        """Let the events of redundant sockets be judged: what came on the other one before is dropped."""
+        self.arbiter = arbiter
+
+    cdef int scan(self, const char* data, size_t bytes, int64_t recv_ns, Sink sink,
+                  Beat* beat) noexcept nogil:
+        # Result number. The bytes are not needed any more when it returns. beat: of the socket that brought
+        # them, NULL = nobody asks.
         cdef int result
         cdef uint32_t index
         if self.is_partial:
@@ -154,10 +165,30 @@ cdef class Scanner:
         if result != FS_OK:
             return result
         self.recv_ns = recv_ns
+        if beat != NULL and self.arbiter is not None and not self._judge(beat):
+            self.twin_count += 1
+            return FS_TWIN
         self.next_event = self.next_level = 0
         for index in range(self.state.event_count):
             self.slots_left += self._event_slots(&self.state.events[index])
         return self.resume(sink)
+
+    cdef bint _judge(self, Beat* beat) noexcept nogil:
+        # Leaves of the frame's events those that the other socket did not tell before; False = none.
+        cdef uint32_t at, kept = 0
+        cdef FsEvent* event
+        self.arbiter.begin(beat, self.recv_ns)
+        for at in range(self.state.event_count):
+            event = &self.state.events[at]
+            if self.arbiter.takes(
+                    tw_event(event, self.state.levels) if self.arbiter.is_on else 0, beat, event.row,
+                    event.kind == FS_BOOK, event.kind == FS_DELTA,
+                    0 if event.kind == FS_DELTA else event.outcome, event.venue_ns, self.recv_ns):
+                if kept != at:
+                    self.state.events[kept] = event[0]
+                kept += 1
+        self.state.event_count = kept
+        return kept > 0
 
     cdef void uncount(self, int result) noexcept nogil:
         # Takes the counts of a scan that gave `result`, not FS_OK, back: the frame will be scanned anew.
@@ -165,6 +196,8 @@ cdef class Scanner:
             return  # some runs are out: the next `scan` goes on with this frame
         self.slots_left = 0
         self.frame_count -= 1
+        if self.arbiter is not None and result == FS_NO_ROOM:
+            self.arbiter.undo()
         if result == FS_FALLBACK:
             self.fallback_count -= 1
         elif result == FS_UNKNOWN:
@@ -311,15 +344,20 @@ cdef class Scanner:
             step.old_step, step.new_step = event.old_step, event.new_step
             step.outcome = event.outcome
 
-    def scan_bytes(self, const unsigned char[::1] frame not None, int64_t recv_ns, Sink sink not None):
-        """Scan one frame into `sink`; returns a Result. recv_ns: nanoseconds since the epoch."""
+    def scan_bytes(self, const unsigned char[::1] frame not None, int64_t recv_ns, Sink sink not None,
+                   Pulse pulse=None):
+        """Scan one frame into `sink`; returns a Result. recv_ns: nanoseconds since the epoch.
+
+        pulse: of the socket that brought it; without one the frame is nobody's twin.
+        """
+        cdef Beat* beat = NULL if pulse is None else &pulse.beat
         cdef const char* data = ""
         cdef size_t count = <size_t>frame.shape[0]
         cdef int result
         if count:
             data = <const char*>&frame[0]
         with nogil:
-            result = self.scan(data, count, recv_ns, sink)
+            result = self.scan(data, count, recv_ns, sink, beat)
         return _RESULTS[result]
 
     def resume_into(self, Sink sink not None):
@@ -328,6 +366,8 @@ cdef class Scanner:
 
     def reset(self):
         """Drop what waits since NO_ROOM; the caller tells the readers by a Gap."""
+        if self.slots_left and self.arbiter is not None:
+            self.arbiter.undo()  # its copy on the other socket is wanted
         self.is_partial = False
         self.slots_left = 0
 

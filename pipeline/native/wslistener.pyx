@@ -12,9 +12,10 @@ from libc.stdint cimport int64_t, uint64_t
 from picows.picows cimport WSFrame, WSListener, WSMsgType, WSTransport
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from pipeline.native.arbiter cimport Beat, Pulse
 from pipeline.native.counters cimport Counter
 from pipeline.native.flow cimport Sink
-from pipeline.native.framescan cimport FS_OK, Scanner
+from pipeline.native.framescan cimport FS_OK, FS_TWIN, Scanner
 from pipeline.native.stamps cimport Stamps
 
 
@@ -30,21 +31,26 @@ cdef class ShortCut:
     """What the machine and its listeners share: the machine sets `is_held` while frames must pass by it."""
 
     def __init__(self, Scanner scanner not None, Sink sink not None, Counter frames not None,
-                 Stamps stamps not None):
+                 Counter twins not None, Stamps stamps not None):
         self.scanner = scanner
         self.sink = sink
         self.frames = frames
+        self.twins = twins
         self.stamps = stamps
         self.is_held = False
 
-    cdef bint take(self, const char* data, size_t bytes, int64_t offset_ns) noexcept nogil:
-        # True: the frame's records are in the ring, counted and stamped. False: the machine must see it.
+    cdef bint take(self, const char* data, size_t bytes, int64_t offset_ns, Beat* beat) noexcept nogil:
+        # True: the frame's records are in the ring, counted and stamped, or it is a copy of one that was
+        # taken. False: the machine must see it.
         cdef int64_t recv_ns
         cdef int result
         if self.is_held:
             return False
         recv_ns = _now_ns(offset_ns)
-        result = self.scanner.scan(data, bytes, recv_ns, self.sink)
+        result = self.scanner.scan(data, bytes, recv_ns, self.sink, beat)
+        if result == FS_TWIN:
+            self.twins.add(1)
+            return True
         if result != FS_OK:
             self.scanner.uncount(result)
             return False
@@ -57,19 +63,22 @@ cdef class ShortCut:
 cdef class FeedListener(WSListener):
     """Listener of one feed socket, before the driver's own (`behind`).
 
-    offset_ns: wall minus monotonic time at the run's anchor. backlog: the driver's frames that wait, the
-    same object for life; while it holds any, none may overtake them. turn: called behind the last
-    frame of each read, as the listener behind does for the frames that it gets.
+    offset_ns: wall minus monotonic time at the run's anchor. pulse: of the socket's place in its shard.
+    backlog: the driver's frames that wait, the same object for life; while it holds any, none may overtake
+    them. turn: called behind the last frame of each read, as the listener behind does for the frames that it
+    gets.
     """
 
     cdef ShortCut short_cut
     cdef int64_t offset_ns
+    cdef Pulse pulse
     cdef object behind, backlog, turn
 
-    def __init__(self, ShortCut short_cut not None, int64_t offset_ns, WSListener behind not None, backlog,
-                 turn):
+    def __init__(self, ShortCut short_cut not None, int64_t offset_ns, Pulse pulse not None,
+                 WSListener behind not None, backlog, turn):
         self.short_cut = short_cut
         self.offset_ns = offset_ns
+        self.pulse = pulse
         self.behind = behind
         self.backlog = backlog
         self.turn = turn
@@ -79,7 +88,8 @@ cdef class FeedListener(WSListener):
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         if (frame.msg_type == WSMsgType.TEXT and frame.fin and not len(self.backlog)
-                and self.short_cut.take(frame.payload_ptr, <size_t>frame.payload_size, self.offset_ns)):
+                and self.short_cut.take(frame.payload_ptr, <size_t>frame.payload_size, self.offset_ns,
+                                        &self.pulse.beat)):
             if frame.last_in_buffer:
                 self.turn()
         else:

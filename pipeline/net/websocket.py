@@ -21,8 +21,8 @@ BACKLOG_BYTES_MAX = 32 * 1024 * 1024
 CONNECT_S_MAX = 10.0
 
 
-#: Returns what stands before the driver's listener of one socket: takes it, the backlog and the turn.
-Wrap = Callable[[WSListener, Sized, Callable[[], object]], WSListener]
+#: Returns what stands before the driver's listener of a socket: takes its number, it, the backlog, the turn.
+Wrap = Callable[[int, WSListener, Sized, Callable[[], object]], WSListener]
 
 
 class _Listener(WSListener):  # type: ignore[misc]
@@ -100,7 +100,7 @@ class SocketDriver:
         self._wrap = wrap
         self._backlog: deque[tuple[int, bytes]] = deque()  # the same object for life: listeners hold it
         self._backlog_bytes = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}  # sockets that are being opened
         self.turn = turn
 
     def pump(self) -> int:
@@ -120,9 +120,7 @@ class SocketDriver:
                 if transport is not None:
                     transport.send(WSMsgType.TEXT, command.data)
             elif isinstance(command, OpenSocket):
-                task = asyncio.get_running_loop().create_task(self._open(command))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._tasks[command.conn] = asyncio.get_running_loop().create_task(self._open(command))
             elif isinstance(command, CloseSocket):
                 self._disconnect(command.conn)
             elif isinstance(command, PauseSocket):
@@ -157,7 +155,7 @@ class SocketDriver:
 
     async def close(self) -> None:
         """Disconnect everything; used once, when the lane ends."""
-        for task in list(self._tasks):
+        for task in list(self._tasks.values()):
             task.cancel()
         for conn in list(self._transports):
             self._disconnect(conn)
@@ -166,7 +164,7 @@ class SocketDriver:
     def listener(self, conn: int) -> WSListener:
         """Return a listener for a new connection."""
         own = _Listener(self, conn)
-        return own if self._wrap is None else self._wrap(own, self._backlog, self.turn)
+        return own if self._wrap is None else self._wrap(conn, own, self._backlog, self.turn)
 
     async def _open(self, command: OpenSocket) -> None:
         try:
@@ -180,11 +178,17 @@ class SocketDriver:
             )
         except (TimeoutError, OSError, WSError):
             self._machine.on_close(self._clock(), command.conn, Cause.NO_CONNECTION)
+        finally:
+            if self._tasks.get(command.conn) is asyncio.current_task():  # else the next one is under way
+                del self._tasks[command.conn]
 
     def _disconnect(self, conn: int) -> None:
         transport = self._transports.get(conn)
         if transport is not None:
             transport.disconnect(graceful=False)
+        elif conn in self._tasks:
+            self._tasks.pop(conn).cancel()
+            self._machine.on_close(self._clock(), conn, Cause.NO_CONNECTION)
 
     def _pause(self, command: PauseSocket) -> None:
         transport = self._transports.get(command.conn)

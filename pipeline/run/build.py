@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import orjson
+from picows import WSListener
 
 from pipeline.config.accounts import Account
 from pipeline.config.load import Config
@@ -25,7 +26,6 @@ from pipeline.native.relay import Filter, Relay
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.sequence import Sequencer
 from pipeline.native.sums import Tops
-from pipeline.native.wslistener import ShortCut
 from pipeline.net.edge import RestMachine, SocketMachine
 from pipeline.net.egress import Proxy, proxy_of
 from pipeline.records import Kind
@@ -78,7 +78,7 @@ class Built:
     stage: Stage
     sockets: SocketMachine | None = None
     rest: RestMachine | None = None
-    short_cut: ShortCut | None = None  # beside `sockets`: what their listeners may do natively
+    listener: Callable[..., WSListener] | None = None  # beside `sockets`: what stands before their listeners
     orders: gateway.GatewayMachine | None = None
     orders_url: str = ""
     proxy: Proxy | None = None  # of `orders`
@@ -171,17 +171,19 @@ def _feed(name: str, ident: str, env: Env) -> Built:
     source = env.source_of(ring)
     settings = feed.FeedSettings(
         ws_url=env.config.venues.polymarket.market_ws_url, source=source, feed_index=feeds.index(name),
-        feed_count=len(feeds), pause_ns_max=env.config.books.feed_pause_ms_max * NS_PER_MS)
+        feed_count=len(feeds), sockets=env.config.venues.polymarket.sockets_per_shard,
+        rows_max=env.config.universe.instruments_max + 1,
+        pause_ns_max=env.config.books.feed_pause_ms_max * NS_PER_MS)
     writer, scanner = env.channels.ring_writer(ring), Scanner(table, source)
     scanner.source_seq = writer.position
     machine = feed.FeedMachine(
         settings, table, scanner, MarketDecoder(table.get, source, time.thread_time_ns), writer, env.counts,
         env.channels.stamps("feed"), env.clock)
     stage = feed.FeedStage(
-        name, machine, env.rows(Kind.INSTRUMENT, Kind.RESUME),
+        name, machine, env.rows(Kind.INSTRUMENT, Kind.RESUME, Kind.RESOLVED),
         env.requests(Kind.SUBSCRIBE, Kind.RESYNC), env.clock)
     if not env.is_recording:
-        return Built(stage, sockets=machine, short_cut=machine.short_cut)
+        return Built(stage, sockets=machine, listener=machine.listener)
     raw = f"{recorder.NAME}.{ident}"
     (env.log_dir / raw).mkdir(parents=True, exist_ok=True, mode=0o700)
     frames = env.channels.log_writer(raw)

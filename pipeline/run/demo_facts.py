@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 EARLY_SHARE = 1 / 3  # by then, in a long run, what has a limit has reached it
 #: How a frame can end on our side; together they are all frames that we were handed.
 TAKEN = (
-    "frames", "frames_unknown_token", "frames_ignored", "frames_rejected", "frames_lost", "pongs",
-    "user_frames", "user_repeats", "user_pongs",
+    "frames", "frames_twin", "frames_unknown_token", "frames_ignored", "frames_rejected", "frames_lost",
+    "pongs", "user_frames", "user_repeats", "user_pongs",
 )
 
 

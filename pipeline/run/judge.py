@@ -36,7 +36,7 @@ from pipeline.units import NS_PER_MS, usd_text
 EXIT_BROKEN = IntegrityError.exit_code
 EXIT_SHORT = 1
 #: How a frame that we were handed ends; one thrown away for lack of room ends in none of them.
-ACCOUNTED = ("frames", "frames_unknown_token", "frames_ignored", "frames_rejected", "pongs")
+ACCOUNTED = ("frames", "frames_twin", "frames_unknown_token", "frames_ignored", "frames_rejected", "pongs")
 
 
 @dataclass(frozen=True)

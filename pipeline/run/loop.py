@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import EnvironmentProblem
-from pipeline.native.wslistener import FeedListener
 from pipeline.net.orders import OrderConnections
 from pipeline.net.rest import RestDriver
 from pipeline.net.websocket import SocketDriver
@@ -53,7 +52,7 @@ class LoopLane:
         self._paced = [built.rest for built in lane.built if isinstance(built.rest, Reconcile)]
         for built in lane.built:
             if built.sockets is not None:
-                wrap = built.short_cut and partial(FeedListener, built.short_cut, lane.spec.clock_offset_ns)
+                wrap = built.listener and partial(built.listener, lane.spec.clock_offset_ns)
                 self._sockets.append(
                     SocketDriver(built.sockets, lane.clock, self.turn, tls, wrap, self._fail))
             if built.orders is not None:

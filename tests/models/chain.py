@@ -75,6 +75,7 @@ class Chain:
         self.work_ns = 0  # what each look at the decoder's work finds spent since the last one
         self._worked_ns = 0
         self._opening: list[tuple[int, int]] = []
+        self.opens: list[tuple[int, int]] = []  # (when, connection) of each socket that was asked for
         for market in markets:
             self.control(stamped(market.instrument, source=0))
             self.machine.on_instrument(
@@ -95,6 +96,7 @@ class Chain:
     def cut(self, conn: int = 0) -> None:
         """The socket ends: what is on it is lost."""
         self.venue.close(conn)
+        self._opening = [item for item in self._opening if item[1] != conn]
         self.machine.on_close(self.now_ns, conn, r.Cause.DISCONNECT)
 
     def step(self, ms: float = 1.0) -> None:
@@ -164,6 +166,7 @@ class Chain:
                 return
             if isinstance(command, OpenSocket):
                 self._opening.append((self.now_ns + self.opening_ns, command.conn))
+                self.opens.append((self.now_ns, command.conn))
             elif isinstance(command, SendText):
                 self.venue.on_text(command.conn, command.data, self.now_ns)
             elif isinstance(command, CloseSocket):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +19,6 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
-from pipeline.native.wslistener import FeedListener
 from pipeline.net.websocket import SocketDriver
 from pipeline.run.spec import anchored_clock
 from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
@@ -100,7 +100,7 @@ class Heard:
 class Rig:
     """A feed machine with a ring of its own behind a driver; `is_native` chooses the listener."""
 
-    def __init__(self, url: str, is_native: bool, slots: int, heard: Heard) -> None:
+    def __init__(self, url: str, is_native: bool, slots: int, heard: Heard, **settings: int) -> None:
         mono_ns = time.monotonic_ns()
         wall_ns = time.time_ns()
         self.clock = anchored_clock(wall_ns, mono_ns)
@@ -113,11 +113,13 @@ class Rig:
         table, stamps = TokenTable(), Stamps(bytearray(STAMPS * ENTRY_BYTES))
         self.scanner = Scanner(table, SOURCE)
         self.machine = Watched(
-            FeedSettings(ws_url=url, source=SOURCE, backoff_ns_min=1_000_000, pause_ns_max=10**12), table,
+            FeedSettings(ws_url=url, source=SOURCE, **{
+                "backoff_ns_min": 1_000_000, "pause_ns_max": 10**12, "snapshot_ns_max": 10**12, **settings}),
+            table,
             self.scanner, MarketDecoder(table.get, SOURCE), Writer(ring), Counts(StatusPage(page)), stamps,
             self.clock)
         self.machine.watch()
-        wrap = partial(FeedListener, self.machine.short_cut, wall_ns - mono_ns) if is_native else None
+        wrap = partial(self.machine.listener, wall_ns - mono_ns) if is_native else None
         self.driver = SocketDriver(self.machine, self.clock, self._turn, None, wrap)
         self.heard = heard
         heard.stamped, heard.scanner = stamps.get, self.scanner
@@ -142,6 +144,29 @@ class Rig:
         heard.ended_ns, heard.counts = self.clock(), self.view.counters()
         heard.seen = list(machine.seen)
         await self.driver.close()
+
+
+@asynccontextmanager
+async def venue_of(script: list[Send], every_s: float) -> AsyncIterator[int]:
+    """Serve a market channel that says the script to each subscriber, again and again; yield its port."""
+    class Teller(_Player):
+        def on_ws_connected(self, transport: WSTransport) -> None:
+            self._task = asyncio.get_running_loop().create_task(self._tell(transport))
+
+        async def _tell(self, transport: WSTransport) -> None:
+            while True:
+                for send in script:
+                    transport.send(send.kind, send.data)
+                    await asyncio.sleep(every_s)
+
+        def on_ws_disconnected(self, transport: WSTransport) -> None:
+            self._task.cancel()
+
+    server = await ws_create_server(lambda _: Teller([]), "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
 
 
 def hear(

@@ -7,7 +7,9 @@ every message passes the fates of a fault plan on its line.
 from __future__ import annotations
 
 import json
+import random
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from pipeline import records as r
@@ -40,6 +42,15 @@ def text_of(run: bytes, market: Market) -> bytes:
     else:
         raise ValueError(f"no frame is spelled for {r.Kind(head.kind).name}")
     return json.dumps(said, separators=(",", ":")).encode()
+
+
+def shuffled(text: bytes, draw: random.Random | None) -> bytes:
+    """Return the frame with its changes in another order: the venue's varies (venue sheet 6)."""
+    if draw is None or b"price_changes" not in text:
+        return text
+    said = json.loads(text)
+    draw.shuffle(said["price_changes"])
+    return json.dumps(said).encode()
 
 
 def _price(ticks: int) -> str:
@@ -85,16 +96,28 @@ class TextLine:
         self.wanted: dict[str, None] = {}
         self.queue: deque[bytes] = deque()
         self.is_open = False
+        self.is_frozen = False  # market data end, PONG goes on
+        self.is_deaf = False  # snapshots come, changes do not
+        self.is_dead = False  # half-open: nothing comes, and nobody says so
+        self.lag_ns = 0  # what is sent now arrives so much later
+        self.shuffles: random.Random | None = None  # changes of a frame in an order of its own
+        self._late: deque[tuple[int, bytes]] = deque()
         self._dice = Dice(plan, number, "ws")
         self._shuffle: Shuffle[bytes] = Shuffle()
         self._held_ns = 0
 
     def send(self, text: bytes, now_ns: int) -> Fate:
         """Put one message on the wire; return what became of it."""
+        if self.is_frozen or self.is_dead:
+            return Fate.DROP
         fate = self._dice.next()[0]
         if not self._shuffle.is_holding:
             self._held_ns = now_ns
-        self.queue.extend(self._shuffle.feed(text, fate))
+        for item in self._shuffle.feed(text, fate):
+            if self.lag_ns or self._late:
+                self._late.append((now_ns + self.lag_ns, item))
+            else:
+                self.queue.append(item)
         return fate
 
     def spare(self) -> None:
@@ -105,11 +128,13 @@ class TextLine:
         """Let a message go that has waited long enough for a next one."""
         if self._shuffle.is_holding and now_ns - self._held_ns >= HOLD_NS_MAX:
             self.queue.extend(self._shuffle.flush())
+        while self._late and self._late[0][0] <= now_ns:
+            self.queue.append(self._late.popleft()[1])
 
     @property
     def is_clear(self) -> bool:
         """Tell whether nothing of it is under way."""
-        return not self.queue and not self._shuffle.is_holding
+        return not self.queue and not self._late and not self._shuffle.is_holding
 
 
 class TextVenue:
@@ -124,6 +149,8 @@ class TextVenue:
         self._by_token = {token: (market, outcome) for market in markets
                           for outcome, token in enumerate(market.ids["tokens"])}
         self._snapshots: dict[tuple[int, int], tuple[Any, bytes]] = {}  # of each token, by state
+        self.withholds: Callable[[Market], bool] = lambda market: False  # whose snapshots do not come
+        self.on_line: Callable[[int, TextLine], None] = lambda conn, line: None  # a look at each new line
         self.before_snapshot: list[Market] = []  # these change between a subscription and its snapshot
 
     def open(self, conn: int) -> None:
@@ -131,6 +158,7 @@ class TextVenue:
         self.opened_count += 1
         self.lines[conn] = TextLine(self.plan, self.opened_count)
         self.lines[conn].is_open = True
+        self.on_line(conn, self.lines[conn])
 
     def close(self, conn: int) -> None:
         """A line ends; what is on it is lost."""
@@ -139,7 +167,7 @@ class TextVenue:
     def on_text(self, conn: int, data: bytes, now_ns: int) -> None:
         """Take what a client says."""
         line = self.lines.get(conn)
-        if line is None:
+        if line is None or line.is_dead:
             return
         if data == b"PING":
             line.queue.append(b"PONG")
@@ -154,7 +182,8 @@ class TextVenue:
         line.wanted |= dict.fromkeys(tokens)
         for market in self.before_snapshot:
             self.tell(market, market.commit(), now_ns)
-        books = [self._snapshot(*self._by_token[token]) for token in fresh]
+        books = [self._snapshot(*self._by_token[token]) for token in fresh
+                 if not self.withholds(self._by_token[token][0])]
         if books:
             self.snapshot_count += len(books)
             line.send(b"[" + b",".join(books) + b"]", now_ns)
@@ -173,6 +202,6 @@ class TextVenue:
         for run in (part for joined in runs for part in runs_of(joined)):
             text = text_of(run, market)
             for line in self.lines.values():
-                if any(token in line.wanted for token in market.ids["tokens"]):
-                    fates.append((run[KIND_OFFSET], line.send(text, now_ns)))
+                if not line.is_deaf and any(token in line.wanted for token in market.ids["tokens"]):
+                    fates.append((run[KIND_OFFSET], line.send(shuffled(text, line.shuffles), now_ns)))
         return fates
