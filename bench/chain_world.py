@@ -22,8 +22,9 @@ from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, OpenSocket, SendText, Submit
 from pipeline.records import SLOT_BYTES, Kind
 from pipeline.run import wiring
-from pipeline.run.build import Built, Env, build_stage
+from pipeline.run.build import build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes
+from pipeline.run.env import Built, Env
 from pipeline.shm import halt
 from pipeline.shm.status import StatusPage
 from pipeline.sim.gamma import Gamma

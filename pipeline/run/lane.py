@@ -24,8 +24,9 @@ from pipeline.errors import PipelineError
 from pipeline.native.futex import Waker
 from pipeline.native.log import LogReader
 from pipeline.run import wiring
-from pipeline.run.build import Built, Env, build_stage
+from pipeline.run.build import build_stage
 from pipeline.run.channels import Channels, SharedMemory
+from pipeline.run.env import Built, Env
 from pipeline.run.loop import LoopLane
 from pipeline.run.process import freeze_heap, keep_awake, pin, take_realtime
 from pipeline.run.spec import RunSpec, anchored_clock

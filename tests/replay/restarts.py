@@ -18,8 +18,9 @@ from pipeline.core.checkpoint import serialise
 from pipeline.native.log import LogWriter
 from pipeline.records import SLOT_BYTES, Flag, Kind
 from pipeline.run import startpoint, wiring
-from pipeline.run.build import Env, build_stage
+from pipeline.run.build import build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes
+from pipeline.run.env import Env
 from pipeline.shm import halt
 from pipeline.shm.status import StatusPage
 from pipeline.store import checkpoints

@@ -17,8 +17,9 @@ from pipeline.config.load import config_record
 from pipeline.native.ring import Observer, Ring
 from pipeline.records import Kind
 from pipeline.run import startpoint, wills, wiring
-from pipeline.run.build import Built, build_stage
+from pipeline.run.build import build_stage
 from pipeline.run.channels import Channels, ring_slots
+from pipeline.run.env import Built
 from pipeline.run.run_memory import CORE_RINGS
 from tests.world.plan import Plan
 from tests.world.world import World

@@ -15,8 +15,9 @@ from pipeline.config.load import load
 from pipeline.core.detector import Detector
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.run import wiring
-from pipeline.run.build import Env, build_stage
+from pipeline.run.build import build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes
+from pipeline.run.env import Env
 from pipeline.shm import halt
 from pipeline.shm.status import StatusPage
 from tests.shared import ROOT

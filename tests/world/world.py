@@ -23,8 +23,9 @@ from pipeline.native.log import LogWriter
 from pipeline.native.ring import Observer
 from pipeline.records import SLOT_BYTES, Kind
 from pipeline.run import wiring
-from pipeline.run.build import Built, Env, build_stage
+from pipeline.run.build import build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes
+from pipeline.run.env import Built, Env
 from pipeline.run.startpoint import StartPoint
 from pipeline.shm import halt
 from pipeline.shm.status import StatusPage, StatusView
