@@ -74,7 +74,7 @@ def test_help_appears_at_once() -> None:
         check=True,
     ).stdout.split()
     ours = [name for name in loaded if not name.startswith("__editable__")]  # how pip finds a checkout
-    commands = [f"pipeline.cli.{name}" for name in ("app", "options", "setup")]
+    commands = [f"pipeline.cli.{name}" for name in ("app", "options", "rehearsal", "setup")]
     assert ["pipeline", "pipeline.cli", *commands, "pipeline.errors"] == ours
 
 

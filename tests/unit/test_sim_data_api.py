@@ -14,7 +14,8 @@ from tests.sim_guests import Guest, ask, venue_for_guests
 from tests.sim_trader import NOW_NS, Trader, json_of, market
 
 SHARE, SECOND = 10**6, 10**9
-CONFIRMED_NS = NOW_NS + 3 * SECOND
+SOLD_NS = NOW_NS + 3 * SECOND  # what was bought is settled and may be sold
+CONFIRMED_NS = SOLD_NS + 3 * SECOND
 
 
 def traded() -> tuple[Exchange, Market, Trader]:
@@ -23,13 +24,13 @@ def traded() -> tuple[Exchange, Market, Trader]:
     exchange = venue_for_guests([of, market(2)])
     guest = Guest(exchange)
     trader = guest.trader(guest.credentials(), guest.purses["safe"])
-    for is_bid, ticks, size, order in (
-        (False, 5200, 10, {"price": "0.52", "quantity": "5.2"}),
-        (False, 5500, 20, {"price": "0.55", "quantity": "11"}),
-        (True, 5000, 6, {"side": "SELL", "price": "0.50", "quantity": "6"}),
+    for now_ns, is_bid, ticks, size, order in (
+        (NOW_NS, False, 5200, 10, {"price": "0.52", "quantity": "5.2"}),
+        (NOW_NS, False, 5500, 20, {"price": "0.55", "quantity": "11"}),
+        (SOLD_NS, True, 5000, 6, {"side": "SELL", "price": "0.50", "quantity": "6"}),
     ):
-        exchange.foreign_changes(NOW_NS, of, [(is_bid, ticks, size * SHARE)])
-        placed = json_of(trader.place(exchange, of, order_type="FAK", **order))
+        exchange.foreign_changes(now_ns, of, [(is_bid, ticks, size * SHARE)])
+        placed = json_of(trader.place(exchange, of, now_ns, order_type="FAK", **order))
         assert "matched" == placed["status"], placed
     return exchange, of, trader
 
@@ -37,7 +38,7 @@ def traded() -> tuple[Exchange, Market, Trader]:
 def test_position_is_the_average_of_its_fills() -> None:
     """Size, average price, cost and realised profit equal exact arithmetic over the three fills."""
     exchange, of, trader = traded()
-    page = ask(exchange, "data", f"/v2/positions?user={trader.wallet}&limit=100")
+    page = ask(exchange, "data", f"/v2/positions?user={trader.wallet}&limit=100", now_ns=SOLD_NS)
     (row,) = page["data"]
     average = Fraction(10 * 52 + 20 * 55, 30 * 100)
     assert (of.tokens[0], of.condition, 24.0) == (row["token_id"], row["condition_id"], row["current_size"])
@@ -52,14 +53,14 @@ def test_trades_appear_when_the_chain_has_them() -> None:
     """Before a transaction there is none; afterwards newest first, filtered by side, market and time."""
     exchange, of, trader = traded()
     path = f"/v2/trades?user={trader.wallet}"
-    assert [] == ask(exchange, "data", path)["data"]
+    assert ["BUY", "BUY"] == [row["side"] for row in ask(exchange, "data", path, now_ns=SOLD_NS)["data"]]
     rows = ask(exchange, "data", path, now_ns=CONFIRMED_NS)["data"]
     assert [("SELL", 6.0, 0.5), ("BUY", 20.0, 0.55), ("BUY", 10.0, 0.52)] == [
         (row["side"], row["size"], row["price"]) for row in rows]
     assert all(len(row["transaction_hash"]) == 66 for row in rows)
     for query, count in (
         ("&side=SELL", 1), (f"&condition_id={of.condition}", 3), (f"&condition_id={market(2).condition}", 0),
-        (f"&start={NOW_NS // SECOND + 1}", 0), (f"&end={NOW_NS // SECOND}", 3), ("&taker_only=true", 3),
+        (f"&start={NOW_NS // SECOND + 1}", 1), (f"&end={NOW_NS // SECOND}", 2), ("&taker_only=true", 3),
     ):
         assert count == len(ask(exchange, "data", path + query, now_ns=CONFIRMED_NS)["data"]), query
     assert 3 == len(ask(exchange, "data", "/v2/trades", now_ns=CONFIRMED_NS)["data"])
@@ -82,14 +83,14 @@ def test_pages_meet_without_gap_or_overlap() -> None:
 def test_value_and_closed_positions() -> None:
     """The value is size times the shown price; what was sold to the last share is closed, not open."""
     exchange, of, trader = traded()
-    value = ask(exchange, "data", f"/v2/value?user={trader.wallet}")["data"]
+    value = ask(exchange, "data", f"/v2/value?user={trader.wallet}", now_ns=SOLD_NS)["data"]
     assert trader.wallet == value["proxy_wallet"]
     assert 24 * 0.5 == pytest.approx(value["value"])  # the last print: both sides of the book are empty
-    exchange.foreign_changes(NOW_NS, of, [(True, 5000, 24 * SHARE)])
-    trader.place(exchange, of, side="SELL", price="0.50", quantity="24", order_type="FAK")
+    exchange.foreign_changes(SOLD_NS, of, [(True, 5000, 24 * SHARE)])
+    trader.place(exchange, of, SOLD_NS, side="SELL", price="0.50", quantity="24", order_type="FAK")
     path = f"/v2/positions?user={trader.wallet}"
-    assert [] == ask(exchange, "data", path)["data"]
-    (row,) = ask(exchange, "data", path + "&status=CLOSED")["data"]
+    assert [] == ask(exchange, "data", path, now_ns=SOLD_NS)["data"]
+    (row,) = ask(exchange, "data", path + "&status=CLOSED", now_ns=SOLD_NS)["data"]
     assert ("CLOSED", 0.0) == (row["status"], row["current_size"])
     spent, got = Fraction(10 * 52 + 20 * 55, 100), Fraction(30 * 50, 100)
     assert float(got - spent) == pytest.approx(row["realized_pnl"], abs=2e-6)
@@ -98,8 +99,9 @@ def test_value_and_closed_positions() -> None:
 def test_whole_sets_are_mergeable() -> None:
     """A wallet that holds both outcomes sees the pair under MERGEABLE."""
     exchange, of, trader = traded()
-    exchange.ledger.split(NOW_NS, f"{trader.owner.lower()}/safe", of, 5 * SHARE)
-    rows = ask(exchange, "data", f"/v2/positions?user={trader.wallet}&status=MERGEABLE")["data"]
+    exchange.ledger.split(SOLD_NS, f"{trader.owner.lower()}/safe", of, 5 * SHARE)
+    path = f"/v2/positions?user={trader.wallet}&status=MERGEABLE"
+    rows = ask(exchange, "data", path, now_ns=SOLD_NS)["data"]
     assert {of.tokens[0]: 29.0, of.tokens[1]: 5.0} == {row["token_id"]: row["current_size"] for row in rows}
     assert all(row["mergeable"] for row in rows)
 
@@ -108,7 +110,7 @@ def test_seventeen_approvals() -> None:
     """Every pair that the official client needs is there once; an unknown wallet has approved none."""
     exchange, _, trader = traded()
     for user, is_approved in ((trader.wallet, True), ("0x" + "12" * 20, False)):
-        data = ask(exchange, "data", f"/v2/approvals?user={user}")["data"]
+        data = ask(exchange, "data", f"/v2/approvals?user={user}", now_ns=SOLD_NS)["data"]
         assert (user, 137) == (data["address"], data["chain_id"])
         rows = data["contracts"]
         assert {"ERC20": 7, "ERC1155": 10} == Counter(row["standard"] for row in rows)
