@@ -47,6 +47,7 @@ class Kind(enum.IntEnum):
     BBO = 21
     GAP = 22
     RESOLVED = 23
+    QUESTION = 24
     # truth about our own orders and money
     REPORT = 32
     FILL = 33
@@ -373,6 +374,13 @@ RESOLVED = [
     ("reserved", "<u8", 23),
 ]
 
+#: The question on chain behind a neg-risk market, for conversions of NO; decisions do not use it.
+QUESTION = [
+    ("question_id", "u1", _BYTES32),  # the last byte is its index in the event
+    ("fee_bips", "<u2"),  # of a conversion; 0xFFFF = the venue does not tell
+    ("reserved0", "u1", 6), ("reserved", "<u8", 21),
+]
+
 #: What happened to one order of ours; changes order state only, positions never.
 REPORT = [
     ("order_no", "<u8"), ("group_no", "<u8"), ("order_hash", "u1", _BYTES32),  # order_no 0: match by hash
@@ -508,7 +516,7 @@ _PAYLOADS: dict[str, Any] = {
     "tick": TICK, "halt": HALT, "config": CONFIG, "lane_up": LANE_UP, "resume": RESUME,
     "clock_step": CLOCK_STEP, "clear": CLEAR, "instrument": INSTRUMENT, "snapshot": SNAPSHOT, "delta": DELTA,
     "trade_print": TRADE_PRINT, "tick_step": TICK_STEP, "bbo": BBO, "gap": GAP,
-    "resolved": RESOLVED, "report": REPORT, "fill": FILL, "balance": BALANCE,
+    "resolved": RESOLVED, "question": QUESTION, "report": REPORT, "fill": FILL, "balance": BALANCE,
     "reconciled": RECONCILED, "venue": VENUE, "top": TOP, "stale": STALE, "idea": IDEA, "package": PACKAGE,
     "intent": INTENT, "cancel": CANCEL, "verdict": VERDICT, "subscribe": SUBSCRIBE,
     "resync": RESYNC, "reconcile": RECONCILE, "beat": BEAT, "signed": SIGNED,
@@ -521,6 +529,7 @@ def payload_fields(kind: Kind) -> list[Any]:
     return list(_PAYLOADS[kind.name.lower()])
 
 
+FEE_NOT_TOLD = 0xFFFF  # fee_bips of a Question
 NOT_ANNOUNCED = 0xFFFFFFFF  # best_* of a Delta when the frame does not carry it
 
 

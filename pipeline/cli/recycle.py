@@ -49,7 +49,7 @@ def show_plan(directory: Path, is_plan: bool, action: str | None, count: int, as
         raise UsageError(f"recycle: --action is one of {', '.join(kinds)}, was {action[:40]!r}")
     state = one_state(directory)
     facts, position = read_facts(state)
-    found = plan(holdings(facts, unsettled_adopted(state, facts)), facts.instruments, {})
+    found = plan(holdings(facts, unsettled_adopted(state, facts)), facts.instruments, facts.questions)
     if action is not None:
         found = Plan(tuple(one for one in found.actions if one.kind.value == action), ())
     if as_json:
@@ -119,12 +119,10 @@ def lines(state: Path, facts: TraderState, found: Plan, action: str | None, coun
 
 
 def _cells(number: int, one: Action, rows: Mapping[int, Instrument]) -> tuple[str, ...]:
-    instrument = rows[one.rows[0]]
     market = _some([_label(rows, row) for row in one.rows])
     if one.kind == ActionKind.CONVERT:
         market = f"NO of {market}"
-    if instrument.event:
-        market += f" (event {instrument.event})"
+    market += _event(rows, one.rows[0])
     calls = [settle.words_of(call) for call in one.calls]
     more = f", then {len(calls) - 1} more" if len(calls) > 1 else ""
     return (str(number), one.kind.value, market, share_text(one.size_micro), usd_text(one.frees_usd_micro),
@@ -162,8 +160,9 @@ def _kept_lines(kept: Sequence[Kept], rows: Mapping[int, Instrument]) -> list[st
         by_reason.setdefault(one.why, []).append(one)
     shown = ["not freed, and why:"] if kept else []
     for why, ones in by_reason.items():
-        names = _some([f"{share_text(one.size_micro)} {Outcome(one.outcome).name} {_label(rows, one.row)}"
-                       for one in sorted(ones, key=lambda one: -one.size_micro)])
+        names = _some([
+            f"{share_text(one.size_micro)} {Outcome(one.outcome).name} {_label(rows, one.row)}"
+            + _event(rows, one.row) for one in sorted(ones, key=lambda one: -one.size_micro)])
         shown += [f"  {why}", f"    {names}"]
     return shown
 
@@ -177,6 +176,11 @@ def _label(rows: Mapping[int, Instrument], row: int) -> str:
     instrument = rows.get(row)
     text = "".join(letter for letter in instrument.label if letter in _SHOWN) if instrument else ""
     return text.strip() or f"row {row}"
+
+
+def _event(rows: Mapping[int, Instrument], row: int) -> str:
+    instrument = rows.get(row)
+    return f" (event {instrument.event})" if instrument is not None and instrument.event else ""
 
 
 def _contract(address: str) -> str:

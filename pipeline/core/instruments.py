@@ -73,6 +73,24 @@ class Instrument:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The question on chain behind a neg-risk market."""
+
+    question_id: bytes  # 32; the last byte is its index in the event
+    fee_bips: int  # of a conversion; FEE_NOT_TOLD = the venue does not tell
+
+    @property
+    def index(self) -> int:
+        """Its place in the event on chain, 0 first."""
+        return self.question_id[31]
+
+    @property
+    def market(self) -> bytes:
+        """The neg-risk market's id: the question's with index 0."""
+        return self.question_id[:31] + b"\0"
+
+
 _FIELDS = tuple(item.name for item in fields(Instrument) if item.init)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.codec import CODECS, KIND_OFFSET
 from pipeline.core.fills import Change, FillIndex, Quarantine, number_key
-from pipeline.core.instruments import Instruments
+from pipeline.core.instruments import Instruments, Question
 from pipeline.core.limits import Limits, limits_of
 from pipeline.core.order import Group, Order
 from pipeline.core.orders import Orders
@@ -35,6 +35,7 @@ class TraderState:
     def __init__(self, account: int = 0) -> None:
         self.account = account
         self.instruments = Instruments()
+        self.questions: dict[int, Question] = {}  # row -> question on chain; no decision uses it
         self._known = self.instruments.rows
         self.fills = FillIndex()
         self.orders = Orders(lambda order_no: self.fills.forget(number_key(order_no)))
@@ -62,6 +63,7 @@ class TraderState:
             int(Kind.RESOLVED): self._on_resolved, int(Kind.REPORT): self._on_report,
             int(Kind.FILL): self._on_fill, int(Kind.BALANCE): self._on_balance,
             int(Kind.RECONCILED): self._on_reconciled, int(Kind.VENUE): self._on_venue,
+            int(Kind.QUESTION): self._on_question,
         }
         self._facts: dict[int, Any] = {
             int(Kind.PACKAGE): self._package, int(Kind.INTENT): self._intent, int(Kind.CANCEL): self._cancel,
@@ -151,6 +153,10 @@ class TraderState:
         changed = self.instruments.apply_tick_step(slot, offset)
         if changed is not None and self.orders.open_count:
             self.orders.want_cancel_off_grid(changed.row, changed.tick_step)
+
+    def _on_question(self, slot: Slot, offset: int) -> None:
+        record = CODECS[Kind.QUESTION].unpack(slot, offset)
+        self.questions[record.instrument] = Question(bytes(record.question_id), record.fee_bips)
 
     def _on_resolved(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.RESOLVED].unpack(slot, offset)
@@ -325,7 +331,9 @@ class TraderState:
             "gate": [getattr(self.gate, name) for name in self._GATE],
             "collateral": [getattr(self.gate.collateral, name) for name in self._COLLATERAL],
             "limits": list(astuple(self.limits)),
-            "instruments": self.instruments.state(), "orders": self.orders.state(),
+            "instruments": self.instruments.state(),
+            "questions": [[row, one.question_id.hex(), one.fee_bips] for row, one in self.questions.items()],
+            "orders": self.orders.state(),
             "positions": self.positions.state(), "fills": self.fills.state(),
             "quarantine": self.quarantine.state(),
             "subscribe_wanted": list(self.subscribe_wanted), "requests": list(self.requests.items()),
@@ -344,6 +352,7 @@ class TraderState:
                 setattr(target, name, value)
         self.gate.limit(Limits(*state["limits"]))
         self.instruments.load(state["instruments"])
+        self.questions = {row: Question(bytes.fromhex(text), bips) for row, text, bips in state["questions"]}
         self.orders.load(state["orders"])
         self.positions.load(state["positions"])
         self.fills.load(state["fills"])

@@ -76,7 +76,7 @@ class Trader:
         self._routes: dict[int, Callable[[Slot, int, Causing], list[bytes]]] = {
             int(kind): passed for kind in (
                 Kind.HALT, Kind.CONFIG, Kind.CLEAR, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.RESOLVED,
-                Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE)}
+                Kind.QUESTION, Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE)}
         self._routes |= {
             int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale, int(Kind.GAP): self._on_gap,
             int(Kind.LANE_UP): self._on_lane_up}

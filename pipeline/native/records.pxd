@@ -27,6 +27,7 @@ cdef enum:
     KIND_BBO = 21
     KIND_GAP = 22
     KIND_RESOLVED = 23
+    KIND_QUESTION = 24
     KIND_REPORT = 32
     KIND_FILL = 33
     KIND_BALANCE = 34
@@ -461,6 +462,23 @@ cdef packed struct ResolvedSlot:
     int64_t payout_micro_yes
     int64_t payout_micro_no
     uint64_t reserved[23]
+
+cdef packed struct QuestionSlot:
+    uint64_t seq
+    int64_t now_ns
+    int64_t recv_ns
+    uint64_t source_seq
+    uint16_t kind
+    uint16_t flags
+    uint32_t instrument
+    uint16_t source
+    uint8_t part
+    uint8_t parts
+    uint32_t check
+    uint8_t question_id[32]
+    uint16_t fee_bips
+    uint8_t reserved0[6]
+    uint64_t reserved[21]
 
 cdef packed struct ReportSlot:
     uint64_t seq

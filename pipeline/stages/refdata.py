@@ -1,4 +1,4 @@
-"""refdata.<venue>: the universe as `Instrument` records.
+"""refdata.<venue>: the universe as `Instrument` records, each neg-risk market's `Question` behind its own.
 
 Reads Gamma's event pages over REST and, at its start, the rows that the stream holds; writes its ring. Rows
 are given from this stage's own range and never reused, not by a later start either; a changed market is
@@ -26,6 +26,7 @@ from pipeline.venues.polymarket.universe import (
     instrument_record,
     parse_events,
     parse_markets,
+    question_record,
 )
 
 PAGE_LIMIT = 100  # polymarket.md 3.1: keyset pages hold at most 100
@@ -60,6 +61,7 @@ class RefdataMachine:
         self._events: dict[str, int] = {}  # event id -> event row, 1 first
         self._written: dict[int, MarketInfo] = {}
         self._learned: dict[int, Any] = {}  # row -> its INSTRUMENT, written before our start
+        self._questions: dict[int, tuple[bytes, int]] = {}  # row -> its question as written since our start
         self._owed: deque[bytes] = deque()
         self._tag = 0
         self._target = ""  # the question on the wire; "" = none
@@ -167,8 +169,14 @@ class RefdataMachine:
             watch=self._settings.watch and market.neg_risk, recv_ns=now_ns))
         self._counts.put("instruments", len(self._rows))
         known = self._learned.get(row)
-        if known is not None and _says_the_same(CODECS[Kind.INSTRUMENT].unpack(record), known):
-            return
+        if known is None or not _says_the_same(CODECS[Kind.INSTRUMENT].unpack(record), known):
+            self._owe(record)
+        question = question_record(market, row, recv_ns=now_ns)
+        if question and self._questions.get(row) != (market.question_id, market.fee_bips):
+            self._questions[row] = market.question_id, market.fee_bips
+            self._owe(bytearray(question))  # once a start: what stands in the stream of it is not learned
+
+    def _owe(self, record: bytearray) -> None:
         self._source_seq += 1
         record[24:32] = self._source_seq.to_bytes(8, "little")
         record[40:42] = self._settings.source.to_bytes(2, "little")

@@ -21,7 +21,8 @@ from pipeline.units import NS_PER_MS
 WANTED = (
     Kind.IDEA, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.HALT, Kind.CLEAR, Kind.TICK, Kind.LANE_UP,
     Kind.RESUME, Kind.CLOCK_STEP,
-    Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE, Kind.RESOLVED, Kind.STALE,
+    Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE, Kind.RESOLVED, Kind.QUESTION,
+    Kind.STALE,
     Kind.GAP,
 )
 SLOTS_PER_POLL = 8  # a burst of fills costs 20 to 40 us each, and the lane has books to keep meanwhile

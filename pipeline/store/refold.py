@@ -20,6 +20,7 @@ from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES, Kind
 FACT_KINDS = (
     Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.HALT, Kind.CLEAR, Kind.TICK, Kind.LANE_UP, Kind.RESUME,
     Kind.CLOCK_STEP, Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE, Kind.RESOLVED,
+    Kind.QUESTION,
 )
 READ_SLOTS = 1_024
 _SEQ, _CAUSE_SEQ, _PART, _PARTS = 0, 3, 8, 9  # fields of HEADER_STRUCT; a decision's source_seq is its cause

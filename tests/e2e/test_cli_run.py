@@ -152,6 +152,7 @@ def test_explain_tells_what_the_exchange_knows(market: Market, start: Any, state
     plan = json.loads(pm("recycle", "--plan", "--state", state, "--json").stdout)  # beside the running lanes
     assert run.process.poll() is None
     assert plan["as_of_ns"] > 0
+    assert [] == [one for one in plan["kept"] if "its question on chain is not known" in one["why"]]
     assert 0 < sum(one["size_micro"] for one in plan["kept"] + plan["actions"])
     assert 0 == run.stop()[0]
     story = json.loads(pm("explain", "g1", "--state", state, "--json").stdout)

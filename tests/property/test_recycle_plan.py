@@ -11,11 +11,11 @@ import pytest
 
 from pipeline.codec import CODECS
 from pipeline.core.holdings import Holding
-from pipeline.core.instruments import Instruments
+from pipeline.core.instruments import Instruments, Question
 from pipeline.records import Kind, Rule
 from pipeline.units import MICRO
 from pipeline.venues.polymarket import recycle, settle
-from pipeline.venues.polymarket.recycle import ActionKind, Question
+from pipeline.venues.polymarket.recycle import ActionKind
 from tests.models.settle_chain import Chain, Market, Revert
 from tests.shared import scaled, seeds
 

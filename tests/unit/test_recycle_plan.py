@@ -8,12 +8,22 @@ import pytest
 
 from pipeline.codec import CODECS
 from pipeline.core.holdings import Holding, holdings
-from pipeline.core.instruments import Instruments
+from pipeline.core.instruments import Instruments, Question
 from pipeline.core.state import TraderState
-from pipeline.records import Kind, OrderState, OrderType, Origin, Outcome, Rule, Side, TradeStatus
+from pipeline.records import (
+    FEE_NOT_TOLD,
+    Kind,
+    OrderState,
+    OrderType,
+    Origin,
+    Outcome,
+    Rule,
+    Side,
+    TradeStatus,
+)
 from pipeline.units import MICRO
 from pipeline.venues.polymarket import recycle, settle, wire
-from pipeline.venues.polymarket.recycle import ActionKind, Question
+from pipeline.venues.polymarket.recycle import ActionKind
 
 NEG_RISK = Rule.NEG_RISK | Rule.EXCLUSIVE
 COMPLETE = NEG_RISK | Rule.EXHAUSTIVE
@@ -94,6 +104,18 @@ def test_a_basket_of_no_is_converted():
     assert (ActionKind.CONVERT, (1, 2, 3), SHARES, 2 * SHARES) == (
         action.kind, action.rows, action.size_micro, action.frees_usd_micro)
     assert (settle.convert(MARKET + b"\0", 0b111, SHARES),) == action.calls
+
+
+@pytest.mark.parametrize(("bips", "frees", "cost", "words"), [
+    (0, 10 * MICRO, 0, recycle.ONE_WINS), (FEE_NOT_TOLD, 10 * MICRO, 0, recycle.NO_FEE_TOLD),
+    (100, 99 * MICRO // 10, 2 * MICRO // 10, "fee 0.100000 USD a token")])
+def test_a_conversion_names_its_fee(bips, frees, cost, words):
+    """What a fee takes is not told as freed, its worst cost stands beside; an untold fee is said to be so."""
+    asked = {row: Question(one.question_id, bips) for row, one in questions(1, 2).items()}
+    action = one(event(COMPLETE, 3), no_of(1, 2), asked)
+
+    assert (frees, cost) == (action.frees_usd_micro, action.cost_usd_micro)
+    assert words in action.why
 
 
 def test_a_v2_set_converts_and_merges_in_one_batch():

@@ -362,7 +362,7 @@ def test_mutated_schemas_never_crash_or_default(seed: int) -> None:
                 "taker_delay_ns",
                 "ends_ns",
                 "event_id",
-                "question_index",
+                "question_id",
                 "augmented",
                 "question",
                 "slug",

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.codec import CODECS
+from pipeline.native.orderhash import keccak256
 from pipeline.records import Kind, Rule
 from pipeline.venues.polymarket.universe import MarketInfo, instrument_record, parse_events, parse_markets
 from tests.shared import SHARED, needs_shared, recording
 
 FIXTURES = SHARED / "feeds" / "fixtures" / "polymarket"
+LEGACY_ADAPTER = bytes.fromhex("d91e80cf2e7be2e162c6513ced06f1dd0da35296")  # venue sheet 2.2
 
 
 def gamma_files() -> list[Path]:
@@ -71,6 +73,9 @@ def test_every_gamma_fixture() -> None:
     assert all(m.rules(False) & Rule.AUGMENTED and m.rules(False) & Rule.EXCLUSIVE
                and not m.rules(False) & Rule.EXHAUSTIVE for m in augmented.markets)
     assert [5, 7] == [m.question_index for m in augmented.markets]
+    for info in augmented.markets:  # the legacy adapter is the oracle: the condition proves the question id
+        hashed = keccak256(LEGACY_ADAPTER + info.question_id + (2).to_bytes(32, "big"))
+        assert info.condition == hashed
 
 
 @needs_shared

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.core.holdings import Holding
-from pipeline.core.instruments import Instrument, Instruments
-from pipeline.records import Outcome, Rule
-from pipeline.units import MICRO
+from pipeline.core.instruments import Instrument, Instruments, Question
+from pipeline.records import FEE_NOT_TOLD, Outcome, Rule
+from pipeline.units import MICRO, usd_text
 from pipeline.venues.polymarket import settle, wire
 from pipeline.venues.polymarket.convert import Converted, converted, index_set
 from pipeline.venues.polymarket.identity import Refusal
@@ -28,6 +28,8 @@ DUST_USD_MICRO: Final = 10_000  # an action that frees less than a cent is not w
 _NEG_RISK_MODULE: Final = 2  # first byte of a v2 position id; venue sheet 3.4
 
 PAIR: Final = "a settled pair is worth 1 USD in every outcome"
+ONE_WINS: Final = "at most one of them wins: all NO of a set but one are 1 USD each, other YES come back"
+ONE_WINS_V2: Final = "at most one of them wins: one NO becomes YES of all others, which merge with their NO"
 UNCONFIRMED: Final = "its trade is not confirmed: not yet a balance on chain"
 OFFERED: Final = "offered in an open order: cancel that first"
 LOST: Final = "resolved against it: worth nothing"
@@ -40,6 +42,7 @@ AUGMENTED: Final = "cannot be converted: the event is augmented, its number of q
 INCOMPLETE: Final = (
     "cannot be converted: not every question of the event is listed and open, so their number is unknown")
 STRANGE: Final = "its market is not in the logs, or of another venue"
+NO_FEE_TOLD: Final = "; the venue tells no fee, and has taken none on any market seen"
 NO_QUESTION: Final = "cannot be converted: the id of its question on chain is not known here"
 
 
@@ -49,24 +52,6 @@ class ActionKind(enum.Enum):
     MERGE = "merge"
     CONVERT = "convert"
     REDEEM = "redeem"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The on-chain question of a v1 neg-risk market: 32 bytes, the last one its index; fee of conversions."""
-
-    question_id: bytes
-    fee_bips: int
-
-    @property
-    def index(self) -> int:
-        """Its place in the event on chain, 0 first."""
-        return self.question_id[31]
-
-    @property
-    def market(self) -> bytes:
-        """The neg-risk market id that `convertPositions` names."""
-        return self.question_id[:31] + b"\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +189,9 @@ def _convert(
     by_index = {questions[member.row].index: member for member in members}
     first = questions[members[0].row]
     amounts = {index: rest.micro[member.row][1] for index, member in by_index.items()}
+    is_told = first.fee_bips != FEE_NOT_TOLD
     for size_micro, indices in _slices(amounts):
-        given = converted(count, index_set(indices), size_micro, first.fee_bips)
+        given = converted(count, index_set(indices), size_micro, first.fee_bips if is_told else 0)
         taken = [by_index[index] for index in indices]
         if isinstance(given, Refusal) or given.usd_micro < max(least_usd_micro, given.cost_usd_micro):
             text = given.text if isinstance(given, Refusal) else DUST
@@ -216,13 +202,11 @@ def _convert(
         yield Action(
             ActionKind.CONVERT, tuple(member.row for member in taken), size_micro, given.usd_micro,
             given.cost_usd_micro, (settle.convert(first.market, index_set(indices), size_micro),),
-            _approval(members[0]), _words(given))
+            _approval(members[0]), _words(given) + ("" if is_told else NO_FEE_TOLD))
 
 
 def _words(given: Converted) -> str:
-    text = (f"at most one of the {given.burnt_count} wins: they are worth {given.burnt_count - 1} USD"
-            + (f" and YES of the other {len(given.yes_indices)}" if given.yes_indices else ""))
-    return f"{text}; fee {given.fee_micro / MICRO:.6f} a set" if given.fee_micro else text
+    return f"{ONE_WINS}; fee {usd_text(given.fee_micro)} USD a token" if given.fee_micro else ONE_WINS
 
 
 def _obstacle(
@@ -276,8 +260,7 @@ def _convert_v2(members: Sequence[Instrument], rest: _Rest, least_usd_micro: int
         rest.micro[other.row][1] = 0
     yield Action(
         ActionKind.CONVERT, (largest.row, *(other.row for other in others)), sizes[0], sum(sizes), 0, calls,
-        _approval(largest),
-        f"at most one of the {len(members)} wins: one NO becomes YES of the others, which merge with theirs")
+        _approval(largest), ONE_WINS_V2)
 
 
 def _kept(held: Sequence[Holding], rest: _Rest, instruments: Instruments) -> Iterator[Kept]:

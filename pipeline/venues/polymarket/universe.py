@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pipeline.codec import CODECS
-from pipeline.records import Flag, Kind, Rule
+from pipeline.records import FEE_NOT_TOLD, Flag, Kind, Rule
 from pipeline.units import NS_PER_S, TICKS_PER_USD
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.fields import (
@@ -37,6 +37,7 @@ _RATE_PPM_MAX: Final = 1_000_000  # 100 %: more is a unit mistake
 _EXPONENT_MAX: Final = 2  # 1 today; core.fees takes no larger one
 _DELAY_SECONDS_MAX: Final = 3600
 _EVENT_MARKETS_MAX: Final = 4_096  # of one event; the largest seen has some hundreds
+_FEE_BIPS_MAX: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,18 @@ class MarketInfo:
     taker_delay_ns: int
     ends_ns: int  # 0 = the venue names none
     event_id: str  # "" = none
-    question_index: int  # last byte of questionID, the index on chain; -1 = none
+    question_id: bytes  # 32 bytes; b"" = none
+    fee_bips: int = FEE_NOT_TOLD  # of a neg-risk conversion
     outcome_index: int = 0  # place in its event
     outcome_count: int = 1
     exclusive: bool = False
     exhaustive: bool = False
     augmented: bool = False
+
+    @property
+    def question_index(self) -> int:
+        """The index of its question on chain: the last byte of questionID (venue sheet 3.3); -1 = none."""
+        return self.question_id[31] if self.question_id else -1
 
     @property
     def tradable(self) -> bool:
@@ -160,10 +167,24 @@ def _tick_step(obj: dict[str, Any]) -> int:
     return step
 
 
-def _question_index(obj: dict[str, Any]) -> int:
-    """Return the on-chain index of a neg-risk question: the last byte of questionID (venue sheet 3.3)."""
-    value = obj.get("questionID")
-    return hex_bytes(value, "questionID", (32,))[31] if type(value) is str and value else -1
+def _question_id(obj: dict[str, Any]) -> bytes:
+    """Return the 32 bytes of questionID, b"" where there is none; it belongs to the neg-risk market named."""
+    value, named = obj.get("questionID"), obj.get("negRiskMarketID")
+    question = hex_bytes(value, "questionID", (32,)) if type(value) is str and value else b""
+    is_named = question and obj.get("negRisk") is True and type(named) is str and named
+    if is_named and hex_bytes(str(named), "negRiskMarketID", (32,)) != question[:31] + b"\0":
+        raise FieldError("questionID", f"a question of the neg-risk market {named}", value)
+    return question
+
+
+def _fee_bips(event: dict[str, Any]) -> int:
+    """Return the fee of a neg-risk conversion in 1e-4; recorded events do not carry it."""
+    if event.get("negRiskFeeBips") is None:
+        return FEE_NOT_TOLD
+    bips = scaled_of(event, "negRiskFeeBips", 0)
+    if not 0 <= bips <= _FEE_BIPS_MAX:
+        raise FieldError("negRiskFeeBips", f"0..{_FEE_BIPS_MAX}", bips)
+    return bips
 
 
 def _label(obj: dict[str, Any]) -> str:
@@ -205,7 +226,7 @@ def _read_market(obj: dict[str, Any], version_if_missing: str | None) -> MarketI
         slug=text_of(obj, "slug"), tick_step=_tick_step(obj), size_micro_min=size_micro_min,
         fee_rate_ppm=rate_ppm, fee_exponent=exponent, accepting=accepting, neg_risk=flag_of(obj, "negRisk"),
         taker_delay_ns=delay_s * NS_PER_S, ends_ns=ends_ns_of(obj),
-        event_id=event_id if isinstance(event_id, str) else "", question_index=_question_index(obj),
+        event_id=event_id if isinstance(event_id, str) else "", question_id=_question_id(obj),
         augmented=first.get("negRiskAugmented") is True)
 
 
@@ -232,14 +253,14 @@ def _place(event: dict[str, Any], markets: list[MarketInfo], listed_count: int) 
     the synthetic Other of a v2 event exist.
     """
     neg_risk = event.get("negRisk") is True and all(market.neg_risk for market in markets)
-    augmented = event.get("negRiskAugmented") is True
+    augmented, fee_bips = event.get("negRiskAugmented") is True, _fee_bips(event)
     indices = sorted(market.question_index for market in markets)
     exhaustive = (neg_risk and event.get("negRiskAugmented") is False and len(markets) == listed_count > 1
                   and indices == list(range(listed_count))
                   and all(market.accepting and not market.v2 for market in markets))
     event_id = text_of(event, "id")
     return [replace(market, event_id=event_id, outcome_index=place, outcome_count=listed_count,
-                    exclusive=neg_risk, exhaustive=exhaustive, augmented=augmented)
+                    exclusive=neg_risk, exhaustive=exhaustive, augmented=augmented, fee_bips=fee_bips)
             for place, market in enumerate(markets)]
 
 
@@ -322,3 +343,11 @@ def instrument_record(info: MarketInfo, row: int, event_row: int, shard: int, *,
         fee_rate_ppm=info.fee_rate_ppm or 0, fee_exponent=info.fee_exponent,
         size_micro_min=info.size_micro_min, usd_micro_min=wire.MARKETABLE_USD_MICRO_MIN,
         taker_delay_ns=info.taker_delay_ns, ends_ns=info.ends_ns, label=ascii_label(info.label))
+
+
+def question_record(info: MarketInfo, row: int, *, recv_ns: int = 0) -> bytes:
+    """Return the QUESTION slot of a market at a row, b"" for one that has none: v2, or no neg risk."""
+    if info.v2 or not info.neg_risk or not info.question_id:
+        return b""
+    return CODECS[Kind.QUESTION].pack(
+        recv_ns=recv_ns, instrument=row, question_id=info.question_id, fee_bips=info.fee_bips)
