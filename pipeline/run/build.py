@@ -138,7 +138,7 @@ def _account(name: str, ident: str, env: Env) -> Built:
         settings, keys.api_key, (found.maker, found.address), auth, writer, env.counts)
     machine.rest.health = health.make(ident, env.config, env.mode, auth, machine.rest.outbox, env.counts)
     stage = account.AccountStage(
-        name, machine, env.rows(Kind.INSTRUMENT), env.requests(Kind.RECONCILE), env.clock)
+        name, machine, env.rows(Kind.INSTRUMENT, Kind.REPORT), env.requests(Kind.RECONCILE), env.clock)
     return Built(stage, sockets=machine, rest=machine.rest)
 
 

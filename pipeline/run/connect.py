@@ -115,7 +115,10 @@ def connect(config: Config, name: str, nonce: int, *, replace: bool) -> Connecte
             f"connect: the key in {account.key_file} is that of {work.address}, but accounts.{name}.address "
             f"is {account.address}; correct the address or the key file")
     wallet = look_at_wallet(name, account, config.venues.polymarket.chain_id)
-    origin, key = asyncio.run(_talk(config, work, None if replace else kept))
+    try:
+        origin, key = asyncio.run(_talk(config, work, None if replace else kept))
+    except Unreachable as problem:
+        raise Unreachable(f"connect: {problem}; nothing was written") from None
     is_written = origin is not Origin.KEPT
     if is_written and kept is not None and not replace and kept != key:
         raise RiskRefusal(
@@ -172,7 +175,7 @@ async def _talk(config: Config, work: keywork.KeyWork, kept: ApiKey | None) -> t
 async def _ask_key(asker: Asker, method: str, url: str, headers: Pairs) -> ApiKey | Refusal:
     answer = await asker.ask(method, url, headers)
     if isinstance(answer, NoAnswer):
-        raise Unreachable(f"connect: {url}: {answer.words}; nothing was written")
+        raise Unreachable(f"{url}: {answer.words}")
     return parse_key(answer.status, answer.body)
 
 
@@ -191,7 +194,7 @@ async def is_taken(asker: Asker, base: str, address: str, key: ApiKey) -> bool:
     if isinstance(answer, Answer) and answer.status in (200, 401):
         return answer.status == 200 and lists_key(answer.body, key.api_key)
     words = answer.words if isinstance(answer, NoAnswer) else f"http {answer.status}"
-    raise Unreachable(f"connect: {base}{wire.PATH_API_KEYS}: {words}; nothing was written")
+    raise Unreachable(f"{base}{wire.PATH_API_KEYS}: {words}")
 
 
 def _write(path: Path, key: ApiKey) -> None:

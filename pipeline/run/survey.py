@@ -149,9 +149,9 @@ async def _universe(config: Config, asker: Asker) -> tuple[int | Missing, Fees |
                    for market in event.markets]
     else:
         markets = [market for event in found.events for market in event.markets]
+    if not markets and not slugs:  # markets without an event exist
         listed = await asker.ask("GET", f"{base}{wire.PATH_GAMMA_MARKETS}?closed=false&limit={EVENTS_PAGE}")
-        if not markets and isinstance(listed, Answer):
-            markets = list(parse_markets(listed.body).markets)
+        markets = list(parse_markets(listed.body).markets) if isinstance(listed, Answer) else []
     open_ones = [market for market in markets if market.accepting][:MARKETS_SAMPLED_MAX]
     unknown = await asyncio.gather(*(_fee_unknown(config, asker, market) for market in open_ones))
     return events, Fees(len(open_ones), tuple(slug for slug in unknown if slug))

@@ -1,6 +1,6 @@
 """account.<id>: what the venue says about our orders, fills and money.
 
-Reads the user websocket, REST answers, `stream` (Instrument rows) and `decisions` (Reconcile); writes
+Reads the user websocket, REST answers, `stream` (Instrument rows, Report) and `decisions` (Reconcile); writes
 its ring. Nothing is replayed by the venue, so every (re)connect and every request of the core ends in a
 reconcile: open orders, trades, balance, then one `Reconciled` record. Drops byte-equal repeats only.
 """
@@ -15,14 +15,17 @@ from pipeline.codec import CODECS, kind_of
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, SendText
-from pipeline.records import SLOT_BYTES, Cause, Kind
+from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState
 from pipeline.stages.reconcile import Reconcile, Wanted
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.auth import L2Auth
 from pipeline.venues.polymarket.user_decode import UserDecoder
+from pipeline.venues.polymarket.wire import TEXTS_UNFUNDED
 
 CONN = 0
+FRESH_NS = 10 * NS_PER_S
+_UNFUNDED = tuple(text.encode() for text in TEXTS_UNFUNDED)
 _PONG = b"PONG"
 
 
@@ -163,6 +166,13 @@ class AccountMachine:
         order_hash = request.order_hash if any(request.order_hash) else b""
         self.rest.wanted.append(Wanted(request.request_no, request.order_no, order_hash))
 
+    def on_report(self, now_ns: int, record: Any) -> None:
+        """A fresh refusal of our account for want of funds has the venue's cache of them renewed."""
+        is_fresh = now_ns - record.now_ns < FRESH_NS  # a start reads old ones, too
+        if record.state == OrderState.REJECTED and record.account == self._settings.account and is_fresh and (
+                any(text in record.text.lower() for text in _UNFUNDED)):
+            self.rest.refresh_balance(now_ns)
+
     def on_instrument(self, record: Any) -> None:
         """Learn a row's tokens and fee schedule."""
         self.markets.add(record)
@@ -195,14 +205,16 @@ class AccountStage:
 
     def poll(self, budget: int) -> int:
         """Serve new rows, reconcile requests, and some rows of the pass that is on its way."""
+        now_ns = self._clock()
         data = self._rows.read(budget) + self._requests.read(budget)
         for at in range(0, len(data), SLOT_BYTES):
             record = CODECS[Kind(kind_of(data, at))].unpack(data, at)
             if record.kind == Kind.INSTRUMENT:
                 self.machine.on_instrument(record)
+            elif record.kind == Kind.REPORT:
+                self.machine.on_report(now_ns, record)
             else:
                 self.machine.on_reconcile(record)
-        now_ns = self._clock()
         self.machine.on_timer(now_ns)
         return len(data) // SLOT_BYTES + self.machine.rest.work(now_ns)
 

@@ -34,6 +34,7 @@ ROWS_PER_TURN_ALONE = 32  # where others get the CPU from the kernel: it is the 
 EVERY_NS = 60 * NS_PER_S
 EVERY_NS_MIN = 250 * NS_PER_MS  # rate budget of requested passes; twice that after a failed one, and so on
 BACKOFF_STEPS_MAX = 4
+REFRESH_EVERY_NS = 10 * NS_PER_S  # the venue takes 50 in 10 s; a refused order asks for one
 #: How far a pass lists trades back over the beginning of the last whole one: for the core, and for the
 #: user channel, on time or after a connect. BACK_S: where no whole one is known.
 OVERLAP_S, OVERLAP_S_CHANNEL, BACK_S = 10, 60, 300
@@ -49,6 +50,7 @@ class Wanted:
     order_no: int = 0
     order_hash: bytes = b""
     is_connect: bool = False
+    is_refresh: bool = False  # the venue shall look at our collateral anew before it tells it
 
 
 @dataclass(slots=True)
@@ -60,8 +62,9 @@ class _Pass:
     orders: questions.Walk
     trades: questions.Walk
     singles: deque[tuple[int, bytes]]
-    step: str = "orders"  # then trades, balance, singles, rows
+    step: str = "orders"  # then trades, refresh, balance, singles, rows
     is_connect: bool = False
+    is_refresh: bool = False
     is_ok: bool = True
     pending: deque[dict[str, Any]] = field(default_factory=deque)  # rows read and not taken yet
 
@@ -87,6 +90,7 @@ class Reconcile:
         self._pass: _Pass | None = None
         self._tag = 0
         self._passed_ns = 0  # when the last pass began
+        self._refreshed_ns = 0  # when the venue was last asked to look anew
         self._whole_ns = 0  # when the last one began that saw everything
         self._failed = 0  # passes in a row that did not
         self._rested_ns = 0  # when the next rows may be taken
@@ -119,6 +123,12 @@ class Reconcile:
         if self.health is not None:
             self.health.on_timer(now_ns)
 
+    def refresh_balance(self, now_ns: int) -> None:
+        """The venue refused an order for want of funds: its cache may be old. At most one call in 10 s."""
+        if now_ns - self._refreshed_ns >= REFRESH_EVERY_NS:
+            self._refreshed_ns = now_ns
+            self.wanted.append(Wanted(is_refresh=True))
+
     @property
     def has_work(self) -> bool:
         """Tell whether rows wait: the lane should not sleep for long."""
@@ -150,7 +160,8 @@ class Reconcile:
             now_ns, max((one.request_no for one in wanted), default=0), questions.open_orders_walk(),
             questions.trades_walk(self._trades_since_s(now_ns, wanted)),
             deque({one.order_no: one.order_hash for one in wanted if one.order_hash}.items()),  # each once
-            is_connect=any(one.is_connect for one in wanted))
+            is_connect=any(one.is_connect for one in wanted),
+            is_refresh=any(one.is_refresh for one in wanted))
         self._ask_next(now_ns)
 
     def _trades_since_s(self, now_ns: int, wanted: list[Wanted]) -> int:
@@ -170,11 +181,13 @@ class Reconcile:
         if work.step == "orders" and work.orders.path is None:
             work.step = "trades"
         if work.step == "trades" and work.trades.path is None:
-            work.step = "balance"
+            work.step = "refresh" if work.is_refresh else "balance"
         if work.step == "orders":
             self._ask(now_ns, str(work.orders.path))
         elif work.step == "trades":
             self._ask(now_ns, str(work.trades.path))
+        elif work.step == "refresh":
+            self._ask(now_ns, questions.balance_update_path(self._signature_type))
         elif work.step == "balance":
             self._ask(now_ns, questions.balance_path(self._signature_type))
         elif work.singles:
@@ -205,6 +218,9 @@ class Reconcile:
             work.pending.extend(work.trades.take())
             if work.pending:
                 return  # the next page is asked for when these are taken
+        elif work.step == "refresh":
+            self._counts.add("balance_refreshes" if status == 200 else "balance_refreshes_failed", 1)
+            work.step = "balance"  # whatever came of it: what the venue tells is what it goes by
         elif work.step == "balance":
             record = questions.balance_record(status, body, self._account, recv_ns=now_ns)
             if isinstance(record, Refusal):

@@ -47,6 +47,7 @@ class Rig:
         self.orders: list[int] = []
         self.trades: list[int] = []
         self.is_down = False
+        self.refresh_status = 200
         self.told: list[tuple[str, int]] = []
         self.asked: list[str] = []
         self.taken_ns: list[int] = []  # when rows were taken
@@ -80,6 +81,8 @@ class Rig:
         self.asked.append(ask.target)
         if self.is_down:
             self.machine.on_answer(self.now_ns, ask.tag, 503, {}, b"")
+        elif parts.path == "/balance-allowance/update":
+            self.machine.on_answer(self.now_ns, ask.tag, self.refresh_status, {}, b"")
         elif parts.path == "/balance-allowance":
             body = {"balance": "1000000", "allowances": {"0x1": "5"}}
             self.machine.on_answer(self.now_ns, ask.tag, 200, {}, orjson.dumps(body))
@@ -196,3 +199,27 @@ def test_rows_are_taken_with_pauses_once_the_first_pass_is_over(count: int) -> N
     rig.machine.wanted.append(Wanted(2))
     rig.run(2 + count * PAUSE_NS / ROWS_PER_TURN / NS_PER_S)
     assert (count, count) == (sum(kind == "FILL" for kind, _ in rig.told), rig.counts["trade_repeats"])
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_order_without_funds_renews_the_cache_once_in_ten_seconds(status: int) -> None:
+    """Each refused order asks; one call in 10 s goes out, right before the balance, which is told anyway."""
+    rig = Rig()
+    rig.refresh_status = status
+    rig.run(1)
+    rig.asked.clear()
+    rig.told.clear()
+    for _ in range(250):
+        rig.machine.refresh_balance(rig.now_ns)
+        rig.run(0.1)
+    asked = [urlsplit(path).path for path in rig.asked]
+    places = [place for place, path in enumerate(asked) if path == "/balance-allowance/update"]
+    assert 3 == len(places)  # at 0, 10 and 20 s
+    assert {"/balance-allowance"} == {asked[place + 1] for place in places}
+    assert all("asset_type=COLLATERAL" in rig.asked[place] for place in places)
+    assert 3 == sum(kind == "BALANCE" for kind, _ in rig.told)
+    assert 3 == rig.counts["balance_refreshes" if status == 200 else "balance_refreshes_failed"]
+    rig.asked.clear()
+    rig.machine.wanted.append(Wanted(1))
+    rig.run(1)
+    assert not [path for path in rig.asked if "update" in path]  # an ordinary pass leaves the cache alone

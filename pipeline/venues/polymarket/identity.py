@@ -167,8 +167,8 @@ def identify(owner: str, funder: str, signature_type: int, chain_id: int = wire.
              builder: bytes = ZERO32, metadata: bytes = ZERO32) -> AccountIdentity:
     """Return the identity for an owner EOA and the wallet that holds the funds.
 
-    Raises ConfigError when address, kind, chain and wallet do not belong together. A deposit wallet's
-    address cannot be derived here; `pm doctor` compares it with the venue.
+    Raises ConfigError when address, kind, chain and wallet do not belong together. Whose deposit wallet it
+    is, is not looked at here: `wallets.classify` tells, `pm doctor` asks it.
     """
     if signature_type not in list(SignatureType):
         raise ConfigError(f"polymarket.identity: signature_type is 0, 1, 2 or 3, was {signature_type!r}")

@@ -209,6 +209,8 @@ TEXTS_AMBIGUOUS: Final = (
     "has a discrepancy greater than allowed with the worst maker order", "could not insert order",
     "could not run the execution",  # T
 )
+#: Balance, reservation, approval, or the venue's cache of them being old: sheet 2.3, 11.3.
+TEXTS_UNFUNDED: Final = ("not enough balance / allowance",)
 TEXTS_RATE_LIMIT: Final = ("rate limit exceeded",)  # T: legs of a batch inside HTTP 200
 #: The whole request was refused before any of its orders was looked at.
 TEXTS_WHOLE_REQUEST: Final = (
