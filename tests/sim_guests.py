@@ -64,6 +64,12 @@ class Guest:
         made = json_of(self.sign_in(nonce))
         return Credentials(made["apiKey"], made["secret"], made["passphrase"])
 
+    def derived(self) -> Credentials:
+        headers = l1_headers(self.key)
+        answer = self.exchange.on_request(NOW_NS, "clob", "GET", "/auth/derive-api-key", headers, b"")
+        made = json_of(answer)
+        return Credentials(made["apiKey"], made["secret"], made["passphrase"])
+
     def trader(self, credentials: Credentials, purse: Account) -> Trader:
         found = Trader("guest", self.key, purse.signature_type, purse.wallet)
         found.credentials = credentials

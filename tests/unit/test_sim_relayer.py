@@ -13,6 +13,7 @@ from eth_abi.abi import encode
 from eth_account import Account as EthAccount
 from eth_account.messages import encode_typed_data
 
+from pipeline.sim.accounts import Credentials
 from pipeline.sim.exchange import Exchange
 from pipeline.sim.market import Market
 from pipeline.sim.relayer_calls import unpack_proxy
@@ -234,6 +235,7 @@ def test_only_keys_may_submit(venue: tuple[Exchange, Market, Guest]) -> None:
     for headers in ({"x": "y"}, {"relayer_api_key": "any", "relayer_api_key_address": other}):
         assert 401 == submit(exchange, body, headers)[0]
     made = exchange.rest.auth.create_builder(NOW_NS, guest.purses["eoa"])
+    assert isinstance(made, Credentials)
     stamp = str(NOW_NS // 10**9)
 
     def signed(raw: bytes) -> dict[str, str]:
@@ -247,6 +249,19 @@ def test_only_keys_may_submit(venue: tuple[Exchange, Market, Guest]) -> None:
 
     assert 401 == submit(exchange, body, signed(b"{}"))[0]
     assert 200 == submit(exchange, body, signed(json.dumps(body).encode()))[0]
+
+
+def test_limits_are_told() -> None:
+    """Beyond their number, keys, builder keys and transactions are 429 and nothing grows."""
+    exchange = venue_for_guests([market()], keys_max=2, relayed_max=1)
+    guest = Guest(exchange)
+    assert [200, 200, 429] == [guest.sign_in(nonce).status for nonce in range(3)]
+    trader = guest.trader(guest.derived(), guest.purses["eoa"])
+    made = [trader.call(exchange, "POST", "/auth/builder-api-key").status for _ in range(3)]
+    assert [200, 200, 429] == made
+    assert 2 == len(json_of(trader.call(exchange, "GET", "/auth/builder-api-key")))
+    bodies = [batch(guest, [approve(1)], nonce) for nonce in (0, 1)]
+    assert [200, 429] == [submit(exchange, body)[0] for body in bodies]
 
 
 def test_deposit_wallet_is_made_once(venue: tuple[Exchange, Market, Guest]) -> None:
