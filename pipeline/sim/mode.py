@@ -12,6 +12,8 @@ from enum import StrEnum
 from pipeline.sim.errors_text import Refusal
 from pipeline.units import NS_PER_S
 
+REFUSALS_MAX = 10_000  # kept for the report
+
 
 class Mode(StrEnum):
     RUNNING = "running"
@@ -28,6 +30,7 @@ class VenueMode:
     mode: Mode = Mode.RUNNING
     until_ns: int = 0
     spans: list[tuple[int, Mode]] = field(default_factory=list)  # (since ns, mode), oldest first
+    refusals: list[tuple[int, Mode]] = field(default_factory=list)  # of requests, the first of them
 
     def set(self, now_ns: int, mode: Mode, until_ns: int = 0) -> None:
         self.mode, self.until_ns = mode, until_ns
@@ -51,8 +54,10 @@ class VenueMode:
     def refuse_order(self, now_ns: int, post_only: bool) -> Refusal | None:
         """Return why an order, or a batch of which every one is `post_only`, is not taken now."""
         if self.mode is Mode.CANCEL_ONLY:
+            self._note(now_ns)
             return Refusal("trading is disabled: cancel-only mode", 503)
         if self.mode is Mode.POST_ONLY and not post_only:
+            self._note(now_ns)
             return Refusal(
                 "post-only mode: only post-only orders and cancels are allowed",
                 503,
@@ -63,9 +68,15 @@ class VenueMode:
 
     def refuse_cancel(self, now_ns: int) -> Refusal | None:
         """Return why a cancel is not taken now."""
+        if self.is_down:
+            self._note(now_ns)
         if self.mode is Mode.RESTARTING:
             return Refusal("the matching engine is restarting", 425, retry_after_s=self._left_s(now_ns))
         return Refusal("trading is disabled", 503) if self.mode is Mode.DISABLED else None
+
+    def _note(self, now_ns: int) -> None:
+        if len(self.refusals) < REFUSALS_MAX:
+            self.refusals.append((now_ns, self.mode))
 
     def _left_s(self, now_ns: int) -> int:
         """Return the whole seconds that the mode will last, rounded up; 0 = not announced."""

@@ -43,6 +43,7 @@ def report(
         "winners": scenario.winners,
         "faults": scenario.faults.rows(),
         "modes": [[since_ns, mode.value] for since_ns, mode in engine.mode.spans],
+        "mode_refusals": [[now_ns, mode.value] for now_ns, mode in engine.mode.refusals],
         "frames_sent": dict(scenario.channel.sent),
         "sockets": sockets,
         "tally": {

@@ -68,6 +68,8 @@ def test_the_refusals_say_what_the_venue_says() -> None:
     answers = [client.place(exchange, of, postOnly=True), client.call(exchange, "DELETE", "/cancel-all")]
     assert [503, 200] == [answer.status for answer in answers]
     assert "cancel-only" in error_of(answers[0])
+    refused_in = [mode.value for _, mode in exchange.engine.mode.refusals]
+    assert ["post_only", "disabled", "disabled", "cancel_only"] == refused_in
 
 
 def test_a_batch_with_one_taker_is_refused_whole_in_post_only() -> None:
