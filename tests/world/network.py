@@ -342,6 +342,8 @@ class Network:
         if self._draw.random() >= self.weather.raced:
             return
         parsed = orjson.loads(body)
+        if parsed == []:  # a probe: it takes nothing
+            return
         item = self._draw.choice(parsed) if isinstance(parsed, list) else parsed
         market, outcome = self._exchange.market_by_token[str(item["order"]["tokenId"])]
         is_bid = outcome == 0  # whoever buys YES lifts offers, whoever buys NO hits bids
