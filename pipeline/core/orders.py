@@ -71,9 +71,14 @@ class Orders:
         return len(self._open)
 
     @property
+    def oldest_ns(self) -> int:
+        """Return when the oldest open order was intended; far in the future without one."""
+        return self._orders[next(iter(self._open))].intended_ns if self._open else 1 << 62
+
+    @property
     def open_orders(self) -> tuple[Order, ...]:
         """Return the orders that are not closed, oldest first."""
-        return tuple(self._orders[number] for number in self._open)
+        return tuple([self._orders[number] for number in self._open])
 
     @property
     def doubtful(self) -> tuple[Order, ...]:
@@ -238,8 +243,7 @@ class Orders:
 
     def on_gateway_restart(self, sent_order_no: int, now_ns: int) -> None:
         """A gateway died: unanswered intents up to its last sent one are UNKNOWN, the others never left."""
-        for number in list(self._waiting):
-            order = self._orders[number]
+        for number, order in [(number, self._orders[number]) for number in self._waiting]:
             if number <= sent_order_no or order.sent_ns:
                 self.doubt(order, now_ns, int(Cause.LANE_DIED))
             else:
@@ -267,18 +271,16 @@ class Orders:
 
     def want_cancel_all(self, cause: int) -> None:
         """Ask for the cancel of everything open (halt level 2 and above)."""
-        for number in self._open:
-            order = self._orders[number]
+        for order in self.open_orders:
             if order.state not in _ENDED and not order.cancel_ns:
-                self.cancel_wanted.setdefault(number, cause)
+                self.cancel_wanted.setdefault(order.order_no, cause)
 
     def want_cancel_off_grid(self, row: int, tick_step: int) -> None:
         """Ask for the cancel of a row's open orders whose price the new spacing does not allow."""
-        for number in self._open:
-            order = self._orders[number]
+        for order in self.open_orders:
             if order.row == row and order.price_ticks % tick_step and order.state not in _ENDED \
                     and not order.cancel_ns:
-                self.cancel_wanted.setdefault(number, int(Cause.OFF_GRID))
+                self.cancel_wanted.setdefault(order.order_no, int(Cause.OFF_GRID))
 
     def want_due_cancels(self, now_ns: int, retry_ns: int) -> None:
         """Ask again for cancels without an answer, and for the last word on old UNKNOWN orders."""
@@ -296,10 +298,9 @@ class Orders:
 
     def doubt_missing_fills(self, now_ns: int, timeout_ns: int) -> None:
         """Ended orders whose fills do not come, and cancels that changed nothing, need a reconcile."""
-        for number in self._open:
-            order = self._orders[number]
+        for order in self.open_orders:
             if order.state in _ENDED and now_ns - order.changed_ns >= timeout_ns:
-                self._doubtful[number] = None
+                self._doubtful[order.order_no] = None
 
     # -- inside ---------------------------------------------------------------------------------------
 

@@ -20,10 +20,11 @@ from pipeline.core.positions import Positions
 from pipeline.core.proof import proven_payout
 from pipeline.core.sizing import BUDGET_LOT_USD_MICRO
 from pipeline.native.gate import SCALES, price_orders
-from pipeline.records import Cause, HaltLevel, VenueMode
+from pipeline.records import Cause, HaltLevel, OrderState, VenueMode
 from pipeline.units import FEE_QUANTUM_USD_MICRO, NS_PER_S, PPM, TICKS_PER_USD
 
 DAY_NS = 86_400 * NS_PER_S
+REJECTS_MAX, REJECTS_NS = 3, 10 * NS_PER_S  # orders of one market that the venue may refuse within (OR07)
 _PROOFS_MAX = 4_096  # token sets whose proof is remembered
 _H0, _RUNNING = int(HaltLevel.H0), int(VenueMode.RUNNING)
 assert (TICKS_PER_USD, SHARE_LOT_MICRO, BUDGET_LOT_USD_MICRO, PPM, FEE_QUANTUM_USD_MICRO) == SCALES
@@ -122,6 +123,7 @@ class RiskGate:
         self.halt_level = int(HaltLevel.H0)
         self.collateral = Collateral()
         self.venue_mode = int(VenueMode.RUNNING)  # every proposal takes: none of it is post-only
+        self.rejects: dict[int, list[int]] = {}  # row -> when the venue refused its newest orders
         self.is_reconciled = True  # False from a restart until the venue's truth was read
         self.day = 0  # UTC day of stream time
         self.day_spent_usd_micro = 0
@@ -166,6 +168,8 @@ class RiskGate:
                 return Verdict(Cause.NOT_TRADABLE, row, 0)
             if row in unknown or row in unexplained:
                 return Verdict(Cause.UNKNOWN_ORDER_OPEN, row, 0)
+            if row in self.rejects and (verdict := self._cooling(row, proposal)) is not None:
+                return verdict
         return self._priced(proposal, rows) or TAKEN
 
     def _ready(self, proposal: Proposal) -> Verdict | None:
@@ -192,6 +196,21 @@ class RiskGate:
         if not (residue <= limits.residue_usd_micro_max):
             return Verdict(Cause.RESIDUE, residue, limits.residue_usd_micro_max)
         return None
+
+    def on_reject(self, row: int, now_ns: int) -> None:
+        """Note that the venue refused an order of this market for a reason of its own."""
+        self.rejects[row] = [*self.rejects.get(row, ()), now_ns][-REJECTS_MAX:]
+
+    def _cooling(self, row: int, proposal: Proposal) -> Verdict | None:
+        """A market whose orders are refused gets no more than a few tries: those on their way count, too."""
+        recent = [one for one in self.rejects[row] if proposal.now_ns - one < REJECTS_NS]
+        if not recent:
+            return None
+        tries = len(recent) + sum(order[1] == row for order in proposal.orders)
+        tries += sum(
+            order.row == row and order.state in (OrderState.INTENDED, OrderState.SENT)
+            for order in self._orders.open_orders)
+        return Verdict(Cause.COOL_DOWN, tries, REJECTS_MAX) if tries > REJECTS_MAX else None
 
     def _priced(self, proposal: Proposal, rows: Mapping[int, Instrument]) -> Verdict | None:
         """Would the venue take each order: side, type, grid, lot, minimum; do the legs hold equal shares?

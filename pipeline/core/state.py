@@ -25,6 +25,7 @@ Slot = bytes | bytearray | memoryview
 
 TIMER_NS = 10 * NS_PER_MS  # timers are looked at this often, on ticks
 MISSING_FILL_NS = 250 * NS_PER_MS  # an ended order whose fills are not all told needs a reconcile after this
+UNLISTED_NS = NS_PER_S  # how far the venue's lists may be behind its answers
 REQUESTS_MAX = 64  # reconcile passes asked for and not answered
 VERDICTS_MAX = 65_536  # (basket, cause) pairs remembered for rate limiting
 
@@ -169,6 +170,8 @@ class TraderState:
     def _on_report(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.REPORT].unpack(slot, offset)
         order, is_learned = self.orders.on_report(record)
+        if order is not None and record.state == OrderState.REJECTED and record.cause == Cause.VENUE_REJECT:
+            self.gate.on_reject(order.row, record.now_ns)
         if order is None and self.is_adopting and record.state == OrderState.LIVE:
             self.strangers_wanted[bytes(record.order_hash)] = record.instrument
         if order is not None and is_learned:
@@ -228,9 +231,17 @@ class TraderState:
         if record.account != self.account or not record.ok or not asked_ns:
             return
         self.orders.on_reconciled(asked_ns, record.now_ns)
+        self._doubt_unlisted(asked_ns, record.now_ns)
         if asked_ns >= self.resume_ns:
             self.gate.is_reconciled = True
             self.is_adopting = False
+
+    def _doubt_unlisted(self, asked_ns: int, now_ns: int) -> None:
+        """An order that we take as open, and that a whole list does not show: its end was not told (OR14)."""
+        for order in self.orders.open_orders:
+            known_ns = max(order.timeout_ns, order.changed_ns + UNLISTED_NS, order.seen_open_ns + 1)
+            if order.state in (OrderState.LIVE, OrderState.DELAYED) and asked_ns >= known_ns:
+                self.orders.doubt(order, now_ns, int(Cause.UNKNOWN_ORDER_OPEN))
 
     def _on_venue(self, slot: Slot, offset: int) -> None:
         """What the venue takes changed. Behind a restart or a loss, only its own lists say what is open."""
@@ -335,7 +346,7 @@ class TraderState:
             "questions": [[row, one.question_id.hex(), one.fee_bips] for row, one in self.questions.items()],
             "orders": self.orders.state(),
             "positions": self.positions.state(), "fills": self.fills.state(),
-            "quarantine": self.quarantine.state(),
+            "quarantine": self.quarantine.state(), "rejects": list(self.gate.rejects.items()),
             "subscribe_wanted": list(self.subscribe_wanted), "requests": list(self.requests.items()),
             "verdict_ns": [[*key, told] for key, told in self.verdict_ns.items()],
             "resync_ns": list(self.resync_ns.items()),
@@ -362,4 +373,5 @@ class TraderState:
         self.verdict_ns = OrderedDict(((basket, cause), told) for basket, cause, told in state["verdict_ns"])
         self.resync_ns = dict(state["resync_ns"])
         self.strangers_wanted = {bytes.fromhex(key): row for key, row in state["strangers"]}
+        self.gate.rejects = {row: list(times) for row, times in state["rejects"]}
         self.gate.halt_level = self.halt_level

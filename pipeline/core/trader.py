@@ -39,6 +39,7 @@ from pipeline.units import NS_PER_MS, NS_PER_S
 OUTPUT_SLOTS_MAX = RUN_SLOTS_MAX  # slots that one input may cause
 BEAT_EVERY_NS = 500 * NS_PER_MS  # half of what the venue heartbeat allows
 RECONCILE_EVERY_NS = NS_PER_S
+POLL_EVERY_NS = 10 * NS_PER_S  # while an order is open for as long: the venue may never report again (OR14)
 VERDICT_EVERY_NS = NS_PER_S  # of one (basket, cause)
 RESYNC_WAIT_NS = 5 * NS_PER_S  # "no snapshot in 5 s: resubscribe" (MD04), and between two of one row
 RESYNC_LOOK_NS = 100 * NS_PER_MS
@@ -229,8 +230,10 @@ class Trader:
         facts.fold(slot, offset)
         if now_ns - facts.beat_ns >= BEAT_EVERY_NS:
             self._beat(causing, slots)
-        is_due = now_ns - facts.reconcile_ns >= RECONCILE_EVERY_NS
-        if is_due and (facts.orders.doubtful or not facts.gate.is_reconciled):
+        silent_ns = now_ns - facts.reconcile_ns
+        if silent_ns >= RECONCILE_EVERY_NS and (
+                facts.orders.doubtful or not facts.gate.is_reconciled
+                or (silent_ns >= POLL_EVERY_NS and facts.orders.oldest_ns <= now_ns - POLL_EVERY_NS)):
             self._ask_about_doubts(causing, slots)
         if self._untold:
             self._tell(causing, slots)

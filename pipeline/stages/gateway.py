@@ -109,6 +109,9 @@ class GatewayMachine:
         self._fence_no = ORDER_NO_NONE if settings.epoch else 0
         self._tag = 0
         self._refreshed_ns = 0
+        operator = halt_page.entry("operator")
+        if operator.level == HaltLevel.H0 and operator.since_ns:  # resumed while no gateway ran
+            self.on_clear(operator.since_ns, operator.since_ns)
 
     # ------------------------------------------------------------------ inputs from the core
 

@@ -66,6 +66,14 @@ class MoodyVenue:
     heartbeat_id: str = ""
     beats: int = 0
     status: str = "live"
+    cancelled: set[int] = field(default_factory=set)
+
+    def drop(self, number: int) -> bool:
+        """Cancel an order; tell whether it was open."""
+        was_open = self.open.pop(number, False)
+        if was_open:
+            self.cancelled.add(number)
+        return was_open
 
     def answer(self, now_ns: int, request: HttpRequest) -> Reply:
         arrival = self._arrival(now_ns, request)
@@ -105,9 +113,9 @@ class MoodyVenue:
                              "status": self.status, "makingAmount": "", "takingAmount": ""})
             return reply(200, rows if arrival.kind == "orders" else rows[0])
         if arrival.kind == "market":
-            gone, self.open = list(self.open), {}
+            gone = [number for number in list(self.open) if self.drop(number)]
         else:
-            gone = [number for number in arrival.numbers if self.open.pop(number, False)]
+            gone = [number for number in arrival.numbers if self.drop(number)]
         missing = {"0x" + hash_of(one).hex(): "order not found" for one in set(arrival.numbers) - set(gone)}
         return reply(200, {"canceled": ["0x" + hash_of(one).hex() for one in gone], "not_canceled": missing})
 
@@ -156,6 +164,7 @@ class Wire:
                 rules=int(Rule.NEG_RISK)), 0)
         self._reader = Reader(self._ring)
         self.told: list[Any] = []  # every record of the report ring
+        self.slots: list[bytes] = []  # as they came
 
     def order(self, count: int = 1, *, post_only: bool = False, ttl_ns: int = NS_PER_S) -> tuple[int, ...]:
         """Hand over one package of signed orders; return their numbers."""
@@ -211,7 +220,9 @@ class Wire:
             else:
                 self._later(self._draw.randint(*self._latency_ms), lambda one=command: self._arrive(one))
         self.machine.flush()
-        self.told += map(unpack, runs(self._reader.read(4_096)))
+        slots = list(runs(self._reader.read(4_096)))
+        self.slots += slots
+        self.told += map(unpack, slots)
 
     def _arrive(self, command: Submit) -> None:
         status, headers, body = self.venue.answer(self.now_ns, parse_request(command.data))

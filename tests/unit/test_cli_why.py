@@ -10,6 +10,10 @@ from pipeline.cli.why import Seen, why_nothing
 from pipeline.records import Cause
 
 WATCHING = {"instruments": 30, "frames": 900, "detect_baskets": 4, "detect_tops": 700}
+POST_ONLY = {
+    "mode": "post_only", "cause": "venue_error", "http_status": 503, "since_ns": 1, "text": "post-only mode",
+    "until_ns": 1_790_000_000 * 10**9,
+}
 HALT = {"owner": "operator", "level": "H3", "since_ns": 1, "reason": "drill"}
 
 
@@ -47,6 +51,13 @@ def why(counters: dict[str, int], summary: dict[str, Any] | None = None, **other
             "mode dry: packages are decided and signed, nothing is sent",
         ),
         (WATCHING, {"packages": 2}, {"halted": [HALT]}, "halted H3 by operator: drill"),
+        (
+            WATCHING,
+            {"packages": 2, "venues": {"0": POST_ONLY}},
+            {},
+            "only post-only orders and cancels (account 0, venue_error: 503 post-only mode); asked again",
+        ),
+        (WATCHING | {"cancels_waiting": 3}, {"packages": 2}, {}, "3 cancels wait for the venue to take them"),
     ],
 )
 def test_each_cause_has_its_words(

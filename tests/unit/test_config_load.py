@@ -144,6 +144,12 @@ BAD = [
         ACCOUNT + "orders_per_s = 100\norders_burst = 60",
         "accounts.main.orders_burst must be at least orders_per_s (100), was 60",
     ),
+    (
+        ACCOUNT + 'proxy_url = "socks5://me:secret@host:1080"',
+        "accounts.main.proxy_url: expected a URL without user and password; they stand in proxy_file",
+    ),
+    (ACCOUNT + 'proxy_url = "ftp://host"', "accounts.main.proxy_url: expected http://host:port or socks5://"),
+    (ACCOUNT + 'proxy_file = "login"', "accounts.main.proxy_file needs proxy_url"),
     (ACCOUNT + 'tier = "tin"', "accounts.main.tier: expected "),
     (
         ACCOUNT.replace('key_file = "k"', f'key_file = "{KEY}"'),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.records import Cause, Kind, OrderState
+from pipeline.records import Cause, Kind, OrderState, VenueMode
 from pipeline.stages.observe import Summary
 from tests.models.core_rig import config, fill, instrument, pack, report
 from tests.models.core_rig import event as event_records
@@ -27,6 +27,17 @@ def test_a_book_counts_once_however_often_it_is_told() -> None:
     """Each log segment repeats every known row; a changed row is no new book either."""
     rows = event_records([1, 2, 3])
     assert 3 == figures(*rows, *rows, instrument(2, 1, 3, tick_step=10))["instruments"]
+
+
+def test_what_a_venue_takes_is_shown_in_its_own_words() -> None:
+    """The newest record of each account counts; one that runs again says so."""
+    told = pack(
+        Kind.VENUE, mode=int(VenueMode.RESTARTING), cause=int(Cause.VENUE_ERROR), http_status=425, until_ns=9,
+        text=b"engine restart", now_ns=7)
+    assert {"0": {
+        "mode": "restarting", "cause": "venue_error", "http_status": 425, "since_ns": 7, "until_ns": 9,
+        "text": "engine restart"}} == figures(told)["venues"]
+    assert "running" == figures(told, pack(Kind.VENUE))["venues"]["0"]["mode"]
 
 
 def test_orders_are_counted_by_their_newest_state() -> None:

@@ -342,7 +342,7 @@ class Network:
         if self._draw.random() >= self.weather.raced:
             return
         parsed = orjson.loads(body)
-        if not parsed:  # the gateway's probe asks for nothing
+        if parsed == []:  # a probe: it takes nothing
             return
         item = self._draw.choice(parsed) if isinstance(parsed, list) else parsed
         market, outcome = self._exchange.market_by_token[str(item["order"]["tokenId"])]
