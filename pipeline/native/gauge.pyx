@@ -177,7 +177,7 @@ cdef inline void let_go(Source source) noexcept nogil:
 
 cdef inline int scan_one(Scanner scanner, const char* data, size_t size, int64_t recv_ns, Sink sink,
                          Source drain) noexcept nogil:
-    cdef int result = scanner.scan(data, size, recv_ns, sink)
+    cdef int result = scanner.scan(data, size, recv_ns, sink, NULL)
     while result == FS_NO_ROOM:
         let_go(drain)
         result = scanner.resume(sink)
