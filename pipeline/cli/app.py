@@ -166,7 +166,8 @@ def recycle(
 
     merge: YES and NO of one market are 1 USD. convert: NO of several outcomes of a neg-risk event. redeem:
     resolved markets. Reads the newest checkpoint and the logs, beside a running pipeline too, and sends
-    nothing; --json has the calldata. Exit 4 when there is no state, 7 when a log is damaged.
+    nothing; --json has the calldata. Exit 4 when there is no state, 7 when a log is damaged or of another
+    layout.
     """
     from pipeline.cli.recycle import show_plan
 

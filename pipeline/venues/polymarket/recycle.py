@@ -116,8 +116,11 @@ def plan(
     found = [action for one in held if one.payout_usd_micro is not None
              for action in _redeem(rows[one.row], one, rest, least)]
     found += [action for row in open_rows for action in _merge(rows[row], rest, least)]
-    for event in dict.fromkeys(rows[row].event for row in open_rows):
-        members = [rows[row] for row in open_rows if rows[row].event == event and rest.micro[row][1]]
+    with_no: dict[int, list[Instrument]] = {}  # event -> its markets of which NO are left
+    for row in open_rows:
+        if rest.micro[row][1]:
+            with_no.setdefault(rows[row].event, []).append(rows[row])
+    for event, members in with_no.items():
         if event and len(members) > 1:
             found += _convert(event, members, rest, instruments, questions, least)
     found.sort(key=lambda action: (-action.frees_usd_micro, action.kind.value, action.rows))
