@@ -58,7 +58,6 @@ class Kind(enum.IntEnum):
     TOP = 48
     STALE = 49
     IDEA = 50
-    CANDIDATE = 51
     # decisions
     PACKAGE = 64
     INTENT = 65
@@ -512,16 +511,8 @@ SIGNED = [
 #: A frame as it came, over as many slots as it needs.
 RAW_FRAME = [("byte_count", "<u4"), ("channel", "<u2"), ("reserved", "<u2"), ("bytes", "u1", 200)]
 
-_PAYLOADS: dict[str, Any] = {
-    "tick": TICK, "halt": HALT, "config": CONFIG, "lane_up": LANE_UP, "resume": RESUME,
-    "clock_step": CLOCK_STEP, "clear": CLEAR, "instrument": INSTRUMENT, "snapshot": SNAPSHOT, "delta": DELTA,
-    "trade_print": TRADE_PRINT, "tick_step": TICK_STEP, "bbo": BBO, "gap": GAP,
-    "resolved": RESOLVED, "question": QUESTION, "report": REPORT, "fill": FILL, "balance": BALANCE,
-    "reconciled": RECONCILED, "venue": VENUE, "top": TOP, "stale": STALE, "idea": IDEA, "package": PACKAGE,
-    "intent": INTENT, "cancel": CANCEL, "verdict": VERDICT, "subscribe": SUBSCRIBE,
-    "resync": RESYNC, "reconcile": RECONCILE, "beat": BEAT, "signed": SIGNED,
-    "raw_frame": RAW_FRAME,
-}
+#: The payload of a kind is the list of its name; what only fills a ring has none.
+_PAYLOADS: dict[str, Any] = {kind.name.lower(): globals()[kind.name] for kind in Kind if kind != Kind.PAD}
 
 
 def payload_fields(kind: Kind) -> list[Any]:

@@ -36,7 +36,6 @@ cdef enum:
     KIND_TOP = 48
     KIND_STALE = 49
     KIND_IDEA = 50
-    KIND_CANDIDATE = 51
     KIND_PACKAGE = 64
     KIND_INTENT = 65
     KIND_CANCEL = 66

@@ -22,7 +22,7 @@ from tests.world.refold import read_log
 from tests.world.world import World
 
 WEATHER = Weather(
-    wire_us=(40, 400), lost=0.004, cut=0.008, broken_after=0.004, raced=0.25, repeat=0.1, held=0.1,
+    wire_us=(40, 400), lost=0.01, cut=0.02, broken_after=0.01, raced=0.25, repeat=0.1, held=0.1,
     cut_ms=300, ask_fault=0.05)
 HALTS_MS = ((700, 850), (1_500, 1_600))
 LIMITS_MS = 1_000
