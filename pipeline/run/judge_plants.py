@@ -71,6 +71,15 @@ def is_required(plant: dict[str, Any]) -> bool:
     return bool(plant["end"] == "taken" or plant["t_end_ns"] - plant["t_start_ns"] >= LIFE_NS_MIN)
 
 
+def closed_times(report: dict[str, Any]) -> list[tuple[int, int]]:
+    """Return (from, until) in ns of the times when the exchange let nobody take: restarts and other modes."""
+    modes = report.get("modes", [])
+    ends = [since_ns for since_ns, _ in modes[1:]] + [report["now_ns"]]
+    return [
+        (since_ns, until_ns)
+        for (since_ns, mode), until_ns in zip(modes, ends, strict=False) if mode != "running"]
+
+
 def match_plants(
     logs: Logs, venue: Venue, judged: Sequence[Judged], endings: Endings, filled: dict[int, Filled],
     outages: Sequence[tuple[int, int]] = (),

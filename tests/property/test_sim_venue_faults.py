@@ -157,7 +157,7 @@ def assert_sums(exchange: Exchange, names: list[str]) -> None:
     assert 0 == sum(exchange.ledger.balance(name, USD) for name in everyone)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_any_mix_of_faults_leaves_an_exact_ledger(seed: int) -> None:
     """Balanced at every step; in the end equal to a model that knows only the trades that did not fail."""
     world = World(seed)
@@ -184,7 +184,7 @@ def test_any_mix_of_faults_leaves_an_exact_ledger(seed: int) -> None:
     assert world.asked == world.answers
 
 
-@pytest.mark.parametrize("seed", range(100, 115))
+@pytest.mark.parametrize("seed", range(100, 110))
 def test_nothing_is_matched_or_reversed_twice(seed: int) -> None:
     """Each share of an order is in one trade; a failed trade has one reversal of each of its postings."""
     world = World(seed)
@@ -215,7 +215,7 @@ def test_nothing_is_matched_or_reversed_twice(seed: int) -> None:
 def test_the_mixes_meet_everything() -> None:
     """Over the seeds every fault hits, trades fail and survive, orders are held: no empty claim above."""
     hits: Counter[str] = Counter()
-    for seed in range(12):
+    for seed in range(8):
         world = World(seed)
         for _ in range(STEPS):
             world.step()

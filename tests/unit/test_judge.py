@@ -292,6 +292,25 @@ def test_what_need_not_be_taken(tmp_path):
     assert [] == found.problems
 
 
+@pytest.mark.parametrize("mode", ["restarting", "post_only", "cancel_only", "disabled"])
+def test_what_nobody_could_take_need_not_be_taken(tmp_path, mode):
+    """A plant that lived, in part, while the exchange let nobody take; one a second later counts again."""
+    run = JudgedRun()
+    for place in range(20):
+        run.plant(1_000 + 1_000 * place)
+    closed = run.plant(30_000, taken=False)
+    missed = run.plant(40_000, taken=False)
+    run.end()
+    run.report["modes"] = [
+        [closed["t_start_ns"] - 1_000 * MS, mode], [closed["t_start_ns"] + MS, "running"]]
+
+    found = verdict(run, tmp_path)
+
+    assert (21, 20, 22) == tuple(found.figures[key] for key in ("planted", "taken", "planted_all"))
+    assert lines_with(found, f"plant {missed['id']}", "nothing in the logs says why")
+    assert not lines_with(found, f"plant {closed['id']} ")
+
+
 def test_nothing_traded_says_why(tmp_path):
     """No order at all: exit 1, with what the pipeline itself said."""
     run = JudgedRun().end()

@@ -188,9 +188,9 @@ def test_a_resolution_ends_what_is_provisional() -> None:
         assert ("FAILED" if failed_ppm else "CONFIRMED") == trade.status
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_rate_of_ghost_fills_is_the_one_asked_for(seed: int) -> None:
-    """Of 2,000 trades about one in five fails (five sigma), and the same seed fails the same ones."""
+    """Of 800 trades about one in five fails (five sigma), and the same seed fails the same ones."""
 
     def failed(of_seed: int) -> list[bool]:
         of = market()
@@ -198,10 +198,10 @@ def test_the_rate_of_ghost_fills_is_the_one_asked_for(seed: int) -> None:
             [Trader(cash_micro=10**12)], [of], ExchangeSettings(settle_failed_ppm=200_000), of_seed
         )
         exchange.foreign_changes(NOW_NS, of, [(False, 5000, 100_000 * SHARE)])
-        trades = [buy(exchange, of, exchange.accounts["demo"]) for _ in range(2_000)]
+        trades = [buy(exchange, of, exchange.accounts["demo"]) for _ in range(800)]
         exchange.on_timer(NOW_NS + 60 * SECOND)
         return [trade.status == "FAILED" for trade in trades]
 
     found = failed(seed)
-    assert 310 <= sum(found) <= 490
+    assert 103 <= sum(found) <= 217
     assert found == failed(seed)
