@@ -1,4 +1,4 @@
-"""Options that several commands share, each worded once."""
+"""Options that several commands share; loaded by `pm --help`, so nothing of the pipeline is imported here."""
 
 from __future__ import annotations
 
