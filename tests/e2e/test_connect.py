@@ -161,7 +161,7 @@ STRANGER = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 @pytest.mark.parametrize(("overrides", "kind", "words"), [
     ({"accounts.main.address": STRANGER, "accounts.main.maker": STRANGER}, ConfigError, "is that of 0x"),
     ({"accounts.main.api_file": "/nowhere/api.json"}, EnvironmentProblem, "install -d -m 700 /nowhere"),
-    ({"venues.polymarket.clob_url": "https://127.0.0.1:9"}, Unreachable, "https://127.0.0.1:9"),
+    ({"venues.polymarket.clob_url": "https://127.0.0.1:9"}, Unreachable, "(connection refused)"),
     ({"venues.polymarket.tls_ca_file": "/etc/hostname"}, EnvironmentProblem, "tls_ca_file: /etc/hostname"),
     ({"venues.polymarket.tls_ca_file": None}, Unreachable, "certificate is not trusted"),
 ])
