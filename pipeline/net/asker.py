@@ -6,6 +6,7 @@ verified, sizes and times are bounded. What fails is a value with words for a pe
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from collections.abc import Mapping
@@ -96,7 +97,8 @@ def _why(error: Exception) -> NoAnswer:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return NoAnswer("its name has no address")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return NoAnswer(f"no connection ({(error.os_error.strerror or str(error.os_error)).lower()})")
+        code = error.os_error.errno
+        return NoAnswer(f"no connection ({os.strerror(code).lower() if code else error.os_error})")
     if isinstance(error, TimeoutError):
         return NoAnswer(f"no answer within {TIMEOUT_S:g} s")
     if isinstance(error, aiohttp.WSServerHandshakeError):

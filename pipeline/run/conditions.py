@@ -211,7 +211,8 @@ def _dry_order(facts: AccountFacts) -> Finding:
 def _api_key(facts: AccountFacts) -> Finding:
     fix = f"pm connect --account {facts.name} makes it"
     if isinstance(facts.api_key, Missing):
-        return unknown(facts.api_key, fix)
+        is_silent = facts.api_key.exit_code == VENUE
+        return unknown(facts.api_key, "the venue must answer first: pm doctor venue" if is_silent else fix)
     if not facts.api_key:
         return fail(f"the venue does not take the key in {facts.api_file}", f"{fix} (--replace)", VENUE)
     return ok(f"the venue takes the key in {facts.api_file}")

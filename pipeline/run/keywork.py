@@ -7,6 +7,7 @@ never leaves that process, and its file's name is all that anybody tells it.
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
@@ -112,6 +113,7 @@ def _dry_orders(key: Secret, request: dict[str, Any]) -> tuple[DryOrder, ...]:
 
 def main() -> None:
     """Answer one request; a known problem is an answer, too."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file with the key in it
     try:
         answer = asdict(_answer(orjson.loads(sys.stdin.buffer.read())))
     except PipelineError as problem:

@@ -43,14 +43,14 @@ class PublicRoutes:
 
     def get(self, now_ns: int, path: str, query: dict[str, str]) -> Response | None:
         """Answer a public GET; None if the path is not one."""
+        if path == geoblock.PATH:
+            return self._exchange.geoblock.answer()
         if path == "/time":
             return json_response(now_ns // NS_PER_S)
         if path in ("/", "/ok"):
             return json_response("OK")
         if path == "/version":
             return json_response({"version": 2})
-        if path == geoblock.PATH:
-            return self._exchange.geoblock.answer()
         if path.startswith("/markets-by-token/"):
             return self._by_token(path.rpartition("/")[2])
         if path.startswith("/clob-markets/"):

@@ -41,6 +41,9 @@ def lines_of(venue: Venue, *arguments: object) -> tuple[int, dict[str, dict[str,
     """Run pm doctor --json; return its exit code and its lines by name."""
     done = pm("doctor", *arguments, "--config", venue.config, "--json")
     assert "" == done.stderr
+    key = json.loads(venue.exchange.api_file.read_text())
+    for secret in (venue.exchange.key_file.read_text(), key["secret"], key["passphrase"]):
+        assert secret not in done.stdout
     found = json.loads(done.stdout)
     assert done.returncode == found["exit_code"]
     return done.returncode, {line["name"]: line for line in found["lines"]}

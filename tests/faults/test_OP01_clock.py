@@ -30,7 +30,7 @@ from tests.tools.faultrows import figure
 SECOND, MS, HOUR = 10**9, 10**6, 3_600 * 10**9
 START_NS = 1_790_000_000 * SECOND
 EVERY_S, CLEAR_S = 60, 30
-STEP_NS = 10 * MS
+STEP_NS = 20 * MS
 ERROR_NS = 60 * MS  # what a measurement may be off by
 
 
