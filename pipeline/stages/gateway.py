@@ -336,14 +336,15 @@ class GatewayMachine:
         cancels, venue = self.cancels, self._modes
         if not len(cancels):
             return
-        if not venue.allows(Asked.CANCEL):
-            if not venue.is_due(now_ns, cancel_waits=True):
-                return
-            venue.asking(now_ns)  # a cancel is the best question there is
+        is_question = not venue.allows(Asked.CANCEL)
+        if is_question and not venue.is_due(now_ns, cancel_waits=True):
+            return
         path = wire.PATH_ORDER if len(cancels) == 1 else wire.PATH_ORDERS
         taken = cancels.take(self._budgets.cancels_room(now_ns, path))
         if not taken:
             return
+        if is_question:
+            venue.asking(now_ns)  # a cancel is the best question there is
         hashes = [one.order_hash for one in taken]
         body = cancel_body(hashes[0]) if path == wire.PATH_ORDER else cancels_body(hashes)
         self._budgets.take_cancels(now_ns, len(taken), path)

@@ -78,7 +78,7 @@ class VenueModes:
         self._since_ns = 0  # answers to what was sent before are older than the mode
         self._ask_ns = 0  # the venue is probed then; 0 = there is no need to
         self._asked_ns = 0  # when it was asked last, in a mode that takes no cancels
-        self._is_announced = False  # the venue named the time: nothing is asked before
+        self._announced_ns = 0  # the venue named this time: nothing is asked before
         self._attempts = 0  # times it was asked in vain
         self._failures = 0
         self._refusals = 0
@@ -105,8 +105,9 @@ class VenueModes:
         """Tell whether the venue should be asked now: by a cancel that waits, else by a probe."""
         if not self._ask_ns:
             return False
-        is_urgent = cancel_waits and not self._is_announced and now_ns - self._asked_ns >= CANCEL_EVERY_NS
-        return now_ns >= self._ask_ns or is_urgent
+        if now_ns < self._announced_ns:
+            return False
+        return now_ns >= self._ask_ns or (cancel_waits and now_ns - self._asked_ns >= CANCEL_EVERY_NS)
 
     def asking(self, now_ns: int) -> None:
         """Note that a request is on its way for this; its end is told like any other's."""
@@ -188,7 +189,7 @@ class VenueModes:
         """A first 401 is checked at once; a second holds orders back; when it lasts, new risk is halted."""
         self._refusals += 1
         if self._refusals == 1:
-            self._ask_ns = now_ns
+            self._ask_ns = self._ask_ns or now_ns
             return
         self._enter(now_ns, max(self.mode, VenueMode.CANCEL_ONLY), Cause.VENUE_REJECT, status, 0, found.text)
         if self._refusals == REFUSALS_MAX and self.halting is None:
@@ -203,11 +204,12 @@ class VenueModes:
     ) -> None:
         """Take a mode until the announced time, else until the backoff is over."""
         wait_ns = min(retry_after_ms, 1_000 * ANNOUNCED_S_MAX) * 1_000_000
-        self._is_announced = wait_ns > 0
+        if wait_ns:
+            self._announced_ns = max(self._announced_ns, now_ns + wait_ns)
         most_s = RESTART_S_MAX if mode == VenueMode.RESTARTING else BACKOFF_S_MAX
         wait_ns = wait_ns or self._backoff_ns(most_s)
         self._attempts += 1
-        self._ask_ns = now_ns + wait_ns
+        self._ask_ns = max(now_ns + wait_ns, self._announced_ns)
         self._set(now_ns, Standing(mode, cause, status, self._ask_ns, text))
 
     def _backoff_ns(self, most_s: int) -> int:
@@ -219,5 +221,5 @@ class VenueModes:
         if standing.mode != self.mode:
             self._since_ns = now_ns
         if standing.mode == VenueMode.RUNNING:
-            self._ask_ns = 0
+            self._ask_ns = self._announced_ns = 0
         self.mode, self._standing, self._is_untold = standing.mode, standing, True
