@@ -12,7 +12,7 @@ class Books(Section):
         "ms", "Time after which an unhashed batch counts as complete.", 100, ge=1, le=10_000
     )
     desync_ms_max: int = setting(
-        "ms", "Time that a book may stay unproven before a resync.", 1_000, ge=1, le=60_000
+        "ms", "Time that a book may stay wrong or crossed before a resync.", 250, ge=1, le=60_000
     )
     hash_rows_max: int = setting("books", "Unwatched books hashed on each tick.", 4, ge=0, le=1_024)
     stream_lag_records_max: int = setting(

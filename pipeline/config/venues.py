@@ -43,6 +43,10 @@ class Polymarket(Section):
     assets_per_socket_max: int = setting(
         "tokens", "Tokens subscribed on one socket; above 200 snapshots go missing.", 200, ge=2, le=200
     )
+    order_delay_ms: int = setting(
+        "ms", "How long the venue holds taker orders of markets that say so; sources differ, 50 to 250.", 250,
+        ge=0, le=10_000,
+    )
     fee_floor_per: Literal["fill", "order"] = setting(
         "", "What one flooring of the taker fee to 10 uUSD covers; unconfirmed at the venue.", "fill"
     )

@@ -12,6 +12,9 @@ cdef enum:
     STAGE_LEVELS = 20000  # every legal price of both sides
     CHANGES_MAX = 512    # 64 slots of 8 changes
     CAUSES = 16          # causes of a stale book are below this
+    DOUBT_SECONDS = 10   # in so many ...
+    DOUBT_ROWS_MIN = 5   # ... so many books or more, and more than 5 % of all, show a wrong hash: the rule is
+    DOUBT_AGREED = 64    # right hashes in a row that end the doubt
 
 cdef enum Frame:
     FRAME_NEW            # a state that we have not seen
@@ -71,6 +74,7 @@ cdef struct BookRow:
     int64_t crossed_since_ns, mismatch_since_ns, tick_since_ns, search_ns  # 0 = not so
     int64_t heard_ns     # when the newest frame that changed the book reached this host; 0 = not told
     int64_t proof_ns
+    int64_t suspect_ns   # when its hash was last counted as wrong; 0 = never
     # what the venue announced last
     int64_t target_ns, target_arrived_ns
     uint8_t target_hash[2][20]
@@ -88,6 +92,12 @@ cdef struct BookRow:
     Touch touches[TOUCHES]
     TopSlot top
 
+cdef struct Doubt:       # is the venue's hash rule still the one that we know?
+    int64_t seconds[DOUBT_SECONDS]
+    uint32_t rows[DOUBT_SECONDS]
+    uint32_t hashed_rows, agreed
+    bint is_advisory     # no: hashes decide nothing
+
 cdef struct Params:
     int64_t batch_ns_max, desync_ns_max, tick_ns_max
     int64_t hash_rows_max
@@ -96,5 +106,5 @@ cdef struct Counters:
     uint64_t records, passed, frames, deltas, snapshots, prints, bbos, tick_steps
     uint64_t dropped_old, dropped_stale, superseded, late, unknown, stages_lost
     uint64_t mirror, hash_checks, proofs, proof_failures, searches, search_hits
-    uint64_t opens, valids, tops, stales
+    uint64_t opens, valids, tops, stales, advisories
     uint64_t stales_by_cause[CAUSES]

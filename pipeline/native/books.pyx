@@ -23,8 +23,9 @@ from pipeline.native.bookhash cimport (
     SHA1_BYTES, identity_fill, identity_rules, preimage_digest, preimage_fill,
 )
 from pipeline.native.bookrow cimport (
-    CAUSES, CHANGES_MAX, FRAME_LATE, FRAME_NEW, FRAME_REPEAT, FRAME_SUPERSEDED, PAIRS, STAGE_LEVELS, STAGES,
-    TOUCHES, BookRow, Change, Counters, Frame, Level, Pair, Params, Stage, Touch,
+    CAUSES, CHANGES_MAX, DOUBT_AGREED, DOUBT_ROWS_MIN, DOUBT_SECONDS, FRAME_LATE, FRAME_NEW, FRAME_REPEAT,
+    FRAME_SUPERSEDED, PAIRS, STAGE_LEVELS, STAGES, TOUCHES, BookRow, Change, Counters, Doubt, Frame, Level,
+    Pair, Params, Stage, Touch,
 )
 from pipeline.native.flow cimport Sink, Source
 from pipeline.native.ladder cimport (
@@ -168,6 +169,8 @@ cdef void on_instrument(Books books, const InstrumentSlot* slot, Sink sink) noex
         return
     sink.begin(1)
     pass_slot(books, <const Slot*>slot, sink)
+    if not row.is_resolved:
+        books.doubt.hashed_rows += (slot.rules & RULE_HASHED != 0) - (row.rules & RULE_HASHED != 0)
     row.rules, row.shard = slot.rules, slot.shard
     if is_new:
         row.is_known = row.is_stale = True
@@ -221,6 +224,7 @@ cdef void on_resolved(Books books, const Slot* slot) noexcept nogil:
         return
     row = &books.books[slot.instrument]
     close_book(books, slot.instrument, row, CAUSE_RESOLVED)
+    books.doubt.hashed_rows -= not row.is_resolved and row.rules & RULE_HASHED != 0
     row.is_resolved = True
     drop_block(books, slot.instrument, row)
     show_top(books, slot.instrument, row, slot)
@@ -343,6 +347,7 @@ cdef class Books:
         causes = found.pop("stales_by_cause")
         found["stales_by_cause"] = {
             Cause(at).name if at else "OTHER": causes[at] for at in range(CAUSES) if causes[at]}
+        found["is_advisory"] = int(self.doubt.is_advisory)
         return found
 
     def usage(self):

@@ -231,7 +231,7 @@ cdef void on_delta(Books books, Source source, uint64_t at, uint32_t parts, Sink
         go_stale(books, number, row, CAUSE_MIRROR_MISMATCH, slot, sink)
         return
     if place == FRAME_NEW:
-        if (row.is_open and not is_hashed(row) and not row.is_crossed and not row.is_tick_old
+        if (row.is_open and not is_hashed(books, row) and not row.is_crossed and not row.is_tick_old
                 and bbo_agrees(row)):
             prove(books, row, frame.now_ns)  # another pair came: the batch before it was complete
         set_target(row, frame.venue_ns, frame.now_ns, frame.hash_yes, frame.hash_no)

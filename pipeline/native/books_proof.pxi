@@ -1,8 +1,43 @@
 # Part of books.pyx: is the book right? Hashes, best prices, timers.
 
 
-cdef inline bint is_hashed(const BookRow* row) noexcept nogil:
-    return (row.rules & RULE_HASHED) != 0 and (row.target_has[0] or row.target_has[1])
+cdef inline bint is_hashed(Books books, const BookRow* row) noexcept nogil:
+    """Tell whether the venue's hash decides about this book."""
+    return (not books.doubt.is_advisory and row.rules & RULE_HASHED
+            and (row.target_has[0] or row.target_has[1]))
+
+
+cdef void doubt_rule(Books books, BookRow* row, int64_t now_ns) noexcept nogil:
+    """A book's hash stayed wrong. When too many do within ten seconds, it is not the books: the venue's rule
+    must have changed. Hashes decide nothing then, until they agree again (MD09)."""
+    cdef Doubt* doubt = &books.doubt
+    cdef int64_t second = now_ns // 1_000_000_000, at
+    cdef uint32_t total = 0
+    if row.suspect_ns and now_ns - row.suspect_ns < <int64_t>DOUBT_SECONDS * 1_000_000_000:
+        return
+    row.suspect_ns = now_ns
+    at = second % DOUBT_SECONDS
+    if doubt.seconds[at] != second:
+        doubt.seconds[at], doubt.rows[at] = second, 0
+    doubt.rows[at] += 1
+    for at in range(DOUBT_SECONDS):
+        if doubt.seconds[at] > second - DOUBT_SECONDS:
+            total += doubt.rows[at]
+    if not doubt.is_advisory and total >= DOUBT_ROWS_MIN and total * 20 > doubt.hashed_rows:
+        doubt.is_advisory = True
+        doubt.agreed = 0
+        books.counters.advisories += 1
+
+
+cdef void weigh_rule(Books books, BookRow* row) noexcept nogil:
+    """While hashes decide nothing: so many in a row that agree, and they decide again."""
+    books.hash_left -= 1
+    if hash_matches(books, row):
+        books.doubt.agreed += 1
+        if books.doubt.agreed >= DOUBT_AGREED:
+            books.doubt.is_advisory = False
+    else:
+        books.doubt.agreed = 0
 
 
 cdef inline bint bbo_agrees(const BookRow* row) noexcept nogil:
@@ -124,7 +159,7 @@ cdef void settle(Books books, uint32_t number, BookRow* row, const Slot* cause, 
     elif row.crossed_since_ns == 0:
         row.crossed_since_ns = now_ns
     if row.is_open:
-        if row.is_dirty and row.rules & RULE_WATCH and is_hashed(row):
+        if row.is_dirty and row.rules & RULE_WATCH and is_hashed(books, row):
             check_now(books, row, now_ns)
         elif row.mismatch_since_ns == 0 and not row.is_tick_old and not bbo_agrees(row):
             row.mismatch_since_ns = now_ns
@@ -141,7 +176,7 @@ cdef uint32_t stale_cause(Books books, const BookRow* row, int64_t now_ns) noexc
     if row.mismatch_since_ns and now_ns - row.mismatch_since_ns >= books.params.desync_ns_max:
         if not bbo_agrees(row):
             return CAUSE_BBO_MISMATCH
-        if is_hashed(row) and not row.is_dirty and not row.is_tick_old:
+        if is_hashed(books, row) and not row.is_dirty and not row.is_tick_old:
             return CAUSE_HASH_MISMATCH
     return CAUSE_NONE
 
@@ -151,7 +186,7 @@ cdef void tick_book(Books books, uint32_t number, BookRow* row, const Slot* caus
     cdef int64_t now_ns = cause.now_ns
     cdef bint is_proven = False
     cdef uint32_t why
-    if row.is_open and is_hashed(row):
+    if row.is_open and is_hashed(books, row):
         if row.is_dirty:
             if books.hash_left > 0:
                 books.hash_left -= 1
@@ -172,9 +207,14 @@ cdef void tick_book(Books books, uint32_t number, BookRow* row, const Slot* caus
             if row.mismatch_since_ns == 0:
                 row.mismatch_since_ns = now_ns
         elif now_ns - row.target_arrived_ns >= books.params.batch_ns_max:
+            if (books.doubt.is_advisory and row.is_dirty and row.rules & RULE_HASHED and books.hash_left > 0
+                    and (row.target_has[0] or row.target_has[1])):
+                weigh_rule(books, row)
             prove(books, row, now_ns)
             is_proven = True
     why = stale_cause(books, row, now_ns)
+    if why == CAUSE_HASH_MISMATCH:
+        doubt_rule(books, row, now_ns)
     if why != CAUSE_NONE:
         go_stale(books, number, row, why, cause, sink)
         return

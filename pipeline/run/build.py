@@ -78,16 +78,16 @@ def _feed(name: str, ident: str, env: Env) -> Built:
     feeds = [stage for stage in env.stages if wiring.split_name(stage)[0] == "feed"]
     table = TokenTable()
     source = env.source_of(ring)
+    venue = env.config.venues.polymarket
     settings = feed.FeedSettings(
-        ws_url=env.config.venues.polymarket.market_ws_url, source=source, feed_index=feeds.index(name),
-        feed_count=len(feeds), sockets=env.config.venues.polymarket.sockets_per_shard,
-        rows_max=env.config.universe.instruments_max + 1,
+        ws_url=venue.market_ws_url, source=source, feed_index=feeds.index(name), feed_count=len(feeds),
+        sockets=venue.sockets_per_shard, rows_max=env.config.universe.instruments_max + 1,
         pause_ns_max=env.config.books.feed_pause_ms_max * NS_PER_MS)
     writer, scanner = env.channels.ring_writer(ring), Scanner(table, source)
     scanner.source_seq = writer.position
     machine = feed.FeedMachine(
-        settings, table, scanner, MarketDecoder(table.get, source, time.thread_time_ns), writer, env.counts,
-        env.channels.stamps("feed"), env.clock)
+        settings, table, scanner, MarketDecoder(table.get, source, time.thread_time_ns), writer,
+        env.counts, env.channels.stamps("feed"), env.clock)
     stage = feed.FeedStage(
         name, machine, env.rows(Kind.INSTRUMENT, Kind.RESUME, Kind.RESOLVED),
         env.requests(Kind.SUBSCRIBE, Kind.RESYNC), env.clock)
@@ -101,13 +101,14 @@ def _feed(name: str, ident: str, env: Env) -> Built:
 
 def _refdata(name: str, ident: str, env: Env) -> Built:
     ring = f"refdata.{ident}"
-    universe = env.config.universe
+    universe, venue = env.config.universe, env.config.venues.polymarket
     writer = env.channels.ring_writer(ring)
     settings = refdata.RefdataSettings(
-        gamma_url=env.config.venues.polymarket.gamma_url, source=env.source_of(ring),
-        source_seq=writer.position,
-        rows_max=universe.instruments_max, event_slugs=tuple(universe.event_slugs),
-        watch=env.config.strategies.basket.enabled)
+        gamma_url=venue.gamma_url, clob_url=venue.clob_url, source=env.source_of(ring),
+        source_seq=writer.position, rows_max=universe.instruments_max, event_slugs=universe.event_slugs,
+        tags=universe.tags, volume_24h_micro_min=universe.volume_24h_usd_micro_min,
+        exclude_slugs=universe.exclude_slugs, assets_per_socket_max=venue.assets_per_socket_max,
+        order_delay_ns=venue.order_delay_ms * NS_PER_MS, watch=env.config.strategies.basket.enabled)
     machine = refdata.RefdataMachine(settings, writer, env.counts)
     stage = refdata.RefdataStage(
         name, machine, env.rows(Kind.INSTRUMENT), lambda: writer.unread_count, env.clock)
@@ -181,8 +182,7 @@ def _book(name: str, ident: str, env: Env) -> Built:
         ladder_blocks(env.config.shm))
     stage = book.BookStage(
         name, books, env.channels.log_reader(wiring.STREAM, env.start.stream),
-        env.channels.ring_writer("tops"),
-        env.clock, env.counts, env.channels.stamps("book"))
+        env.channels.ring_writer("tops"), env.clock, env.counts, env.channels.stamps("book"), env.log)
     return Built(stage)
 
 

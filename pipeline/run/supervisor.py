@@ -319,7 +319,8 @@ class Supervisor:
                 if kind == "feed":
                     ring = f"feed.{ident}"
                     source = 1 + wiring.rings(stages).index(ring)
-                    shards = wills.shards_of(stage, stages, rows_max)
+                    assets_max = self.config.venues.polymarket.assets_per_socket_max
+                    shards = wills.shards_of(stage, stages, rows_max, assets_max)
                     if not wills.leave_gaps(rings.buffer(f"ring.{ring}"), source, shards):
                         return False
         self._epoch += 1

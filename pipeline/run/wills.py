@@ -13,13 +13,16 @@ from pipeline.native.brake import BrakeCore
 from pipeline.native.ring import Writer
 from pipeline.records import Cause, Kind
 from pipeline.run import wiring
-from pipeline.stages.refdata import CONDITIONS_PER_SHARD
+from pipeline.stages.refdata import ASSETS_PER_CONDITION
 
 
-def shards_of(stage: str, stages: list[str], rows_max: int) -> list[int]:
+def shards_of(
+    stage: str, stages: list[str], rows_max: int, assets_per_socket_max: int = 200,
+) -> list[int]:
     """Return the shards that a feed stage may carry: every n-th of all that the row limit allows."""
     feeds = [one for one in stages if wiring.split_name(one)[0] == "feed"]
-    return list(range(feeds.index(stage), (rows_max - 1) // CONDITIONS_PER_SHARD + 1, len(feeds)))
+    shards = (rows_max - 1) * ASSETS_PER_CONDITION // assets_per_socket_max + 1
+    return list(range(feeds.index(stage), shards, len(feeds)))
 
 
 def leave_gaps(ring: memoryview, source: int, shards: list[int]) -> bool:

@@ -10,6 +10,7 @@ from pipeline.native.flow import Sink
 from pipeline.native.log import LogReader
 from pipeline.native.stamps import Stamps
 from pipeline.stages.stage import Clock, Counts
+from pipeline.store.events import EventLog
 from pipeline.units import NS_PER_MS
 
 TELL_NS = 250 * NS_PER_MS
@@ -20,7 +21,7 @@ class BookStage:
 
     def __init__(
         self, name: str, books: Books, source: LogReader, sink: Sink, clock: Clock, counts: Counts,
-        stamps: Stamps,
+        stamps: Stamps, log: EventLog,
     ) -> None:
         self.name = name
         self.books = books
@@ -29,6 +30,8 @@ class BookStage:
         self._clock = clock
         self._counts = counts
         self._stamps = stamps
+        self._log = log
+        self._is_advisory = 0
         self._told_ns = 0
 
     def poll(self, budget: int) -> int:
@@ -48,6 +51,14 @@ class BookStage:
             return
         self._told_ns = now_ns
         for name, count in self.books.stats().items():
+            if name == "is_advisory" and count != self._is_advisory:
+                self._is_advisory = count
+                if count:
+                    self._log.error(
+                        "hash_rule_doubted", do="ask the venue whether its book hash changed",
+                        what="too many books differ from the venue's hash; best prices and time prove")
+                else:
+                    self._log.warning("hash_rule_trusted", what="64 hashes in a row agreed")
             if name == "stales_by_cause":
                 for cause, stales in count.items():
                     self._counts.put(f"book_stale_{cause.lower()}", stales)

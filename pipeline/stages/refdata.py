@@ -2,15 +2,19 @@
 
 Reads Gamma's event pages over REST and, at its start, the rows that the stream holds; writes its ring. Rows
 are given from this stage's own range and never reused, not by a later start either; a changed market is
-written again under its row. Asking again replaces nothing
-that the stream knows better: a live tick change wins over an older page (the book stage judges that).
+written again under its row. Asking again replaces nothing that the stream knows better: a live tick change
+wins over an older page (the book stage judges that).
+
+Gamma alone makes no market tradable: the order book's own word on it (`/clob-markets`) must name the same
+tokens, labels and fee first (MD14). A market that the two contradict each other about is watched, not traded.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 
 from pipeline.codec import CODECS
@@ -19,7 +23,9 @@ from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, Outbox
 from pipeline.records import HEADER, SLOT_BYTES, Cause, Flag, Kind
 from pipeline.stages.stage import Clock, Counts, push_owed
-from pipeline.units import NS_PER_S
+from pipeline.units import NS_PER_MS, NS_PER_S
+from pipeline.venues.polymarket.clob_market import clob_market_path, merge_clob_market
+from pipeline.venues.polymarket.fields import MarketRefusal
 from pipeline.venues.polymarket.universe import (
     EventInfo,
     MarketInfo,
@@ -28,10 +34,11 @@ from pipeline.venues.polymarket.universe import (
     parse_markets,
     question_record,
 )
+from pipeline.venues.polymarket.wire import PATH_CLOB_MARKET
 
 PAGE_LIMIT = 100  # polymarket.md 3.1: keyset pages hold at most 100
 _HEADER_FIELDS = len(HEADER)
-CONDITIONS_PER_SHARD = 100  # two assets each: at most 200 assets a socket
+ASSETS_PER_CONDITION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,13 @@ class RefdataSettings:
     rows_max: int = 16_384
     refresh_ns: int = 60 * NS_PER_S
     retry_ns: int = NS_PER_S
-    event_slugs: tuple[str, ...] = ()  # empty: every event
+    event_slugs: tuple[str, ...] = ()  # these, and those with one of `tags`; both empty: every event
+    tags: tuple[str, ...] = ()
+    exclude_slugs: tuple[str, ...] = ()  # of events and of markets
+    volume_24h_micro_min: int = 0  # USD; of a market without a row yet
+    assets_per_socket_max: int = 200
+    clob_url: str = ""  # where markets are confirmed; "" = nowhere, Gamma is believed
+    order_delay_ns: int = 250 * NS_PER_MS  # how long `itode` holds a taker order
     watch: bool = True
     source_seq: int = 0  # our count of records goes on from here
 
@@ -60,6 +73,10 @@ class RefdataMachine:
         self._rows: dict[bytes, int] = {}  # condition -> row
         self._events: dict[str, int] = {}  # event id -> event row, 1 first
         self._written: dict[int, MarketInfo] = {}
+        self._listed: dict[int, MarketInfo] = {}  # what Gamma said last
+        self._doubted: deque[int] = deque()  # rows that the order book has not confirmed as listed
+        self._unheard_of: deque[tuple[int, int]] = deque()  # (when to ask again, row)
+        self._confirm_ns = 0
         self._learned: dict[int, Any] = {}  # row -> its INSTRUMENT, written before our start
         self._questions: dict[int, tuple[bytes, int]] = {}  # row -> its question as written since our start
         self._owed: deque[bytes] = deque()
@@ -78,8 +95,15 @@ class RefdataMachine:
     def on_timer(self, now_ns: int) -> None:
         """Start a walk over the pages when one is due."""
         self.flush()
-        if not self._target and now_ns >= self._ask_ns and not self.is_held:
+        if self._target or self.is_held:
+            return
+        if now_ns >= self._ask_ns:
             self._ask(f"/events/keyset?closed=false&limit={PAGE_LIMIT}")
+            return
+        while self._unheard_of and now_ns >= self._unheard_of[0][0]:
+            self._doubted.append(self._unheard_of.popleft()[1])
+        if self._doubted and now_ns >= self._confirm_ns:
+            self._ask(clob_market_path(self._listed[self._doubted[0]]), self._settings.clob_url)
 
     def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
         """Take one page and ask for the next; behind the last, wait `refresh_ns`."""
@@ -87,6 +111,9 @@ class RefdataMachine:
         if tag != self._tag or not self._target:
             return
         target, self._target = self._target, ""
+        if target.startswith(PATH_CLOB_MARKET):
+            self._on_confirmation(now_ns, status, body)
+            return
         if status != 200:
             self._counts.add("refdata_errors", 1)
             self._ask_ns = now_ns + self._settings.retry_ns
@@ -94,7 +121,7 @@ class RefdataMachine:
         is_events = target.startswith("/events")
         page = parse_events(body) if is_events else parse_markets(body)
         for event in page.events:
-            if not self._settings.event_slugs or event.slug in self._settings.event_slugs:
+            if self._is_wanted(event):
                 self._take_event(event, now_ns)
         if not is_events:
             # Only a market's event knows its place and what the set proves: such rows are left alone here.
@@ -106,7 +133,7 @@ class RefdataMachine:
         base = target.partition("&after_cursor=")[0]
         if page.next_cursor:
             self._ask(f"{base}&after_cursor={page.next_cursor}")
-        elif is_events and not self._settings.event_slugs:
+        elif is_events and not self._is_choosing:
             # Markets without an event exist; the events' own markets are known by then and change nothing.
             self._ask(f"/markets/keyset?closed=false&limit={PAGE_LIMIT}")
         else:
@@ -118,7 +145,10 @@ class RefdataMachine:
         """Start the walk anew after `retry_ns`: a cursor may not outlive the failure."""
         del was_sent, cause
         if tag == self._tag:
-            self._target = ""
+            is_confirmation, self._target = self._target.startswith(PATH_CLOB_MARKET), ""
+            if is_confirmation:
+                self._on_confirmation(now_ns, 0, b"")
+                return
             self._counts.add("refdata_errors", 1)
             self._ask_ns = now_ns + self._settings.retry_ns
 
@@ -126,14 +156,51 @@ class RefdataMachine:
         """Publish owed rows; True when none is left."""
         return push_owed(self._sink, self._owed)
 
-    def _ask(self, target: str) -> None:
+    def _ask(self, target: str, base: str = "") -> None:
         self._tag += 1
         self._target = target
-        self.outbox.put(Ask(self._tag, "GET", self._settings.gamma_url, target))
+        self.outbox.put(Ask(self._tag, "GET", base or self._settings.gamma_url, target))
+
+    @property
+    def _is_choosing(self) -> bool:
+        return bool(self._settings.event_slugs or self._settings.tags)
+
+    def _is_wanted(self, event: EventInfo) -> bool:
+        """Tell whether the filters let an event in."""
+        settings = self._settings
+        if event.slug in settings.exclude_slugs:
+            return False
+        return not self._is_choosing or event.slug in settings.event_slugs or any(
+            tag in settings.tags for tag in event.tags)
+
+    def _is_admitted(self, market: MarketInfo) -> bool:
+        """Tell whether a market without a row gets one; a volume that nobody told is none."""
+        settings = self._settings
+        return market.slug not in settings.exclude_slugs and (
+            not settings.volume_24h_micro_min
+            or (market.volume_24h_micro or 0) >= settings.volume_24h_micro_min)
 
     def _take_event(self, event: EventInfo, now_ns: int) -> None:
         for market in event.markets:
             self._take_market(market, now_ns)
+
+    def _on_confirmation(self, now_ns: int, status: int, body: bytes) -> None:
+        """Take the order book's word on the oldest doubted row; without one it is asked again later."""
+        if status not in (200, HTTPStatus.NOT_FOUND):
+            self._counts.add("refdata_errors", 1)
+            self._confirm_ns = now_ns + self._settings.retry_ns
+            return
+        row = self._doubted.popleft()
+        if status == HTTPStatus.NOT_FOUND:  # for minutes, while the market is new (venue sheet 3.2)
+            self._unheard_of.append((now_ns + self._settings.retry_ns, row))
+            return
+        listed = self._listed[row]
+        merged = merge_clob_market(listed, body, self._settings.order_delay_ns)
+        if isinstance(merged, MarketRefusal):
+            self._counts.add("markets_disputed", 1)
+            merged = replace(listed, accepting=False)
+        self._write(row, merged, now_ns)
+        self.flush()
 
     def _has_event(self, row: int) -> bool:
         written = self._written.get(row)
@@ -153,23 +220,38 @@ class RefdataMachine:
 
     def _take_market(self, market: MarketInfo, now_ns: int) -> None:
         row = self._rows.get(market.condition)
-        if row is not None and self._written.get(row) == market:
+        if row is not None and self._listed.get(row) == market:
             return
         if row is None:
+            if not self._is_admitted(market):
+                self._counts.add("markets_filtered", 1)
+                return
             if len(self._rows) >= self._settings.rows_max:
                 self._counts.add("instruments_over_limit", 1)
                 return
             row = self._settings.row_first + len(self._rows)
             self._rows[market.condition] = row
+        self._listed[row] = market
+        if self._settings.clob_url and market.tradable:
+            if row not in self._doubted and all(row != late for _, late in self._unheard_of):
+                self._doubted.append(row)
+            if row in self._written or row in self._learned:
+                return  # what was confirmed before holds until the order book says otherwise
+            market = replace(market, accepting=False)
+        self._write(row, market, now_ns)
+
+    def _write(self, row: int, market: MarketInfo, now_ns: int) -> None:
+        """Owe the row's INSTRUMENT unless the stream says the same."""
         event_row = self._event_row(market, row)
         self._written[row] = market
         index = row - self._settings.row_first
         record = bytearray(instrument_record(
-            market, row, event_row, index // CONDITIONS_PER_SHARD,
+            market, row, event_row, index // (self._settings.assets_per_socket_max // ASSETS_PER_CONDITION),
             watch=self._settings.watch and market.neg_risk, recv_ns=now_ns))
         self._counts.put("instruments", len(self._rows))
         known = self._learned.get(row)
         if known is None or not _says_the_same(CODECS[Kind.INSTRUMENT].unpack(record), known):
+            self._learned.pop(row, None)
             self._owe(record)
         question = question_record(market, row, recv_ns=now_ns)
         if question and self._questions.get(row) != (market.question_id, market.fee_bips):

@@ -18,17 +18,13 @@ class BookModel:
     """The whole fold; `blocks` is the arena's capacity by class."""
 
     def __init__(
-        self,
-        rows_max: int,
-        blocks: tuple[int, int, int],
-        batch_ns: int = 20_000_000,
-        hash_rows: int = 64,
+        self, rows_max: int, blocks: tuple[int, int, int], batch_ns: int = 20_000_000, hash_rows: int = 64,
         desync_ns: int = 250_000_000,
     ) -> None:
         self.rows_max, self.free = rows_max, dict(zip((128, 1024, 16384), blocks, strict=True))
         self.defaults = self.batch_ns, self.hash_rows, self.desync_ns = batch_ns, hash_rows, desync_ns
         self.books: dict[int, Book] = {}
-        self.cursor = 0
+        self.cursor, self.doubt = 0, Book.Doubts()
         self.stages: dict[int, tuple[Any, list[Any]]] = {}
         self.out: list[tuple[Any, ...]] = []
 
@@ -114,7 +110,7 @@ class BookModel:
             return
         self.out.append(("pass", run))
         if book is None:
-            book = self.books[head.instrument] = Book()
+            book = self.books[head.instrument] = Book(self.doubt)
             book.grid = (
                 gcd(
                     gcd(FULL, head.tick_step_finest) if head.tick_step_finest else 0,
@@ -376,13 +372,8 @@ class BookModel:
                         proven = self.check(book, now_ns)
                     elif budget == 0:
                         budget, self.cursor = -1, number
-                elif (
-                    search
-                    and book.mismatch_since
-                    and not book.crossed
-                    and book.bbo_ok
-                    and now_ns - max(book.mismatch_since, book.searched) >= self.batch_ns
-                ):
+                elif (search and book.mismatch_since and not book.crossed and book.bbo_ok
+                        and now_ns - max(book.mismatch_since, book.searched) >= self.batch_ns):
                     search, book.searched = False, now_ns
                     if book.matches(book.all_trades()):
                         self.prove(book, now_ns)
@@ -391,9 +382,14 @@ class BookModel:
                 if not book.bbo_ok:
                     book.mismatch_since = book.mismatch_since or now_ns
                 elif now_ns - book.arrived_ns >= self.batch_ns:
+                    if self.doubt.advisory and book.dirty and book.has_hash and budget > 0:
+                        budget, book.dirty = budget - 1, False
+                        self.doubt.weigh(book.matches(book.candidates()))
                     self.prove(book, now_ns)
                     proven = True
             cause = book.too_long(now_ns, self.desync_ns)
+            if cause == r.Cause.HASH_MISMATCH:
+                self.doubt.wrong(number, now_ns, self.books)
             if cause:
                 self.go_stale(number, book, cause)
             elif proven:

@@ -84,8 +84,35 @@ def trade_text(ticks: int, digits: int) -> str:
     return "" if digits == 0 else f"{ticks // FULL}." + f"{ticks % FULL:04d}"[:digits]
 
 
-class Book:
+class Doubt:
+    """MD09: more than 5 % of the hashed books, five at least, wrong within 10 s: then the rule is wrong."""
+
     def __init__(self) -> None:
+        self.advisory = False
+        self.agreed = self.times = 0
+        self.seen: dict[int, int] = {}  # row -> when its hash was last counted as wrong
+        self.counted: list[int] = []  # the second of each count
+
+    def wrong(self, number: int, now_ns: int, books: dict[int, Book]) -> None:
+        if number in self.seen and now_ns - self.seen[number] < 10 * 10**9:
+            return
+        self.seen[number] = now_ns
+        second = now_ns // 10**9
+        self.counted = [one for one in self.counted if one > second - 10] + [second]
+        hashed = sum(bool(book.rules & r.Rule.HASHED) and not book.resolved for book in books.values())
+        if not self.advisory and len(self.counted) >= 5 and 20 * len(self.counted) > hashed:
+            self.advisory, self.agreed, self.times = True, 0, self.times + 1
+
+    def weigh(self, agrees: bool) -> None:
+        self.agreed = self.agreed + 1 if agrees else 0
+        self.advisory = self.advisory and self.agreed < 64
+
+
+class Book:
+    Doubts = Doubt
+
+    def __init__(self, doubt: Doubt) -> None:
+        self.doubt = doubt
         self.sides: list[dict[int, int]] = [{}, {}]
         self.stale, self.cause, self.open, self.resolved = True, r.Cause.NO_SNAPSHOT, False, False
         self.venue_ns = self.base_ns = self.proof_ns = self.heard_ns = 0
@@ -118,6 +145,10 @@ class Book:
 
     @property
     def hashed(self) -> bool:
+        return self.has_hash and not self.doubt.advisory
+
+    @property
+    def has_hash(self) -> bool:
         return bool(self.rules & r.Rule.HASHED and any(self.hashes))
 
     @property

@@ -150,6 +150,7 @@ class TextVenue:
                           for outcome, token in enumerate(market.ids["tokens"])}
         self._snapshots: dict[tuple[int, int], tuple[Any, bytes]] = {}  # of each token, by state
         self.withholds: Callable[[Market], bool] = lambda market: False  # whose snapshots do not come
+        self.respell: Callable[[Market, bytes], bytes] = lambda market, text: text  # what it says otherwise
         self.on_line: Callable[[int, TextLine], None] = lambda conn, line: None  # a look at each new line
         self.before_snapshot: list[Market] = []  # these change between a subscription and its snapshot
 
@@ -182,7 +183,8 @@ class TextVenue:
         line.wanted |= dict.fromkeys(tokens)
         for market in self.before_snapshot:
             self.tell(market, market.commit(), now_ns)
-        books = [self._snapshot(*self._by_token[token]) for token in fresh
+        books = [self.respell(self._by_token[token][0], self._snapshot(*self._by_token[token]))
+                 for token in fresh
                  if not self.withholds(self._by_token[token][0])]
         if books:
             self.snapshot_count += len(books)
@@ -200,7 +202,7 @@ class TextVenue:
         """Send runs of a market to who listens; return kind and fate of each message."""
         fates = []
         for run in (part for joined in runs for part in runs_of(joined)):
-            text = text_of(run, market)
+            text = self.respell(market, text_of(run, market))
             for line in self.lines.values():
                 if not line.is_deaf and any(token in line.wanted for token in market.ids["tokens"]):
                     fates.append((run[KIND_OFFSET], line.send(shuffled(text, line.shuffles), now_ns)))

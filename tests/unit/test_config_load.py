@@ -91,7 +91,7 @@ BAD = [
     ),
     ('[universe]\nevent_slugs = "x"', "universe.event_slugs: expected a valid tuple, was 'x'"),
     ("[universe]\nevent_slugs = [1]", "universe.event_slugs.0: expected a valid string, was 1"),
-    ('[universe]\nevent_slugs = [" "]', "universe.event_slugs and tags are texts of 1 to 200 characters"),
+    ('[universe]\nevent_slugs = [" "]', "universe.event_slugs, tags and exclude_slugs are texts of 1 to 200"),
     (
         "[shm]\nladders_128 = 10\nladders_1024 = 4\nladders_16384 = 2\n[universe]\ninstruments_max = 17",
         "universe.instruments_max must be at most the ladders of [shm] (16), was 17",

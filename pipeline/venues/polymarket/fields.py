@@ -119,7 +119,16 @@ def hex_bytes(text: str, name: str, sizes: tuple[int, ...]) -> bytes:
 
 
 def ends_ns_of(obj: dict[str, Any]) -> int:
-    value = obj.get("endDate")
+    return _time_ns_of(obj, "endDate")
+
+
+def game_start_ns_of(obj: dict[str, Any]) -> int:
+    """Return when the match of a market begins, 0 = the venue names none."""
+    return _time_ns_of(obj, "gameStartTime")
+
+
+def _time_ns_of(obj: dict[str, Any], name: str) -> int:
+    value = obj.get(name)
     if value is None or value == "":
         return 0
     try:
@@ -127,7 +136,7 @@ def ends_ns_of(obj: dict[str, Any]) -> int:
     except ValueError:
         ends = None
     if ends is None or ends.tzinfo is None:
-        raise FieldError("endDate", "an ISO time with its zone", value)
+        raise FieldError(name, "an ISO time with its zone", value)
     since = ends - datetime.fromisoformat("1970-01-01T00:00:00+00:00")
     ends_ns = (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * 1_000
     if not 0 <= ends_ns <= INT64_MAX:

@@ -10,18 +10,19 @@ Source: venue sheet 3, docs /market-data and Gamma OpenAPI, read 2026-11-20.
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pipeline.codec import CODECS
 from pipeline.records import FEE_NOT_TOLD, Flag, Kind, Rule
-from pipeline.units import NS_PER_S, TICKS_PER_USD
+from pipeline.units import MICRO, NS_PER_S, TICKS_PER_USD
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.fields import (
     FieldError,
     MarketRefusal,
     ends_ns_of,
     flag_of,
+    game_start_ns_of,
     hex_bytes,
     loads,
     optional_flag_of,
@@ -69,6 +70,8 @@ class MarketInfo:
     exclusive: bool = False
     exhaustive: bool = False
     augmented: bool = False
+    volume_24h_micro: int | None = field(default=None, compare=False)  # USD; None = unknown
+    game_start_ns: int = 0  # of a match; 0 = none named
 
     @property
     def question_index(self) -> int:
@@ -103,6 +106,7 @@ class EventInfo:
     augmented: bool
     markets: tuple[MarketInfo, ...]
     refused: tuple[MarketRefusal, ...]
+    tags: tuple[str, ...] = ()  # slugs
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,21 @@ def _fee_bips(event: dict[str, Any]) -> int:
     return bips
 
 
+def _volume(obj: dict[str, Any]) -> int | None:
+    """Return the volume of a day in USD micro, rounded down; None when the venue names none: never 0."""
+    value = obj.get("volume24hr")
+    whole, _, digits = str(value).partition(".")
+    if isinstance(value, bool) or not isinstance(value, int | str) or not (whole + digits).isdigit():
+        return None
+    return int(whole or "0") * MICRO + int(digits[:6].ljust(6, "0"))
+
+
+def _tags(obj: dict[str, Any]) -> tuple[str, ...]:
+    listed = obj.get("tags")
+    slugs = [tag.get("slug") for tag in listed if isinstance(tag, dict)] if isinstance(listed, list) else []
+    return tuple(slug for slug in slugs if isinstance(slug, str))
+
+
 def _label(obj: dict[str, Any]) -> str:
     title = obj.get("groupItemTitle")
     return title.strip() if isinstance(title, str) and title.strip() else text_of(obj, "question")
@@ -202,6 +221,8 @@ def ascii_label(text: str) -> bytes:
 def _read_market(obj: dict[str, Any], version_if_missing: str | None) -> MarketInfo:
     v2 = _is_v2(obj, version_if_missing)
     outcomes = pair_of(obj, "outcomes")
+    if outcomes[0].lower() == outcomes[1].lower():
+        raise FieldError("outcomes", "two different labels", outcomes)
     condition, tokens = _ids(obj, v2)
     if tuple(outcome.lower() for outcome in outcomes) == ("no", "yes"):
         outcomes, tokens = (outcomes[1], outcomes[0]), (tokens[1], tokens[0])
@@ -227,7 +248,8 @@ def _read_market(obj: dict[str, Any], version_if_missing: str | None) -> MarketI
         fee_rate_ppm=rate_ppm, fee_exponent=exponent, accepting=accepting, neg_risk=flag_of(obj, "negRisk"),
         taker_delay_ns=delay_s * NS_PER_S, ends_ns=ends_ns_of(obj),
         event_id=event_id if isinstance(event_id, str) else "", question_id=_question_id(obj),
-        augmented=first.get("negRiskAugmented") is True)
+        augmented=first.get("negRiskAugmented") is True, volume_24h_micro=_volume(obj),
+        game_start_ns=game_start_ns_of(obj))
 
 
 def parse_market(obj: Any, version_if_missing: str | None = None) -> MarketInfo | MarketRefusal:
@@ -245,6 +267,11 @@ def parse_market(obj: Any, version_if_missing: str | None = None) -> MarketInfo 
         return MarketRefusal(name, error.field, error.expected, error.found)
 
 
+def _is_placeholder(market: MarketInfo) -> bool:
+    """Tell whether a market of an augmented event has no name of its own yet (venue sheet 3.3)."""
+    return market.label == market.question
+
+
 def _place(event: dict[str, Any], markets: list[MarketInfo], listed_count: int) -> list[MarketInfo]:
     """Return the markets with their place in the event and what their set proves.
 
@@ -260,7 +287,8 @@ def _place(event: dict[str, Any], markets: list[MarketInfo], listed_count: int) 
                   and all(market.accepting and not market.v2 for market in markets))
     event_id = text_of(event, "id")
     return [replace(market, event_id=event_id, outcome_index=place, outcome_count=listed_count,
-                    exclusive=neg_risk, exhaustive=exhaustive, augmented=augmented, fee_bips=fee_bips)
+                    exclusive=neg_risk, exhaustive=exhaustive, augmented=augmented, fee_bips=fee_bips,
+                    accepting=market.accepting and not (augmented and _is_placeholder(market)))
             for place, market in enumerate(markets)]
 
 
@@ -281,7 +309,7 @@ def parse_event(obj: Any, version_if_missing: str | None = None) -> EventInfo | 
         placed = _place(obj, markets, len(listed))
         return EventInfo(text_of(obj, "id"), text_of(obj, "slug"), text_of(obj, "title"),
                          obj.get("negRisk") is True, obj.get("negRiskAugmented") is True,
-                         tuple(placed), refused)
+                         tuple(placed), refused, _tags(obj))
     except FieldError as error:
         return MarketRefusal(f"event {name}", error.field, error.expected, error.found)
 
@@ -327,16 +355,18 @@ def parse_events(data: bytes, version_if_missing: str | None = None) -> Page:
 
 
 def instrument_record(info: MarketInfo, row: int, event_row: int, shard: int, *, watch: bool = False,
-                      planted: bool = False, tick_step_finest: int = 0, recv_ns: int = 0) -> bytes:
+                      planted: bool = False, tick_step_finest: int = 0, recv_ns: int = 0,
+                      is_barred: bool = False) -> bytes:
     """Return the INSTRUMENT slot of a market at a row.
 
     watch: prove its book's hash at each frame. tick_step_finest: the finest step seen in this run,
-    0 = the market's own.
+    0 = the market's own. is_barred: never TRADABLE, whatever the market says.
     """
+    rules = info.rules(watch) & ~Rule.TRADABLE if is_barred else info.rules(watch)
     return CODECS[Kind.INSTRUMENT].pack(
         recv_ns=recv_ns, instrument=row, flags=int(Flag.PLANTED) if planted else 0,
         condition=info.condition, token_yes=info.token_yes, token_no=info.token_no,
-        rules=int(info.rules(watch)), event=event_row, outcome_index=info.outcome_index,
+        rules=int(rules), event=event_row, outcome_index=info.outcome_index,
         outcome_count=info.outcome_count, venue=VENUE_POLYMARKET, condition_bytes=31 if info.v2 else 32,
         tick_step=info.tick_step, shard=shard,
         tick_step_finest=min(tick_step_finest, info.tick_step) or info.tick_step,
