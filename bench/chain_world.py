@@ -28,7 +28,9 @@ from pipeline.run.env import Built, Env
 from pipeline.shm import halt
 from pipeline.shm.status import StatusPage
 from pipeline.sim.gamma import Gamma
+from pipeline.sim.http import json_response
 from pipeline.sim.market import Market
+from pipeline.sim.rest_public import compact_market
 from pipeline.units import MICRO, NS_PER_MS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,7 +83,8 @@ class ChainWorld:
         self._feed: Any = built["feed"].sockets
         self._refdata: Any = built["refdata"].rest
         self.gateway: Any = built["gateway"].orders
-        self._gamma = Gamma({market.condition: market for market in markets}, lambda market: (None, None))
+        self._markets = {market.condition: market for market in markets}
+        self._gamma = Gamma(self._markets, lambda market: (None, None))
         self._control = self.channels.ring_writer(wiring.CONTROL)
         self._shards: dict[str, int] = {}
         self._pushed = 0
@@ -119,13 +122,14 @@ class ChainWorld:
         money, now_ns = 10_000_000 * MICRO, self.clock.now_ns
         self._push(Kind.BALANCE, collateral_usd_micro=money, allowance_usd_micro=money, venue_ns=now_ns)
         self._refdata.is_held = False  # a new log: no row was given before
-        while not self._refdata.is_complete:
+        is_asking = True
+        while is_asking or not self._refdata.is_complete:
             self.step(NS_PER_MS)
             self._refdata.on_timer(self.clock.now_ns)
+            is_asking = False
             while isinstance(asked := self._refdata.outbox.take(), Ask):
-                path = asked.target
-                found = self._gamma.on_request(self.clock.now_ns, "GET", path, {}, b"")
-                self._refdata.on_answer(self.clock.now_ns, asked.tag, found.status, found.headers, found.body)
+                is_asking = True
+                self._answer(asked)
         self.step(NS_PER_MS)
         self._reconcile()
         self.serve_feed()
@@ -134,6 +138,15 @@ class ChainWorld:
             if kind_of(data) == Kind.INSTRUMENT:
                 record = CODECS[Kind.INSTRUMENT].unpack(data)
                 self._shards[str(int.from_bytes(record.token_yes, "big"))] = record.shard
+
+    def _answer(self, asked: Ask) -> None:
+        """Answer refdata: pages of metadata, or the order book's own word on one market."""
+        path = asked.target
+        if path.startswith("/clob-markets/"):
+            found = json_response(compact_market(self._markets[path.rpartition("/")[2]]))
+        else:
+            found = self._gamma.on_request(self.clock.now_ns, "GET", path, {}, b"")
+        self._refdata.on_answer(self.clock.now_ns, asked.tag, found.status, dict(found.headers), found.body)
 
     def _reconcile(self) -> None:
         """Answer what trade asks at its start: the venue knows of nothing open."""

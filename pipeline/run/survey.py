@@ -92,8 +92,11 @@ async def _venue(config: Config) -> VenueFacts:
             _hosts(config, asker), _clock(asker, venue.clob_url),
             asker.ask("GET", venue.clob_url + wire.PATH_VERSION), asker.ask("GET", venue.geoblock_url),
             _universe(config, asker))
-    return VenueFacts(
-        hosts, clock, _value(version, health.parse_version), _value(geo, health.parse_geoblock), *universe)
+    proxied = [name for name, account in config.accounts.items() if account.proxy_url]
+    place = _value(geo, health.parse_geoblock)
+    if proxied:  # the verdict is about the address that asked; the orders would come from another one
+        place = Missing(f"asked from this host, but orders of {proxied[0]} go through its proxy_url")
+    return VenueFacts(hosts, clock, _value(version, health.parse_version), place, *universe)
 
 
 async def _hosts(config: Config, asker: Asker) -> tuple[Host, ...]:
@@ -215,8 +218,8 @@ async def _account(
             asked |= {"api_key": taken, "approvals": _value(approvals, health.parse_approvals)}
     return AccountFacts(
         name=name, address=account.address, maker=account.maker, signature_type=account.signature_type,
-        chain_id=venue.chain_id, orders_per_s=account.orders_per_s, key_file=account.key_file,
-        api_file=account.api_file, key=key, dry_signers=signers, **asked)  # type: ignore[arg-type]
+        chain_id=venue.chain_id, orders_per_s=wire.rates_of(account.tier, account.rates).orders_per_s,
+        key_file=account.key_file, api_file=account.api_file, key=key, dry_signers=signers, **asked)  # type: ignore[arg-type]
 
 
 _ASKED = (

@@ -131,30 +131,31 @@ class PublicRoutes:
 
     def _clob_market(self, condition: str) -> Response:
         market = self._exchange.engine.markets.get(condition)
-        if market is None:
-            return refuse(texts.MARKET_NOT_FOUND)
-        minimum = decimal_to_int(market.min_order_size, 2)
-        row: dict[str, Any] = {
-            "t": [
-                {"t": token, "o": name} for token, name in zip(market.tokens, market.outcomes, strict=True)
-            ],
-            "c": market.condition,
-            "mos": minimum // 100 if minimum % 100 == 0 else minimum / 100,
-            "mts": market.tick_step / TICKS_PER_USD,
-            "mbf": BASE_FEE_BPS,
-            "tbf": BASE_FEE_BPS,
-            "ao": market.accepting,
-            "v": market.version,
-        }
-        if market.neg_risk:
-            row["nr"] = True
-        if market.seconds_delay:
-            row["sd"] = market.seconds_delay
-        if market.delays_takers:
-            row["itode"] = True
-        if market.fee_rate_ppm:
-            row["fd"] = {"r": market.fee_rate_ppm / PPM, "e": market.fee_exponent, "to": True}
-        return json_response(row)
+        return refuse(texts.MARKET_NOT_FOUND) if market is None else json_response(compact_market(market))
+
+
+def compact_market(market: Market) -> dict[str, Any]:
+    """Return what `/clob-markets` says of a market (venue sheet 4)."""
+    minimum = decimal_to_int(market.min_order_size, 2)
+    row: dict[str, Any] = {
+        "t": [{"t": token, "o": name} for token, name in zip(market.tokens, market.outcomes, strict=True)],
+        "c": market.condition,
+        "mos": minimum // 100 if minimum % 100 == 0 else minimum / 100,
+        "mts": market.tick_step / TICKS_PER_USD,
+        "mbf": BASE_FEE_BPS,
+        "tbf": BASE_FEE_BPS,
+        "ao": market.accepting,
+        "v": market.version,
+    }
+    if market.neg_risk:
+        row["nr"] = True
+    if market.seconds_delay:
+        row["sd"] = market.seconds_delay
+    if market.delays_takers:
+        row["itode"] = True
+    if market.fee_rate_ppm:
+        row["fd"] = {"r": market.fee_rate_ppm / PPM, "e": market.fee_exponent, "to": True}
+    return row
 
 
 def _builder_fees(code: str) -> Response:
