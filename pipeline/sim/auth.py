@@ -17,7 +17,7 @@ from eth_utils.crypto import keccak
 
 from pipeline.sim.accounts import Account, Credentials, derive_credentials
 from pipeline.sim.eip712 import recover, word_address, word_int
-from pipeline.sim.errors_text import INVALID_L1, KEY_EXISTS, KEY_UNKNOWN, UNAUTHORIZED, Refusal
+from pipeline.sim.errors_text import INVALID_L1, KEY_EXISTS, KEY_UNKNOWN, TOO_MANY_KEYS, UNAUTHORIZED, Refusal
 from pipeline.sim.settings import ExchangeSettings
 from pipeline.units import NS_PER_S
 
@@ -101,6 +101,8 @@ class Auth:
         """Make the key of (owner, nonce); refused if there is one."""
         if (account.owner.lower(), nonce) in self._made:
             return KEY_EXISTS
+        if len(self._made) >= self._settings.keys_max:
+            return TOO_MANY_KEYS
         credentials = derive_credentials(self._seed, account.owner, nonce)
         self._keep(account, nonce, credentials)
         return credentials
@@ -112,8 +114,10 @@ class Auth:
         self._keys.pop(api_key, None)
         self._made = {at: kept for at, kept in self._made.items() if kept.api_key != api_key}
 
-    def create_builder(self, now_ns: int, account: Account) -> Credentials:
+    def create_builder(self, now_ns: int, account: Account) -> Credentials | Refusal:
         """Make one more builder key, which proves to the relayer who sends."""
+        if len(self._builders) >= self._settings.keys_max:
+            return TOO_MANY_KEYS
         made = derive_credentials(self._seed, f"builder {len(self._builders)} {account.owner}", 0)
         self._builders[made.api_key] = BuilderKey(account, made, now_ns)
         return made

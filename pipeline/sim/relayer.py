@@ -110,6 +110,8 @@ class Relayer:
     # -- submitting ---------------------------------------------------------------------------
 
     def _submit(self, now_ns: int, headers: Mapping[str, str], body: bytes) -> Response:
+        if len(self._transactions) >= self._exchange.settings.relayed_max:
+            return refuse(texts.TOO_MANY_RELAYED)
         try:
             value = orjson.loads(body)
             owner = _address(value, "from")

@@ -94,6 +94,8 @@ class Rest:
             return json_response("OK")
         if (method, path) == ("POST", "/auth/builder-api-key"):
             made = self.auth.create_builder(now_ns, account)
+            if isinstance(made, Refusal):
+                return refuse(made)
             return json_response({"key": made.api_key, "secret": made.secret, "passphrase": made.passphrase})
         if (method, path) == ("GET", "/auth/builder-api-key"):
             return json_response([_builder_row(key) for key in self.auth.builders_of(account)])

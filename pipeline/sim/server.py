@@ -20,10 +20,11 @@ import orjson
 from pipeline.errors import EnvironmentProblem
 from pipeline.sim import errors_text as texts
 from pipeline.sim import websocket
+from pipeline.sim.errors_text import Refusal
 from pipeline.sim.exchange import Exchange
 from pipeline.sim.hosts import Host
 from pipeline.sim.http import Response, refuse
-from pipeline.sim.http_reader import BadRequest, Request, RequestReader, response_bytes
+from pipeline.sim.http_reader import REASONS, BadRequest, Request, RequestReader, response_bytes
 from pipeline.sim.tunnel import Tunnel
 from pipeline.sim.websocket import FrameReader, ProtocolViolation, server_frame
 from pipeline.sim.wire import Poller, Wire, listen
@@ -96,14 +97,15 @@ class _Connection:
                 if not request.keeps_alive:
                     wire.close_after_send()
         except BadRequest as error:
-            wire.send(response_bytes(Response(error.status), keeps_alive=False))
+            reason = REASONS.get(error.status, "bad request").lower()
+            wire.send(response_bytes(refuse(Refusal(reason, error.status)), keeps_alive=False))
             wire.close_after_send()
 
     def _upgrade(self, wire: Wire, request: Request) -> None:
         channel = CHANNELS.get(request.target.partition("?")[0])
         key = request.headers.get("sec-websocket-key")
         if channel is None or key is None or not self.has_sockets or request.method != "GET":
-            wire.send(response_bytes(Response(404), keeps_alive=False))
+            wire.send(response_bytes(refuse(texts.NOT_FOUND), keeps_alive=False))
             wire.close_after_send()
             return
         headers = {

@@ -70,3 +70,5 @@ class ExchangeSettings:
     guest_cash_micro: int = 0  # what each wallet of an unknown owner begins with; 0 = no guests
     guest_tier: str = "Elite"
     guests_max: int = 1_000  # owners
+    keys_max: int = 10_000  # API keys of all owners, and as many builder keys
+    relayed_max: int = 100_000  # transactions that the relayer keeps

@@ -25,24 +25,30 @@ class Tunnel:
         self._tls = tls
         self._enter = enter
         self._requests = RequestReader(body_bytes_max=0)
+        self._is_refused = False
 
     def on_data(self, wire: Wire, data: bytes) -> None:
+        if self._is_refused:  # the answer is still on its way out; nothing more is heard
+            return
         try:
             request = next(self._requests.feed(data), None)
         except BadRequest:
-            wire.send(refusal("expected CONNECT HOST:443"))
-            wire.close_after_send()
+            self._refuse(wire, f"expected CONNECT HOST:{TLS_PORT}")
             return
         if request is None:
             return
         why = _why_not(request)
         if why:
-            wire.send(refusal(why))
-            wire.close_after_send()
+            self._refuse(wire, why)
             return
         wire.send(GRANTED)
         self._enter(wire, OFFICIAL[_host_of(request.target)[0]])
         wire.start_tls(self._tls, self._requests.rest())
+
+    def _refuse(self, wire: Wire, why: str) -> None:
+        self._is_refused = True
+        wire.send(refusal(why))
+        wire.close_after_send()
 
 
 def _host_of(target: str) -> tuple[str, str]:

@@ -52,7 +52,10 @@ def test_pipeline_comes_and_goes_beside_it(exchange: Exchange, tmp_path: Path) -
 
 
 def test_keys_are_their_owners_alone(exchange: Exchange) -> None:
-    """The folder and what is secret in it are closed to others, as the pipeline demands."""
+    """The folder and what is secret in it are closed to others; no proxy listens that nobody asked for."""
+    assert "proxy" not in exchange.ready["urls"]
+    assert "environment" not in exchange.ready
+    assert not (exchange.directory / "hosts.env").exists()
     assert 0o700 == stat.S_IMODE(exchange.directory.stat().st_mode)
     for name in ("key.hex", "api-key.json", "control.token"):
         assert 0o600 == stat.S_IMODE((exchange.directory / name).stat().st_mode)
@@ -88,9 +91,16 @@ def test_ports_stay_over_a_restart(tmp_path: Path) -> None:
 
 
 def test_ends_by_itself_when_asked(tmp_path: Path) -> None:
-    """--seconds ends it cleanly without a signal, and says where its report is."""
-    done = pm("exchange", "--dir", tmp_path / "exchange", "--port", 0, "--seconds", 1)
+    """--seconds ends it cleanly without a signal, and says where its report is.
+
+    With --official-hosts two lines before it are the two variables, as in the file that `env` can read.
+    """
+    done = pm("exchange", "--dir", tmp_path / "exchange", "--port", 0, "--seconds", 1, "--official-hosts")
     assert (0, "") == (done.returncode, done.stderr)
+    lines = done.stdout.splitlines()
+    assert ["HTTPS_PROXY", "SSL_CERT_FILE"] == [line.partition("=")[0] for line in lines[1:3]]
+    assert f"SSL_CERT_FILE={tmp_path / 'exchange' / 'ca.pem'}" == lines[2]
+    assert lines[1:3] == (tmp_path / "exchange" / "hosts.env").read_text().splitlines()
     assert f"its report: {tmp_path / 'exchange' / 'report.json'}" in done.stdout
     assert (tmp_path / "exchange" / "report.json").exists()
 
