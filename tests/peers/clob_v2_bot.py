@@ -169,14 +169,14 @@ def market_orders() -> Any:
     token = token_of()
     answers = [fill(client, token, 5, OrderType.FOK), fill(client, token, 4, OrderType.FAK),
                fill(client, token, 3, OrderType.FOK, is_bounded=False)]
+    until(lambda: are_confirmed(answers), "CONFIRMED")  # the venue sells settled shares only
     sold = until(lambda: sell(token, 5), "a sale")
     killed = refused(lambda: client.create_and_post_market_order(
         MarketOrderArgsV2(token, 100, "BUY", 0.01, order_type=OrderType.FOK), order_type=OrderType.FOK))
     empty = refused(lambda: client.create_and_post_market_order(
         MarketOrderArgsV2(token, 2, "BUY", 0.01, order_type=OrderType.FAK), order_type=OrderType.FAK))
     ids = [trade for answer in (*answers, sold) for trade in answer["tradeIDs"]]
-    until(lambda: all(
-        client.get_trades(TradeParams(id=trade))[0]["status"] == "CONFIRMED" for trade in ids), "CONFIRMED")
+    until(lambda: are_confirmed([sold]), "CONFIRMED")
     return {
         "orders": [answer["orderID"] for answer in (*answers, sold)],
         "statuses": [answer["status"] for answer in (*answers, sold)],
@@ -187,6 +187,12 @@ def market_orders() -> Any:
         "empty": empty,
         "history": client.get_prices_history(PricesHistoryParams(market=token, interval="1d"))["history"],
     }
+
+
+def are_confirmed(answers: list[Any]) -> bool:
+    """Whether every trade of these orders is settled for good."""
+    ids = [trade for answer in answers for trade in answer["tradeIDs"]]
+    return all(client.get_trades(TradeParams(id=one))[0]["status"] == "CONFIRMED" for one in ids)
 
 
 def sell(token: str, shares: float) -> Any:

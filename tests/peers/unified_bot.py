@@ -157,9 +157,11 @@ def market_orders() -> Any:
         fill(of, token, 5, order_type="FAK"), fill(of, token, 4, order_type="FOK", max_price="0.99"),
         fill(of, token, 3, order_type="FAK", max_spend=4),
     ]
+    # settled shares only can be sold
+    hashes = [len(of.wait_for_order_fill_settlement(answer)) for answer in bought]
     sold = of.place_market_order(asset_id=token, side="SELL", shares=5, min_price="0.01")
     answers = [*bought, sold]
-    hashes = [len(of.wait_for_order_fill_settlement(answer)) for answer in answers]
+    hashes.append(len(of.wait_for_order_fill_settlement(sold)))
     rows = [row for page in of.list_account_trades(asset_id=token) for row in page.items]
     killed = refused(lambda: of.place_market_order(
         asset_id=token, side="BUY", amount=100, max_price="0.01", order_type="FOK"))
