@@ -200,7 +200,7 @@ class RefdataMachine:
             self._counts.add("markets_disputed", 1)
             merged = replace(listed, accepting=False)
         self._write(row, merged, now_ns)
-        self.flush()
+        self.on_timer(now_ns)  # the next question at once: nothing is traded before its answer
 
     def _has_event(self, row: int) -> bool:
         written = self._written.get(row)
