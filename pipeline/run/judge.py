@@ -19,7 +19,7 @@ from pipeline.run.judge_books import Judged, Look, judge_packages
 from pipeline.run.judge_logs import Findings, Logs, Venue, read_logs
 from pipeline.run.judge_money import check_money, fill_orders
 from pipeline.run.judge_orders import Endings, check_orders
-from pipeline.run.judge_plants import Taking, closed_times, match_plants
+from pipeline.run.judge_plants import Taking, match_plants, outage_times
 from pipeline.run.judge_refold import explain
 from pipeline.run.judge_report import (
     LaneFigures,
@@ -151,7 +151,7 @@ def _judge_whole(
         if item.look is Look.WRONG:
             findings.broken("false positives", _false_positive(item))
     check_resumes(logs, findings)
-    outages = [*facts.outages, *closed_times(report)]
+    outages = [*facts.outages, *outage_times(report)]
     taking = match_plants(logs, venue, judged, endings, filled, outages)
     unexplained = [item for item in taking.untaken if not item.reason]
     if unexplained:

@@ -120,12 +120,13 @@ def _legs(logs: Logs, venue: Venue, intents: Sequence[Any]) -> tuple[LegShares, 
 
 
 def _is_whole(intents: Sequence[Any], filled: dict[int, Filled]) -> bool:
-    """Every leg was filled but for dust."""
+    """Every leg was matched but for dust: what the chain takes back later was seen and taken all the same."""
     wanted: dict[int, int] = {}
     found: dict[int, int] = {}
     for intent in intents:
         wanted[intent.leg_no] = wanted.get(intent.leg_no, 0) + intent.size_micro
-        found[intent.leg_no] = found.get(intent.leg_no, 0) + filled.get(intent.order_no, Filled()).size_micro
+        matched_micro = filled.get(intent.order_no, Filled()).matched_micro
+        found[intent.leg_no] = found.get(intent.leg_no, 0) + matched_micro
     return all(found[leg] >= size - DUST_MICRO for leg, size in wanted.items())
 
 
@@ -135,7 +136,7 @@ def _realised(
 ) -> int:
     """Return the worst-world result of a whole package at the prices it was really filled at."""
     fills = [filled[intent.order_no] for intent in intents]
-    paid = sum(fill.usd_micro + fill.fee_usd_micro for fill in fills)
+    paid = sum(fill.usd_micro + fill.fee_usd_micro + fill.void_usd_micro for fill in fills)
     return worst_payout(logs, venue, legs) - paid
 
 
@@ -225,4 +226,4 @@ def short_legs(judged: Judged, logs: Logs, filled: dict[int, Filled]) -> list[in
     """Return the order numbers of a package that were not filled but for dust."""
     return [
         intent.order_no for intent in logs.groups.get(judged.package.group_no, ())
-        if filled.get(intent.order_no, Filled()).size_micro < intent.size_micro - DUST_MICRO]
+        if filled.get(intent.order_no, Filled()).matched_micro < intent.size_micro - DUST_MICRO]

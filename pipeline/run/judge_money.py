@@ -35,8 +35,11 @@ def fill_orders(logs: Logs, findings: Findings) -> dict[int, Filled]:
         if order_no not in logs.intents:
             findings.broken(
                 "fills", f"trade {key[0].hex()[:8]}… of order {key[1][:10]}…: no intent asked for it")
-        if key not in failed:
-            total = sums.setdefault(order_no, Filled())
+        total = sums.setdefault(order_no, Filled())
+        if key in failed:
+            total.void_micro += fill.size_micro
+            total.void_usd_micro += fill.usd_micro + fill.fee_usd_micro
+        else:
             total.size_micro += fill.size_micro
             total.usd_micro += fill.usd_micro
             total.fee_usd_micro += fill.fee_usd_micro

@@ -28,6 +28,13 @@ class Filled:
     size_micro: int = 0
     usd_micro: int = 0
     fee_usd_micro: int = 0
+    void_micro: int = 0  # of trades that FAILED: matched, and not ours
+    void_usd_micro: int = 0  # what those would have cost, fee included
+
+    @property
+    def matched_micro(self) -> int:
+        """What the engine matched, settled or not: all that an order can get."""
+        return self.size_micro + self.void_micro
 
 
 @dataclass(slots=True)
@@ -57,13 +64,13 @@ def evidence(intent: Any, reports: list[Any], filled: Filled) -> tuple[OrderStat
     is_budget = intent.order_type in (OrderType.FAK, OrderType.FOK)
     spent = is_budget and intent.side == Side.BUY and filled.usd_micro >= cost_micro(
         intent.price_ticks, intent.size_micro)
-    is_full = filled.size_micro >= intent.size_micro or spent
+    is_full = filled.matched_micro >= intent.size_micro or spent
     by_state = {record.state: record for record in told}
     for state in (OrderState.CANCELED, OrderState.EXPIRED, OrderState.REJECTED, OrderState.MATCHED):
         record = by_state.get(state)
         if record is not None and (state != OrderState.MATCHED or is_budget or is_full):
             return state, record.cause, record.text.decode("ascii", "replace")
-    if is_full and filled.size_micro:
+    if is_full and filled.matched_micro:
         return OrderState.MATCHED, 0, ""
     for state in (OrderState.LIVE, OrderState.DELAYED):
         if state in by_state:

@@ -23,6 +23,9 @@ LIFE_NS_MIN = 50 * NS_PER_MS  # of a plant that must be taken
 SETTLE_NS = 250 * NS_PER_MS  # after a plant's end nothing new is planted in its event for this long
 VERDICT_NS = NS_PER_S + 100 * NS_PER_MS  # repeats of a verdict are told once a second
 TAKEN_SHARE_MIN_PPM = 950_000
+FREEZE_SEEN_NS = 5 * NS_PER_S  # MD01: a busy socket's freeze is found so soon
+RECOVERED_NS = 5 * NS_PER_S  # OR03: so soon behind a fault we trade again
+HARMLESS = ("settlement", "tick")  # kinds of faults that keep nobody from taking
 TOKEN_OF = {"buy_all_yes": Outcome.YES, "buy_no_set": Outcome.NO}
 
 
@@ -71,13 +74,23 @@ def is_required(plant: dict[str, Any]) -> bool:
     return bool(plant["end"] == "taken" or plant["t_end_ns"] - plant["t_start_ns"] >= LIFE_NS_MIN)
 
 
-def closed_times(report: dict[str, Any]) -> list[tuple[int, int]]:
-    """Return (from, until) in ns of the times when the exchange let nobody take: restarts and other modes."""
+def outage_times(report: dict[str, Any]) -> list[tuple[int, int]]:
+    """Return (from, until) in ns of the times when modes or planted faults kept us from taking.
+
+    Each ends with the time that we have to recover; what is not taken later counts against us.
+    """
     modes = report.get("modes", [])
     ends = [since_ns for since_ns, _ in modes[1:]] + [report["now_ns"]]
-    return [
+    times = [
         (since_ns, until_ns)
         for (since_ns, mode), until_ns in zip(modes, ends, strict=False) if mode != "running"]
+    for fault in report.get("faults", []):
+        if fault["begun_ns"] and fault["kind"] not in HARMLESS:
+            until_ns = fault["ended_ns"] or report["now_ns"]
+            if fault["kind"] == "freeze":  # it lasts until we see it ourselves
+                until_ns = min(until_ns, fault["begun_ns"] + FREEZE_SEEN_NS)
+            times.append((fault["begun_ns"], until_ns))
+    return [(since_ns, until_ns + RECOVERED_NS) for since_ns, until_ns in times]
 
 
 def match_plants(

@@ -17,7 +17,7 @@ from pipeline.codec import CODECS
 from pipeline.native.counters import bucket_top
 from pipeline.native.log import LogWriter
 from pipeline.records import Cause, Kind, OrderState, OrderType, Origin, Rule, TradeStatus
-from pipeline.run.judge import RunFacts
+from pipeline.run.judge import Judgement, RunFacts, judge
 from pipeline.shm.status import Latency
 
 T0 = 1_790_000_000 * 10**9
@@ -189,6 +189,20 @@ class JudgedRun:
         self.fees += charged
         self.held[row] = self.held.get(row, 0) + SHARES
 
+    def fail_trade(self, order_no: int) -> None:
+        """Let the chain refuse an order's only trade: MATCHED, then FAILED; both sides take it back."""
+        order_hash = order_no.to_bytes(32, "big")
+        order = next(row for row in self.report["orders"] if row["order_id"] == "0x" + order_hash.hex())
+        trade = next(row for row in self.report["trades"] if row["taker_order_id"] == order["order_id"])
+        self.drop(Kind.FILL, order_hash=order_hash, status=int(TradeStatus.CONFIRMED))
+        self.find(Kind.FILL, order_hash=order_hash, status=int(TradeStatus.MINED))["status"] = int(
+            TradeStatus.FAILED)
+        self.cash += order["usd_micro"] + order["fee_micro"]
+        self.fees -= order["fee_micro"]
+        self.held[self.find(Kind.INTENT, order_no=order_no)["instrument"]] -= order["matched_micro"]
+        trade["status"] = "FAILED"
+        order.update(void_micro=order["matched_micro"], matched_micro=0, usd_micro=0, fee_micro=0)
+
     def end(self) -> JudgedRun:
         """Resolve both events (first outcome wins) and write the account's row."""
         for row, market in enumerate(self.report["markets"], 1):
@@ -261,3 +275,13 @@ def good_run() -> JudgedRun:
     run.plant(2_000, event=2)
     run.plant(4_000)
     return run.end()
+
+
+def verdict(run: JudgedRun, directory: Path, is_max_speed: bool = False, **facts: Any) -> Judgement:
+    """Write the run and judge it."""
+    return judge(run.write(directory), run.report, run.facts(**facts), is_max_speed=is_max_speed)
+
+
+def lines_with(found: Judgement, *words: str) -> list[str]:
+    """Return the problems that hold all of these words."""
+    return [line for line in found.problems if all(word in line for word in words)]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from pipeline.records import Cause, Kind, OrderState, Origin
-from pipeline.run.judge import Judgement, judge
-from tests.models.judged_run import ASK, MS, SHARES, T0, JudgedRun, condition, cost, fee, good_run
-
-
-def verdict(run: JudgedRun, directory: Path, is_max_speed: bool = False, **facts: Any) -> Judgement:
-    return judge(run.write(directory), run.report, run.facts(**facts), is_max_speed=is_max_speed)
-
-
-def lines_with(found: Judgement, *words: str) -> list[str]:
-    return [line for line in found.problems if all(word in line for word in words)]
+from tests.models.judged_run import (
+    ASK,
+    MS,
+    SHARES,
+    T0,
+    JudgedRun,
+    condition,
+    cost,
+    fee,
+    good_run,
+    lines_with,
+    verdict,
+)
 
 
 def test_figures_of_a_good_run(tmp_path):
@@ -290,25 +290,6 @@ def test_what_need_not_be_taken(tmp_path):
 
     assert (1, 1, 4) == tuple(found.figures[key] for key in ("planted", "taken", "planted_all"))
     assert [] == found.problems
-
-
-@pytest.mark.parametrize("mode", ["restarting", "post_only", "cancel_only", "disabled"])
-def test_what_nobody_could_take_need_not_be_taken(tmp_path, mode):
-    """A plant that lived, in part, while the exchange let nobody take; one a second later counts again."""
-    run = JudgedRun()
-    for place in range(20):
-        run.plant(1_000 + 1_000 * place)
-    closed = run.plant(30_000, taken=False)
-    missed = run.plant(40_000, taken=False)
-    run.end()
-    run.report["modes"] = [
-        [closed["t_start_ns"] - 1_000 * MS, mode], [closed["t_start_ns"] + MS, "running"]]
-
-    found = verdict(run, tmp_path)
-
-    assert (21, 20, 22) == tuple(found.figures[key] for key in ("planted", "taken", "planted_all"))
-    assert lines_with(found, f"plant {missed['id']}", "nothing in the logs says why")
-    assert not lines_with(found, f"plant {closed['id']} ")
 
 
 def test_nothing_traded_says_why(tmp_path):
