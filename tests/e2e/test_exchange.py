@@ -107,10 +107,10 @@ def test_ends_by_itself_when_asked(tmp_path: Path) -> None:
 
 def test_port_in_use_is_one_line(tmp_path: Path) -> None:
     """Exit 4 says which port; nothing is left running."""
+    port = five_ports()
     with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
+        holder.bind(("127.0.0.1", port))
         holder.listen()
-        port = holder.getsockname()[1]
         done = pm("exchange", "--dir", tmp_path / "exchange", "--port", port)
     assert 4 == done.returncode
     assert f"127.0.0.1:{port}" in one_line(done)

@@ -178,7 +178,7 @@ def test_metrics_outlive_the_lane_that_serves_them(trading: Trading) -> None:
     os.kill(pid, signal.SIGKILL)
     until(lambda: served_at(Path(trading.run.up["run_dir"])).get("pid", pid) != pid, "the next endpoint")
     until(lambda: trading.value("pm_lane_up", lane="back") == 1, "the lane to be up again")
-    assert trading.value("pm_orders", state="matched") > 3
+    until(lambda: trading.value("pm_orders", state="matched") > 3, "the logs to be read again")
 
 
 def test_a_supervisor_that_stands_still_is_told(trading: Trading) -> None:
