@@ -40,11 +40,14 @@ class Pulse:
     def on_answer(self, now_ns: int, sent_ns: int, status: int, body: bytes, retry_after_ms: int) -> bool:
         """Take the answer to the heartbeat that left at `sent_ns`; tell whether it ends a loss.
 
-        A 400 corrects our id: it was not taken.
+        A 400 corrects our id: it was not taken. One that names none means a switch that fired and is armed no
+        more; it is armed as it was first.
         """
         told = answers.heartbeat_answer(status, body)
         if told is not None:
             self.heartbeat_id = told
+        elif status == 400:
+            self.heartbeat_id = ""
         if told is not None and 200 <= status < 300:
             self._good_ns = max(self._good_ns, sent_ns)
             was_lost, self.is_lost = self.is_lost, now_ns - self._good_ns >= MISSES_MAX * self._every_ns
