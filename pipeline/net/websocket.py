@@ -19,6 +19,7 @@ from pipeline.records import Cause
 FRAME_BYTES_MAX = 8 * 1024 * 1024  # IN01: snapshot arrays; anything larger closes the socket
 BACKLOG_BYTES_MAX = 32 * 1024 * 1024
 CONNECT_S_MAX = 10.0
+HANDSHAKE_S_MAX = 5.0  # from the connection to the end of the handshake
 
 
 #: Returns what stands before the driver's listener of a socket: takes its number, it, the backlog, the turn.
@@ -84,18 +85,21 @@ class SocketDriver:
 
     `turn` runs the lane's stages: it is called behind the last frame of each read, so that a frame
     is decided on before the loop goes back to the kernel. `wrap` may put a native listener before ours;
-    `tell` hears of every error of a listener.
+    `tell` hears of every error of a listener. A try that the machine gives up may hold its socket until
+    `handshake_s_max` is over: picows closes it then.
     """
 
     def __init__(
         self, machine: SocketMachine, clock: Callable[[], int], turn: Callable[[], None],
         tls: ssl.SSLContext | None, wrap: Wrap | None = None,
         tell: Callable[[BaseException], object] = lambda error: None,
+        handshake_s_max: float = HANDSHAKE_S_MAX,
     ) -> None:
         self.telling = _Telling(tell)
         self._machine = machine
         self._clock = clock
         self._tls = tls
+        self._handshake_s_max = handshake_s_max
         self._transports: dict[int, WSTransport] = {}
         self._wrap = wrap
         self._backlog: deque[tuple[int, bytes]] = deque()  # the same object for life: listeners hold it
@@ -173,6 +177,7 @@ class SocketDriver:
                     lambda: self.listener(command.conn), command.url,
                     ssl_context=self._tls if command.url.startswith("wss:") else None,
                     max_frame_size=FRAME_BYTES_MAX, max_redirects=0, proxy=None,
+                    websocket_handshake_timeout=self._handshake_s_max,
                 ),
                 CONNECT_S_MAX,
             )

@@ -216,10 +216,11 @@ async def _account(
                 asked = dict.fromkeys(_ASKED, why)
             approvals = await asker.ask("GET", f"{venue.data_url}{wire.PATH_APPROVALS}?user={account.maker}")
             asked |= {"api_key": taken, "approvals": _value(approvals, health.parse_approvals)}
+    rates = wire.rates_of(account.tier, account.rates)
     return AccountFacts(
         name=name, address=account.address, maker=account.maker, signature_type=account.signature_type,
-        chain_id=venue.chain_id, orders_per_s=wire.rates_of(account.tier, account.rates).orders_per_s,
-        key_file=account.key_file, api_file=account.api_file, key=key, dry_signers=signers, **asked)  # type: ignore[arg-type]
+        chain_id=venue.chain_id, orders_per_s=rates.orders_per_s, key_file=account.key_file,
+        api_file=account.api_file, key=key, dry_signers=signers, **asked)  # type: ignore[arg-type]
 
 
 _ASKED = (

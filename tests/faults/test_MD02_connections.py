@@ -148,10 +148,10 @@ def test_MD02_the_driver_ends_what_never_comes_to_stand(
     """Real sockets: each try ends and is told, the next one waits; a handshake is given up by the machine."""
     held, url = target()
     with held:
-        asyncio.run(_try(url))
+        asyncio.run(_try(held, url))
 
 
-async def _try(url: str) -> None:
+async def _try(held: socket.socket, url: str) -> None:
     rig = Rig(url, True, 4_096, Heard(), opening_ns_max=200 * NS_PER_MS, reopen_ns=100 * NS_PER_MS,
               backoff_ns_min=50 * NS_PER_MS)
     rig.machine.on_instrument(rig.clock(), ROW, SHARD, (YES, NO), MARKET)
@@ -164,3 +164,25 @@ async def _try(url: str) -> None:
     assert time.monotonic() - begun_s >= 0.2, "two waits of 100 ms"
     assert 0 == rig.view.counters().get("gaps", 0), Cause.NO_CONNECTION
     await rig.driver.close()
+    if target_accepts(held):
+        await _all_ended(held)
+
+
+def target_accepts(held: socket.socket) -> bool:
+    """Whether somebody listens there."""
+    return bool(held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+async def _all_ended(listening: socket.socket) -> None:
+    """Wait until every connection that came has ended: a try that was given up keeps no socket."""
+    listening.setblocking(False)
+    ended, end_s = 0, time.monotonic() + 10
+    loop = asyncio.get_running_loop()
+    while ended < 3:
+        assert time.monotonic() < end_s, f"{ended} of 3 connections ended"
+        come, _ = await asyncio.wait_for(loop.sock_accept(listening), 10)
+        with come:
+            come.setblocking(False)
+            while await asyncio.wait_for(loop.sock_recv(come, 4_096), 10):
+                pass
+        ended += 1

@@ -29,6 +29,7 @@ from pipeline.venues.polymarket.market_decode import MarketDecoder
 MARKET, YES, NO = "0x" + "5f" * 32, "7" * 77, "8" * 76
 SOURCE, ROW, SHARD = 3, 41, 0
 STAMPS = 65_536
+HANDSHAKE_S_MAX = 0.5  # after which picows closes the socket of a try that was given up
 SECONDS_MAX = 20.0
 
 
@@ -120,7 +121,8 @@ class Rig:
             self.clock)
         self.machine.watch()
         wrap = partial(self.machine.listener, wall_ns - mono_ns) if is_native else None
-        self.driver = SocketDriver(self.machine, self.clock, self._turn, None, wrap)
+        self.driver = SocketDriver(
+            self.machine, self.clock, self._turn, None, wrap, handshake_s_max=HANDSHAKE_S_MAX)
         self.heard = heard
         heard.stamped, heard.scanner = stamps.get, self.scanner
 

@@ -22,7 +22,7 @@ from tests.world.refold import read_log
 from tests.world.world import World
 
 WEATHER = Weather(
-    wire_us=(40, 400), lost=0.01, cut=0.02, broken_after=0.01, raced=0.25, repeat=0.1, held=0.1,
+    wire_us=(40, 400), lost=0.008, cut=0.016, broken_after=0.008, raced=0.25, repeat=0.1, held=0.1,
     cut_ms=300, ask_fault=0.05)
 HALTS_MS = ((700, 850), (1_500, 1_600))
 LIMITS_MS = 1_000
@@ -60,7 +60,7 @@ class RichLog:
             stream = world.channels.written[wiring.STREAM]
             if plan.weather.cut_ms:
                 world._plan_cut()
-            world.run(world.now_ns + SECONDS_MAX * NS_PER_S, lambda: stream.position >= records_min and (
+            world.run(world.now_ns + SECONDS_MAX * NS_PER_S, lambda: stream.position > records_min and (
                 world.now_ns > begin_ns + LAST_MS * NS_PER_MS))
             if is_ended:
                 world.settle()
