@@ -73,10 +73,11 @@ def test_OR04_nothing_is_sent_before_the_time_that_a_429_names(
 
 @pytest.mark.parametrize("limit", [1, 7, 250])
 def test_OR04_a_window_is_never_looser_than_any_window_of_the_venue(limit: int) -> None:
-    """Against a list of all times: in no span of 10 s leaves more, and 9/10 of it leaves under pressure."""
+    """Against a list of all times: in no span of 10 s leaves more; under pressure 8/10 of it do."""
     seed = fresh_seed()
     rng = random.Random(f"{seed}:{limit}")
     window, times, now_ns, span_ns = Window(limit, 10 * NS_PER_S), deque[int](), T0_NS, 10 * NS_PER_S
+    left_count = 0
     for _ in range(40 * limit + 2_000):
         now_ns += rng.randint(0, 12 * NS_PER_S // limit // 10)
         while times and now_ns - times[0] >= span_ns:
@@ -84,8 +85,10 @@ def test_OR04_a_window_is_never_looser_than_any_window_of_the_venue(limit: int) 
         if window.room(now_ns) >= 1:
             window.take(now_ns, 1)
             times.append(now_ns)
+            left_count += 1
         assert len(times) <= limit, f"seed {seed}: {len(times)} within 10 s"
-    assert len(times) >= limit * 9 // 10 - 1, f"seed {seed}: only {len(times)} of {limit}"
+    asked_count = limit * (now_ns - T0_NS) // span_ns
+    assert left_count * 10 >= asked_count * 8, f"seed {seed}: only {left_count} of {asked_count}"
 
 
 def test_OR04_the_whole_batch_or_nothing_and_never_more_than_the_bucket() -> None:
