@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +70,8 @@ def wallet_words(owner: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
-    """Run every client once against one exchange."""
+def peers(tmp_path_factory: pytest.TempPathFactory) -> Peers:
+    """Run every client once against one exchange, which ends before the first test looks at its books."""
     python = peers_python()
     exchange = Exchange(tmp_path_factory.mktemp("peers") / "exchange", "--port", 0, "--official-hosts")
     try:
@@ -91,7 +90,7 @@ def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
         facts = {name: _ended(name, process) for name, process in started.items()}
         silent = facts["clob_v2"]["heartbeats"].get("order", "")
         report = until(lambda: _after_silence(exchange.report(), silent), "the dead man's switch")
-        yield Peers(facts, report, exchange.ready)
+        return Peers(facts, report, exchange.ready)
     finally:
         exchange.stop()
 
