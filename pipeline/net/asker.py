@@ -15,6 +15,8 @@ from types import TracebackType
 
 import aiohttp
 
+from pipeline.net.rest import read_bounded
+
 BODY_BYTES_MAX = 4 * 1024 * 1024
 TIMEOUT_S = 5.0
 
@@ -68,13 +70,11 @@ class Asker:
             async with self._session.request(
                 method, url, data=body or None, headers=dict(headers), allow_redirects=False,
             ) as answer:
-                data = bytearray()
-                async for chunk in answer.content.iter_chunked(65_536):
-                    data += chunk
-                    if len(data) > BODY_BYTES_MAX:
-                        return NoAnswer(f"its answer exceeds {BODY_BYTES_MAX} bytes")
+                data = await read_bounded(answer, BODY_BYTES_MAX)
+                if data is None:
+                    return NoAnswer(f"its answer exceeds {BODY_BYTES_MAX} bytes")
                 lower = {name.lower(): value for name, value in answer.headers.items()}
-                return Answer(answer.status, lower, bytes(data), sent_ns, time.time_ns())
+                return Answer(answer.status, lower, data, sent_ns, time.time_ns())
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             return _why(error)
 

@@ -66,17 +66,25 @@ class RestDriver:
                 ask.method, ask.base + ask.target, data=ask.body or None, headers=dict(ask.headers),
                 allow_redirects=False,
             ) as answer:
-                body = bytearray()
-                async for chunk in answer.content.iter_chunked(65_536):
-                    body += chunk
-                    if len(body) > BODY_BYTES_MAX:
-                        raise aiohttp.ClientPayloadError(f"net.rest: a body exceeds {BODY_BYTES_MAX} bytes")
+                body = await read_bounded(answer, BODY_BYTES_MAX)
+                if body is None:
+                    raise aiohttp.ClientPayloadError(f"net.rest: a body exceeds {BODY_BYTES_MAX} bytes")
                 headers = {name.lower(): value for name, value in answer.headers.items()}
         except aiohttp.ClientConnectorError:
             machine.on_failure(self._clock(), ask.tag, False, Cause.NO_CONNECTION)
         except (TimeoutError, aiohttp.ClientError, OSError):
             machine.on_failure(self._clock(), ask.tag, True, Cause.TIMEOUT)
         else:
-            machine.on_answer(self._clock(), ask.tag, answer.status, headers, bytes(body))
+            machine.on_answer(self._clock(), ask.tag, answer.status, headers, body)
         self.pump(machine)  # a walk goes on at once: the lane may sleep for long behind an answer
         self._turn()
+
+
+async def read_bounded(answer: aiohttp.ClientResponse, bytes_max: int) -> bytes | None:
+    """Return an answer's body, decompressed; None as soon as it exceeds bytes_max."""
+    body = bytearray()
+    async for chunk in answer.content.iter_chunked(65_536):
+        body += chunk
+        if len(body) > bytes_max:
+            return None
+    return bytes(body)

@@ -21,7 +21,7 @@ import orjson
 from pipeline.config.load import Config, load
 from pipeline.errors import EnvironmentProblem, UsageError
 from pipeline.run.demo_facts import LaneWatch, collect_facts, sums
-from pipeline.run.exchange import GEOBLOCK, ExchangeProcess, cpu_of_exchange, fault_words
+from pipeline.run.exchange import ExchangeProcess, cpu_of_exchange, fault_words, pipeline_keys
 from pipeline.run.judge import judge
 from pipeline.run.process import on_cpu
 from pipeline.run.progress import Progress
@@ -192,23 +192,12 @@ class _Demo:
         return load((CONFIG_FILE, *self._options.config_files), overrides)
 
     def _overrides(self, exchange: ExchangeProcess) -> dict[str, object]:
-        account = exchange.account()
+        sections = pipeline_keys(exchange.directory, exchange.urls)
         return {
             "topology": self._options.topology,
             "name": f"demo{os.getpid()}",  # two demos at once are none of each other's business
             "state_dir": str(self._directory / "state"),
-            "venues.polymarket.clob_url": exchange.urls["clob_tls"],
-            "venues.polymarket.gamma_url": exchange.urls["gamma_tls"],
-            "venues.polymarket.market_ws_url": exchange.urls["ws_market_tls"],
-            "venues.polymarket.user_ws_url": exchange.urls["ws_user_tls"],
-            "venues.polymarket.geoblock_url": exchange.urls["clob_tls"] + GEOBLOCK,
-            "venues.polymarket.data_url": exchange.urls.get("data_tls", exchange.urls["clob_tls"]),
-            "venues.polymarket.tls_ca_file": str(exchange.ca_file),
-            "accounts.main.address": account["address"],
-            "accounts.main.maker": account["wallet"],
-            "accounts.main.signature_type": account["signature_type"],
-            "accounts.main.key_file": str(exchange.key_file),
-            "accounts.main.api_file": str(exchange.api_file),
+            **{f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()},
         }
 
     def _trade(self) -> None:

@@ -164,6 +164,25 @@ def _account_file(directory: Path) -> dict[str, Any]:
     return found
 
 
+def pipeline_keys(directory: Path, urls: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return, by section, what a pipeline must be configured with to trade on the exchange of this folder."""
+    account = read_account(directory)
+    return {
+        "venues.polymarket": {
+            "clob_url": urls["clob_tls"], "gamma_url": urls["gamma_tls"],
+            "market_ws_url": urls["ws_market_tls"], "user_ws_url": urls["ws_user_tls"],
+            "geoblock_url": urls["clob_tls"] + GEOBLOCK,
+            "data_url": urls["data_tls"],
+            "tls_ca_file": str(directory / CA_FILE),
+        },
+        "accounts.main": {
+            "address": account["address"], "maker": account["wallet"],
+            "signature_type": account["signature_type"],
+            "key_file": str(directory / KEY_FILE), "api_file": str(directory / API_FILE),
+        },
+    }
+
+
 def read_account(directory: Path) -> dict[str, Any]:
     """Return address, wallet and signature type of the demo account of an exchange that is ready."""
     found = _account_file(directory)

@@ -19,15 +19,7 @@ from typing import Any
 import orjson
 
 from pipeline.errors import EnvironmentProblem, UsageError
-from pipeline.run.exchange import (
-    API_FILE,
-    CA_FILE,
-    GEOBLOCK,
-    KEY_FILE,
-    fault_words,
-    read_account,
-    write_api_file,
-)
+from pipeline.run.exchange import CA_FILE, fault_words, pipeline_keys, write_api_file
 from pipeline.run.notify import Notifier
 from pipeline.sim import process
 from pipeline.units import MICRO
@@ -124,23 +116,8 @@ class _Teller:
     def _prepare(self, urls: dict[str, str]) -> Path:
         """Write what a pipeline needs; return the configuration file. TOML's strings are JSON's."""
         write_api_file(self._directory)
-        account = read_account(self._directory)
-        tables: dict[str, dict[str, Any]] = {
-            "venues.polymarket": {
-                "clob_url": urls["clob_tls"], "gamma_url": urls["gamma_tls"],
-                "market_ws_url": urls["ws_market_tls"], "user_ws_url": urls["ws_user_tls"],
-                "geoblock_url": urls["clob_tls"] + GEOBLOCK,
-                "data_url": urls.get("data_tls", urls["clob_tls"]),
-                "tls_ca_file": str(self._directory / CA_FILE),
-            },
-            "accounts.main": {
-                "address": account["address"], "maker": account["wallet"],
-                "signature_type": account["signature_type"],
-                "key_file": str(self._directory / KEY_FILE), "api_file": str(self._directory / API_FILE),
-            },
-        }
         lines = ["# Made by `pm exchange` at each start: hosts, certificate and account of this exchange."]
-        for table, keys in tables.items():
+        for table, keys in pipeline_keys(self._directory, urls).items():
             lines += ["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
         path = self._directory / CONFIG_FILE
         partial = path.with_suffix(".partial")
