@@ -139,6 +139,10 @@ install() {
     if ! current project; then
         need_machine
         say "building the native modules and installing the project (once, about two minutes)"
+        # C first, then the compiler on two files at a time: setuptools would do all of it one after the other.
+        run "writing the native modules' C" "$python" -m Cython.Build.Cythonize -q -j 2 pipeline/native/*.pyx
+        printf '[build_ext]\nparallel = 2\n' >"$venv/build.cfg"
+        DIST_EXTRA_CONFIG=$venv/build.cfg; export DIST_EXTRA_CONFIG
         run "installing the project" "$python" -m pip install --disable-pip-version-check --no-input \
             --no-build-isolation --no-deps --no-index -e .
         keep_for_rebuild
@@ -181,10 +185,10 @@ case $PM_TIER in
     *) fail 2 "--tier is commit, gate or soak, was \"$PM_TIER\"" ;;
 esac
 cd "$root"
-# The whole commit tier runs in two workers: tests with processes of the product in one, all others in the other.
+# The whole commit tier runs in two workers, a file of tests at a time: what a file sets up is set up once.
 # A worker that dies ends the session (xdist 3.8 never finishes after it replaced one), and so does one that is stuck
 # in native code, where no test's own limit reaches it: then with every thread's stack.
 if [ $# -eq 0 ] && [ "$PM_TIER" = commit ]; then
-    set -- -n 2 --dist loadgroup --max-worker-restart 0 -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
+    set -- -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 fi
 exec "$python" -m pytest "$@"

@@ -2,7 +2,8 @@
 
 `call` is one frame handed to a listener in memory; `socket` is a child process that writes the same frames
 to a real socket as fast as it goes, read by the driver on uvloop, with nothing behind the ring. Both
-listeners must leave the same records and take every frame.
+listeners must leave the same records and take every frame. `twins` are two native listeners of one shard
+that bring the same frames: what the arbiter costs the first copy, and the second one, which is dropped.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ SEED, SOURCE, SLOTS, SECONDS_MAX = 7, 3, 1 << 18, 60.0
 RECV_AT = 16
 ACCEPT_SALT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 NAMES = ("python", "native")
+TWIN_CONN, AHEAD = 1 << 16, 16  # the second socket of shard 0; by how many frames it is behind the first
 
 
 def run(is_smoke: bool) -> dict[str, Any]:
@@ -48,6 +50,7 @@ def run(is_smoke: bool) -> dict[str, Any]:
     figures: dict[str, Any] = {"input": feed.facts, "cpus": cpus}
     with harness.pinned(cpus[0]), harness.quiet_heap():
         figures["call"], by_call = _calls(feed, runs)
+        figures["twins"] = _twins(feed, runs)
         figures["socket"], by_socket = _sockets(feed, runs, cpus[1])
     # The socket's runs end with the Gap that a closed socket leaves, so the two differ.
     figures |= {"checksum": f"{by_call:08x}", "socket_checksum": f"{by_socket:08x}"}
@@ -58,7 +61,7 @@ def run(is_smoke: bool) -> dict[str, Any]:
 class Client:
     """One feed machine with a ring that holds all the records of a run."""
 
-    def __init__(self, feed: Feed, name: str, url: str) -> None:
+    def __init__(self, feed: Feed, name: str, url: str, sockets: int = 1) -> None:
         page = memoryview(bytearray(PAGE_BYTES))
         format_page(page, "feed")
         self.page = StatusPage(page)
@@ -70,7 +73,7 @@ class Client:
         self._clock = anchored_clock(wall_ns, mono_ns)
         table = TokenTable()
         self.machine = FeedMachine(
-            FeedSettings(ws_url=url, source=SOURCE), table, Scanner(table, SOURCE),
+            FeedSettings(ws_url=url, source=SOURCE, sockets=sockets), table, Scanner(table, SOURCE),
             MarketDecoder(table.get, SOURCE), Writer(buffer), Counts(self.page),
             Stamps(bytearray(65_536 * ENTRY_BYTES)), self._clock)
         native = partial(self.machine.listener, wall_ns - mono_ns)
@@ -82,11 +85,17 @@ class Client:
     def _turn(self) -> None:
         self.turns += 1
 
-    def result(self, frames: int) -> int:
-        """Return a checksum of the records without their times of receipt; every frame must have come."""
-        counts = {name: self.page.counter(name).value for name in ("frames", "fallbacks", "pauses")}
-        if counts != {"frames": frames, "fallbacks": 0, "pauses": 0}:
-            raise SystemExit(f"bench listener: {frames} frames expected, no fallback or pause, was {counts}")
+    def result(self, frames: int, asked: int = 0) -> int:
+        """Return a checksum of the records without their times of receipt; every frame must have come.
+
+        asked: snapshots that a second socket may bring once more, since each socket asks for its own.
+        """
+        names = ("frames", "frames_twin", "fallbacks", "pauses")
+        taken, twins, *others = counts = [self.page.counter(name).value for name in names]
+        if any(others) or taken + twins != (2 * frames if asked else frames) or taken - frames > asked:
+            raise SystemExit(
+                f"bench listener: {frames} frames expected once, {asked} of them twice at most, no fallback "
+                f"or pause, was {dict(zip(names, counts, strict=True))}")
         checksum = 0
         while data := self._reader.read(4_096):
             plain = bytearray(data)
@@ -125,6 +134,31 @@ def _calls(feed: Feed, runs: int) -> tuple[dict[str, Any], object]:
     middle = {name: int(harness.median(elapsed[name])) for name in NAMES}
     figures = {name: {"ns_per_frame": harness.ns_each(count, middle[name])} for name in NAMES}
     return figures, harness.checked("listener: records", checksums)
+
+
+def _twins(feed: Feed, runs: int) -> dict[str, Any]:
+    """Return ns of a frame's first copy and of its second one; every run must leave the same records."""
+    frames = [_make_test_ws_frame(WSMsgType.TEXT, data, True, False) for data in feed.frames]
+    spent: dict[str, list[int]] = {"first": [], "second": []}
+    checksums = []
+    for _ in range(runs):
+        client = Client(feed, "native", "ws://127.0.0.1:9/", sockets=2)
+        hands = {}
+        for name, conn in zip(spent, (0, TWIN_CONN), strict=True):
+            client.machine.on_open(time.time_ns(), conn)
+            hands[name] = client.driver.listener(conn).on_ws_frame
+            spent[name].append(0)
+        for at in range(0, len(frames), AHEAD):
+            block = frames[at:at + AHEAD]
+            for name, hand_in in hands.items():
+                begun_ns = time.perf_counter_ns()
+                for frame in block:
+                    hand_in(None, frame)
+                spent[name][-1] += time.perf_counter_ns() - begun_ns
+        checksums.append(client.result(len(frames), asked=2 * len(feed.markets)))
+    harness.checked("listener: records of twins", checksums)
+    return {name: {"ns_per_frame": harness.ns_each(len(frames), int(harness.median(elapsed)))}
+            for name, elapsed in spent.items()}
 
 
 def _sockets(feed: Feed, runs: int, cpu: int) -> tuple[dict[str, Any], object]:

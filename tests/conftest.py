@@ -15,18 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.shared import ROOT, SHARED, fresh_seed, tier
+from tests.shared import SHARED, fresh_seed, tier
 from tests.tools.faultrows import GateBook
 from tests.tools.ledger import Ledger
 from tests.tools.turns import Turns
 
 LEDGER = pytest.StashKey[Ledger]()
 RAN = pytest.StashKey[bool]()
-#: Beside tests/e2e and tests/peers: files whose tests start lanes, or measure against real time.
-WITH_PROCESSES = (
-    "test_PR01_kills.py", "test_PR04_freezes.py", "test_PR05_supervisor.py", "test_PR06_silent_deaths.py",
-    "test_SH05_leftovers.py", "test_JR02_disk_full.py", "test_JR03_sync_refused.py", "test_IN01_caps.py",
-    "test_matrix.py", "test_docs_run.py", "test_bench_smoke.py", "test_launcher.py", "test_mutants.py")
 #: Files whose tests judge how soon something happens under load: nothing else runs meanwhile, in no worker.
 ALONE = ("test_PR01_kills.py",)
 GATE_BOOK = pytest.StashKey[GateBook]()
@@ -96,14 +91,6 @@ class Booking:
         """Book a file that skips itself as a whole: its tests would vanish uncounted."""
         if report.skipped:
             self._ledger.add_skip(report.nodeid, f"whole file skipped: {report.longrepr}")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all tests with processes of the product to one worker: two pipelines would share two CPUs."""
-    for item in items:
-        parts = item.path.relative_to(ROOT / "tests").parts
-        is_alone = parts[0] in ("e2e", "peers") or parts[-1] in WITH_PROCESSES
-        item.add_marker(pytest.mark.xdist_group("processes" if is_alone else "/".join(parts)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -107,8 +107,8 @@ def test_halt_stops_orders_latches_and_resumes(market: Market, start: Any, state
     halted_ns = halted["owners"][0]["since_ns"]
     plants = market.exchange.control("GET", "/control/status")["plants"]
     until(
-        lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 10,
-        "ten more opportunities",
+        lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 4,
+        "four more opportunities",
     )
     until(lambda: status(state)["summary"]["refused"].get("halted"), "a veto by the halt")
     found = status(state)
@@ -122,8 +122,8 @@ def test_halt_stops_orders_latches_and_resumes(market: Market, start: Any, state
     arrived = len(market.arrivals())
     plants = market.exchange.control("GET", "/control/status")["plants"]
     until(
-        lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 10,
-        "ten more opportunities",
+        lambda: market.exchange.control("GET", "/control/status")["plants"] >= plants + 4,
+        "four more opportunities",
     )
     assert arrived == len(market.arrivals())
     resumed = pm("resume", "--reason", "it was a drill", "--state", state)

@@ -6,8 +6,6 @@ Real processes and sockets against the local exchange; its double-entry ledger i
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,32 +135,3 @@ def test_logs_of_an_older_layout_are_refused_and_the_venue_knows(market: Market)
     assert 0 == trader.facts.orders.open_count
     kept = sorted((market.state / "old").rglob("*.log"))
     assert len(before) == len(kept)
-
-
-def test_a_dead_lane_comes_back_and_trading_goes_on(market: Market) -> None:
-    """Each lane killed once, in turn: the run goes on, orders arrive again, books and ledger agree."""
-    run = Run(market.config, "--mode", "local", "--topology", "2core", "--cpus", "virtual",
-              "--set", "supervision.restarts_max=20")
-    try:
-        for lane in ("signer", "gateway", "account", "back", "core"):
-            arrived = len(market.arrivals())
-            until(lambda at=arrived: len(market.arrivals()) > at + 3, "orders before a death")
-            pid = lane_pid(market, lane)
-            os.kill(pid, signal.SIGKILL)
-            until(lambda name=lane, old=pid: lane_pid(market, name) not in (0, old), f"lane {lane} again")
-            arrived = len(market.arrivals())
-            until(lambda at=arrived: len(market.arrivals()) > at, f"an order after the death of {lane}")
-    finally:
-        code, _, errors = run.stop()
-    assert (0, "") == (code, errors)
-    trader, _ = knowledge(market)
-    assert at_the_exchange(market) == positions(trader)
-    done = pm("inspect", market.state / "logs" / "stream", "--kind", "lane_up", "--count", 0, "--json")
-    names = [json.loads(line)["stage_name"] for line in done.stdout.splitlines()]
-    assert all(names.count(name) >= 2 for name in ("signer.main", "gateway.main", "archive", "trade"))
-
-
-def lane_pid(market: Market, lane: str) -> int:
-    done = pm("status", "--state", market.state, "--json")
-    found = json.loads(done.stdout)["lanes"]
-    return next(int(one["pid"]) for one in found if one["name"] == lane)

@@ -42,7 +42,7 @@ CONFIRM_S = 2.5
 #: An order in doubt keeps its event out for two minutes: 100 kills need more events than 20 do.
 EXCHANGE = {
     "seconds": 3_600.0, "markets": 4, "planted_events": scaled(14, 40),
-    "plant_spacing_ms": scaled(150, 70), "plant_settle_ms": 100, "quiet_ms": 200}
+    "plant_spacing_ms": scaled(100, 70), "plant_settle_ms": 100, "quiet_ms": 200}
 #: As many kills as there are would be a crash loop: what latches the halt is PR05's matter.
 SETTINGS = (
     "topology=2core", "universe.instruments_max=400", "supervision.restarts_max=1000",
