@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.errors import IntegrityError
 from pipeline.records import Cause
 from pipeline.run.judge_books import Judged, Look, judge_packages
+from pipeline.run.judge_faults import fault_rows
 from pipeline.run.judge_logs import Findings, Logs, Venue, read_logs
 from pipeline.run.judge_money import check_money, fill_orders
 from pipeline.run.judge_orders import Endings, check_orders
@@ -230,4 +231,5 @@ def _figures(
         "orders_refused_unseen": endings.refused_unseen_count, "vetoes": dict(vetoes.most_common()),
         "unknown_unseen": endings.unknown_unseen_count,
         "resumes": len(logs.resumes), "gateway_starts": len(logs.gateway_starts),
+        "faults": fault_rows(venue.report, logs),
     }

@@ -19,7 +19,8 @@ from pipeline.native.relay import Filter
 from pipeline.records import SLOT_BYTES, Kind, Outcome, Rule
 
 STREAM_KINDS = (
-    Kind.INSTRUMENT, Kind.REPORT, Kind.FILL, Kind.RESOLVED, Kind.LANE_UP, Kind.RESUME, Kind.RECONCILED)
+    Kind.INSTRUMENT, Kind.REPORT, Kind.FILL, Kind.RESOLVED, Kind.LANE_UP, Kind.RESUME, Kind.RECONCILED,
+    Kind.GAP, Kind.TICK_STEP, Kind.VENUE)
 DECISION_KINDS = (
     Kind.PACKAGE, Kind.INTENT, Kind.VERDICT, Kind.CANCEL, Kind.SUBSCRIBE, Kind.RESYNC, Kind.RECONCILE,
     Kind.BEAT)
@@ -89,6 +90,9 @@ class Logs:
     causes: list[tuple[int, int]] = field(default_factory=list)  # of each decision: (position, cause's seq)
     resumes: list[Any] = field(default_factory=list)  # RESUME of the core's restarts, in log order
     reconciled: list[Any] = field(default_factory=list)  # RECONCILED that were complete
+    gaps: list[Any] = field(default_factory=list)
+    tick_steps: list[Any] = field(default_factory=list)
+    modes: list[Any] = field(default_factory=list)  # VENUE, in log order
     rows_of: dict[str, list[int]] = field(default_factory=dict)  # condition -> rows
     _unnamed: list[Any] = field(default_factory=list)
     _findings: Findings = field(default_factory=Findings)
@@ -129,6 +133,9 @@ def read_logs(state_dir: Path, findings: Findings) -> Logs:
         Kind.INSTRUMENT: _on_instrument, Kind.REPORT: _on_report, Kind.RESOLVED: _on_resolved,
         Kind.LANE_UP: _on_lane_up, Kind.INTENT: _on_intent,
         Kind.RESUME: lambda logs, record: logs.resumes.append(record),
+        Kind.GAP: lambda logs, record: logs.gaps.append(record),
+        Kind.TICK_STEP: lambda logs, record: logs.tick_steps.append(record),
+        Kind.VENUE: lambda logs, record: logs.modes.append(record),
         Kind.RECONCILED: _on_reconciled, Kind.FILL: lambda logs, record: logs.fills.append(record),
         Kind.PACKAGE: lambda logs, record: logs.packages.append(record),
         Kind.VERDICT: lambda logs, record: logs.verdicts.append(record)}

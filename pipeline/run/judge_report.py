@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from pipeline.run.judge_faults import fault_lines
 from pipeline.shm.status import LATENCIES, Latency
 from pipeline.units import usd_text
 
@@ -87,6 +88,8 @@ def report_lines(figures: Mapping[str, Any], why_nothing: Sequence[str], is_max_
     lines += _agreements(figures)
     lines += ["", "Planted mispricings"]
     lines += _plants(figures, is_max_speed)
+    if figures.get("faults"):
+        lines += ["", *fault_lines(figures["faults"])]
     lines += ["", *latency_lines(figures["latency_ns"])]
     if figures["lanes"]:
         lines += ["", *lane_lines(figures["lanes"])]
@@ -103,7 +106,7 @@ def _agreements(figures: Mapping[str, Any]) -> list[str]:
           f"{figures['dropped']} unaccounted for")),
         ("orders", not {"orders", "open orders", "duplicates"} & counts.keys(),
          (f"{figures['orders']} in our log, {figures.get('orders_sent', 0)} sent, "
-          "each looked up at the exchange")),
+          f"each looked up at the exchange{'' if 'duplicates' in counts else ', none there twice'}")),
         ("fills", "fills" not in counts,
          f"{figures['fills']} compared with the exchange's trades, fees recomputed"),
         ("money", not {"money", "resolution", "logs"} & counts.keys(),

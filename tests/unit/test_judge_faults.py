@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.records import Kind, OrderType
+from pipeline.records import Cause, Kind, OrderType, TradeStatus
+from pipeline.run.judge_report import COLUMNS
 from tests.models.judged_run import MS, T0, JudgedRun, lines_with, verdict
 
 
@@ -63,3 +64,45 @@ def test_a_ghost_fill_ends_its_order_and_takes_its_plant(tmp_path, order_type):
 
     assert [] == found.problems
     assert (1, 1) == (found.figures["planted"], found.figures["taken"])
+
+
+def test_the_report_says_what_each_fault_met(tmp_path):
+    """First word in our log and next order, counted from the first hit; what hit nothing is left out."""
+    run = JudgedRun()
+    for place in range(8):
+        run.plant(1_000 + 4_000 * place)  # orders leave 2 ms after each
+    run.fail_trade(2)
+    voided_ns = run.find(
+        Kind.FILL, order_hash=(2).to_bytes(32, "big"), status=int(TradeStatus.FAILED))["now_ns"]
+    first, later = T0 + 10_000 * MS, T0 + 20_000 * MS
+    for at_ns, cause in ((first - MS, Cause.FREEZE), (first + 4_400 * MS, Cause.FREEZE),
+                         (first + 4_500 * MS, Cause.DISCONNECT), (first + 4_600 * MS, Cause.FREEZE)):
+        run.stream.append((Kind.GAP, {"now_ns": at_ns, "cause": int(cause), "shard": 0}))
+    for at_ns, mode in ((later + 30 * MS, 3), (later + 4_000 * MS, 1), (later + 8_000 * MS, 0)):
+        run.stream.append((Kind.VENUE, {"now_ns": at_ns, "mode": mode}))
+    run.end()
+    run.report["faults"] = [
+        fault("restart", later, later + 8_000 * MS), fault("freeze", first, 0),
+        fault("settlement", T0, 0, notes=[]), fault("tick", later, 0, count=0)]
+
+    found = verdict(run, tmp_path)
+
+    rows = {row["kind"]: row for row in found.figures["faults"]}
+    assert ["settlement", "freeze", "restart"] == list(rows)
+    assert (1, voided_ns - T0) == (rows["settlement"]["signs"], rows["settlement"]["seen_ns"])
+    assert (2, 4_400 * MS) == (rows["freeze"]["signs"], rows["freeze"]["seen_ns"])
+    assert (2, 30 * MS) == (rows["restart"]["signs"], rows["restart"]["seen_ns"])
+    assert 7_002 * MS + 123_456 == rows["freeze"]["traded_ns"]  # seen at 14.4 s, the next plant is at 17 s
+    assert 1_002 * MS + 123_456 == rows["restart"]["traded_ns"]
+    assert lines_of(found, "the freeze ", " 1  2 gaps told ", " 4.40 ", " 7.00")
+    assert all(len(line) <= COLUMNS for line in found.lines())
+
+
+def fault(kind, begun_ns, ended_ns, count=1, notes=None):
+    return {
+        "name": f"the {kind}", "kind": kind, "begun_ns": begun_ns, "ended_ns": ended_ns, "count": count,
+        "notes": [[begun_ns, "hit"]] if notes is None else notes}
+
+
+def lines_of(found, *words):
+    return [line for line in found.lines() if all(word in line for word in words)]
