@@ -223,6 +223,7 @@ class Cause(enum.IntEnum):
     CLOCK_SKEW = 86
     CLOSED_ONLY = 87
     GEO_BLOCKED = 88
+    CONTRADICTED = 89  # the venue says of our trades what cannot be true, or says two things
 
 
 class VenueMode(enum.IntEnum):

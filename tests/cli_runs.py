@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.run.exchange import ExchangeProcess
+from pipeline.run.exchange import ExchangeProcess, pipeline_keys
 from pipeline.run.state_dir import instance_name
 from tests.shared import ROOT, wait_until
 
@@ -138,28 +138,10 @@ class Market:
         self.state = directory / "state"
         self.exchange = ExchangeProcess(directory / "exchange", {**EXCHANGE, **settings})
         self.exchange.start(lambda what, done, total: None)
-        account = self.exchange.account()
-        urls = self.exchange.urls
+        keys = pipeline_keys(self.exchange.directory, self.exchange.urls)
         self.config = write_config(
-            directory / "run.toml",
-            name,
-            self.state,
-            {
-                "clob_url": urls["clob_tls"],
-                "gamma_url": urls["gamma_tls"],
-                "market_ws_url": urls["ws_market_tls"],
-                "user_ws_url": urls["ws_user_tls"],
-                "tls_ca_file": str(self.exchange.ca_file),
-            },
-            {
-                "address": account["address"],
-                "maker": account["wallet"],
-                "signature_type": account["signature_type"],
-                "key_file": str(self.exchange.key_file),
-                "api_file": str(self.exchange.api_file),
-                "tier": "elite",
-            },
-        )
+            directory / "run.toml", name, self.state, keys["venues.polymarket"],
+            {**keys["accounts.main"], "tier": "elite"})
 
     def arrivals(self) -> list[dict[str, Any]]:
         """Return every order that reached the exchange."""

@@ -39,10 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
     fresh_seed()  # before worker processes begin: they collect the same tests
     config.stash[LEDGER] = Ledger(SHARED.is_dir(), tier())
     config.pluginmanager.register(Booking(config), "booking")
-    config.stash[GATE_BOOK] = GateBook()
     if not is_worker(config):
         os.environ[TURNS_FOLDER] = tempfile.mkdtemp(prefix="pm-turns-")
-    config.stash[TURNS] = Turns(Path(os.environ[TURNS_FOLDER]))
+    shared = Path(os.environ[TURNS_FOLDER])
+    config.stash[TURNS] = Turns(shared)
+    config.stash[GATE_BOOK] = GateBook(shared)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -134,6 +134,7 @@ cdef enum:
     CAUSE_CLOCK_SKEW = 86
     CAUSE_CLOSED_ONLY = 87
     CAUSE_GEO_BLOCKED = 88
+    CAUSE_CONTRADICTED = 89
 
 cdef packed struct Slot:
     uint64_t seq

@@ -51,6 +51,7 @@ from pipeline.stages import (
     trade,
 )
 from pipeline.stages.brake import Brake, Ceilings
+from pipeline.stages.reconcile import contradictions_gauge
 from pipeline.stages.stage import Counts
 from pipeline.store import checkpoints
 from pipeline.store.background import Background
@@ -138,8 +139,10 @@ def _account(name: str, ident: str, env: Env) -> Built:
     machine = account.AccountMachine(
         settings, keys.api_key, (found.maker, found.address), auth, writer, env.counts)
     machine.rest.health = health.make(ident, env.config, env.mode, auth, machine.rest.outbox, env.counts)
+    machine.rest.contradictions_gauge = contradictions_gauge(ident)
+    requests = env.requests(Kind.INTENT, Kind.RECONCILE)
     stage = account.AccountStage(
-        name, machine, env.rows(Kind.INSTRUMENT, Kind.REPORT), env.requests(Kind.RECONCILE), env.clock)
+        name, machine, env.rows(Kind.INSTRUMENT, Kind.REPORT), requests, env.clock)
     return Built(stage, sockets=machine, rest=machine.rest)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import IntegrityError
-from pipeline.records import Cause
+from pipeline.records import Cause, Rule
 from pipeline.run.judge_books import Judged, Look, judge_packages
 from pipeline.run.judge_faults import fault_rows
 from pipeline.run.judge_logs import Findings, Logs, Venue, read_logs
@@ -217,6 +217,10 @@ def _figures(
     states = Counter(ending.state.name.lower() for ending in endings.orders.values())
     return {
         "books": len(logs.instruments), "orders": len(logs.intents), "fills": pnl.fill_count,
+        "books_v2": sum(bool(row.rules & Rule.V2) for row in logs.instruments.values()),
+        "orders_v2": sum(
+            bool(logs.instruments[intent.instrument].rules & Rule.V2) for intent in logs.intents.values()
+            if intent.instrument in logs.instruments),
         "pnl_usd_micro": pnl.pnl_usd_micro, "exchange_pnl_usd_micro": account["pnl_usd_micro"],
         "fees_usd_micro": pnl.fees_usd_micro, "exchange_fees_usd_micro": account["fees_usd_micro"],
         "planted": taking.required, "taken": taking.taken,

@@ -81,7 +81,7 @@ def report_lines(figures: Mapping[str, Any], why_nothing: Sequence[str], is_max_
     lines += _wrapped(
         f"{figures['ideas']} ideas, {figures.get('packages', 0)} packages"
         f"{_by_legs(figures.get('packages_by_legs', {}))}, "
-        f"{figures['orders']} orders, {figures['fills']} fills")
+        f"{figures['orders']} orders{_on_v2(figures)}, {figures['fills']} fills")
     if not figures["orders"]:
         lines += _wrapped("nothing traded: " + ("; ".join(why_nothing) or "no reason told"))
     lines += ["", "Does it add up"]
@@ -95,6 +95,11 @@ def report_lines(figures: Mapping[str, Any], why_nothing: Sequence[str], is_max_
         lines += ["", *lane_lines(figures["lanes"])]
     lines += ["", *_verdict(figures)]
     return lines
+
+
+def _on_v2(figures: Mapping[str, Any]) -> str:
+    """Say how many orders went to markets of the newer protocol, where the run had such books."""
+    return f" ({figures.get('orders_v2', 0)} of them on v2 markets)" if figures.get("books_v2") else ""
 
 
 def _agreements(figures: Mapping[str, Any]) -> list[str]:

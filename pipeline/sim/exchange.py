@@ -16,9 +16,11 @@ from pipeline.errors import InvariantError
 from pipeline.sim import wallets
 from pipeline.sim.accounts import Account
 from pipeline.sim.book import Fill, Order, TakingBook, token_ticks
+from pipeline.sim.edge_limits import EdgeLimits
 from pipeline.sim.engine import Engine
+from pipeline.sim.errors_text import RATE_LIMITED
 from pipeline.sim.geoblock import Geoblock
-from pipeline.sim.http import Response
+from pipeline.sim.http import Response, refuse
 from pipeline.sim.later import Later
 from pipeline.sim.ledger import Ledger
 from pipeline.sim.lifecycle import Lifecycle
@@ -29,7 +31,11 @@ from pipeline.sim.settings import ExchangeSettings
 from pipeline.sim.timers import Timers
 from pipeline.sim.trades import OrderArrival, Trade
 from pipeline.sim.user_channel import UserChannel
-from pipeline.units import MICRO
+from pipeline.units import MICRO, proceeds_micro
+
+CLOSE_NORMAL, CLOSE_RESTART = 1000, 1012  # RFC 6455 and its registry
+#: Dates of a market that names none, around the opening of the exchange.
+OPENED_BEFORE_S, ENDS_AFTER_S = 86_400, 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class Output:
     socket: int
     frame: bytes
     is_close: bool = False
+    code: int = CLOSE_NORMAL  # of the websocket's end
 
 
 #: Who asked hears (now_ns, answer) once, now or later; None = the connection ends without an answer.
@@ -93,6 +100,7 @@ class Exchange:
         self.lifecycle = Lifecycle(self)
         self.users = UserChannel(self.send, self.close_by_us, settings)
         self.geoblock = Geoblock()
+        self.edge = EdgeLimits(settings.edge_queue_ns)
         self.rest = Rest(self, seed)
         self.requests_count = 0
         self.dropped_frames = 0  # texts that came for sockets already closed, or too large
@@ -113,6 +121,8 @@ class Exchange:
         if market.condition in self.engine.markets or set(market.tokens) & self.market_by_token.keys():
             raise InvariantError(f"sim.exchange: {market.condition} expected new, it or a token is known")
         require_tradable(market)
+        market.starts_s = market.starts_s or self.settings.opened_s - OPENED_BEFORE_S
+        market.ends_s = market.ends_s or self.settings.opened_s + ENDS_AFTER_S
         self.engine.add_market(market, book)
         for outcome, token in enumerate(market.tokens):
             self.market_by_token[token] = (market, outcome)
@@ -135,8 +145,12 @@ class Exchange:
         headers: Mapping[str, str],
         body: bytes,
         reply: Reply,
+        address: str = "",
     ) -> None:
-        """Take one HTTP request; header names are lower case, `target` is path and query as sent."""
+        """Take one HTTP request; header names are lower case, `target` is path and query as sent.
+
+        `address` is who asks, for the limits per address; "" has none.
+        """
         self._advance(now_ns)
         self.requests_count += 1
 
@@ -153,10 +167,24 @@ class Exchange:
 
         if service != "clob" and service not in self.services:
             raise InvariantError(f"sim.exchange: clob or {sorted(self.services)} expected, was {service}")
-        if self.gate is None:
-            carry_out(now_ns, reply)
+        path = target.partition("?")[0]
+
+        def go_on(at_ns: int) -> None:
+            if self.gate is None:
+                carry_out(at_ns, reply)
+            else:
+                self.gate.on_request(at_ns, service, f"{method} {path}", carry_out, reply)
+
+        if not (address and self.settings.edge_limits):
+            go_on(now_ns)
+            return
+        start_ns, wait_s = self.edge.admit(now_ns, address, service, method, path)
+        if wait_s:
+            reply(now_ns, refuse(RATE_LIMITED, {"retry-after": str(wait_s)}))
+        elif start_ns > now_ns:
+            self.timers.at(start_ns, go_on)
         else:
-            self.gate.on_request(now_ns, service, f"{method} {target.partition('?')[0]}", carry_out, reply)
+            go_on(now_ns)
 
     def on_request(
         self, now_ns: int, service: str, method: str, target: str, headers: Mapping[str, str], body: bytes
@@ -243,9 +271,13 @@ class Exchange:
             self.market_channel.on_resolved(now_ns, market)
 
     def resolve_event(self, now_ns: int, event_id: str, winner_index: int) -> None:
-        """Resolve a neg-risk event: YES in the market of that `outcome_index`, NO in all others."""
+        """Resolve a neg-risk event: YES in the market of that `outcome_index`, NO in all others.
+
+        The index behind the last is the outcome that a v2 event does not list.
+        """
         members = [m for m in self.engine.markets.values() if m.event_id == event_id]
-        if [m.outcome_index for m in members].count(winner_index) != 1:
+        is_unlisted = winner_index == len(members) and all(m.has_unlisted_outcome for m in members)
+        if not is_unlisted and [m.outcome_index for m in members].count(winner_index) != 1:
             raise InvariantError(f"sim.exchange: outcome {winner_index} expected once in event {event_id}")
         for market in members:
             self.resolve(now_ns, market, 0 if market.outcome_index == winner_index else 1)
@@ -270,10 +302,10 @@ class Exchange:
         if socket in self._sockets:
             self._output.append(Output(socket, frame))
 
-    def close_by_us(self, socket: int) -> None:
+    def close_by_us(self, socket: int, code: int = CLOSE_NORMAL) -> None:
         """Queue the end of a socket."""
         if socket in self._sockets:
-            self._output.append(Output(socket, b"", True))
+            self._output.append(Output(socket, b"", True, code))
             self._forget(self._now_ns, socket)
 
     def open_sockets(self) -> dict[int, str]:
@@ -281,9 +313,9 @@ class Exchange:
         return dict(self._sockets)
 
     def close_channel(self, channel: str) -> None:
-        """Queue the end of every socket of "market" or "user"."""
+        """Queue the end of every socket of "market" or "user": the service behind it restarts."""
         for socket in [socket for socket, name in self._sockets.items() if name == channel]:
-            self.close_by_us(socket)
+            self.close_by_us(socket, CLOSE_RESTART)
 
     def note_arrival(self, arrival: OrderArrival) -> None:
         """Keep an arrival in the journal; the oldest falls out when it is full."""
@@ -304,6 +336,7 @@ class Exchange:
             self._commits_count += 1
             history.append((commit.now_ns, commit.changes, self._commits_count))
         if commit.trade_size_micro:
+            commit.market.volume_usd_micro += proceeds_micro(commit.trade_ticks, commit.trade_size_micro)
             kept = self._prints.setdefault(commit.market.condition, deque(maxlen=self.settings.prints_max))
             kept.append((commit.now_ns, token_ticks(commit.trade_ticks, commit.taker_outcome)))
         for hook in self.commit_hooks:

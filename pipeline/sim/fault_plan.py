@@ -59,9 +59,18 @@ class FaultPlan:
     def start(self, now_ns: int) -> None:
         """Plan every fault that has a time; the flow starts now."""
         for run in list(self.runs):
+            self._announce_game(now_ns, run.fault)
             if run.fault.at_s is not None:
                 due_ns = now_ns + round(run.fault.at_s * NS_PER_S)
                 self._exchange.timers.at(due_ns, partial(self._begin, run))
+
+    def _announce_game(self, now_ns: int, fault: Fault) -> None:
+        """A game with a time, of a market that has a name, stands in the market's metadata ahead."""
+        is_game = isinstance(fault, MarketEvent) and fault.kind == "game_start" and fault.at_s is not None
+        if is_game and fault.market not in ANY:
+            for market in self._markets(fault.name, fault.market):
+                market.game_start_s = (now_ns + round(fault.at_s * NS_PER_S)) // NS_PER_S
+                market.clears_on_start = True
 
     def trigger(self, now_ns: int, name: str) -> FaultRun:
         """Begin a fault of the file now; raises ConfigError when there is none of that name."""

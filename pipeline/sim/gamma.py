@@ -1,33 +1,38 @@
 """Market metadata as the venue's Gamma service answers it: strings in strings, keyset cursors.
 
 Reads: the exchange's markets. Source: venue sheet 3, clients sheet 2.2 (read 2026-11-20). Planted
-events carry the tag `planted`. `next_cursor` is absent on the last page.
+events carry the tag `planted`. Volumes are of what was traded here since the start; liquidity is 0.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
 
 from pipeline.sim import identity
 from pipeline.sim.errors_text import Refusal
+from pipeline.sim.gamma_query import (
+    Query,
+    is_event_wanted,
+    is_wanted,
+    ordered,
+    page,
+    price_number,
+    problem_of,
+    question_id,
+    volume_text,
+)
 from pipeline.sim.http import Response, json_response, refuse
 from pipeline.sim.market import Market
 from pipeline.sim.render import PRICE_TEXT
-from pipeline.units import PPM, TICKS_PER_USD, int_to_decimal
+from pipeline.units import MICRO, PPM, TICKS_PER_USD, int_to_decimal
 
-PAGE_MAX = 100
-PAGE_DEFAULT = 20
 NOT_FOUND = Refusal("not found", 404)
-START_DATE = "2026-01-01T00:00:00Z"
-END_DATE = "2026-12-31T00:00:00Z"
 
-T = TypeVar("T")
-Query = dict[str, list[str]]
 BestPrices = Callable[[Market], tuple[int | None, int | None]]
 
 
@@ -46,11 +51,6 @@ def market_object(market: Market, best: tuple[int | None, int | None] = (None, N
         if resolved is None
         else [int_to_decimal(payout, 6) for payout in resolved]
     )
-    question_id = (
-        identity.question_id(market.neg_risk_market_id, market.outcome_index)
-        if market.neg_risk_market_id
-        else "0x" + identity.digest("question", market.condition).hex()
-    )
     row: dict[str, Any] = {
         "id": market_number(market),
         "version": market.version,
@@ -58,7 +58,7 @@ def market_object(market: Market, best: tuple[int | None, int | None] = (None, N
         "question": market.question,
         "groupItemTitle": market.group_item_title,
         "conditionId": market.condition,
-        "questionID": question_id,
+        "questionID": question_id(market),
         "outcomes": _text(list(market.outcomes)),
         "outcomePrices": _text(prices),
         "clobTokenIds": _text(list(market.tokens)),
@@ -67,11 +67,13 @@ def market_object(market: Market, best: tuple[int | None, int | None] = (None, N
         "closed": resolved is not None,
         "archived": False,
         "acceptingOrders": market.accepting and resolved is None,
-        "acceptingOrdersTimestamp": START_DATE,
+        "acceptingOrdersTimestamp": iso_text(market.starts_s),
         "enableOrderBook": True,
         "negRisk": market.neg_risk,
-        "startDate": START_DATE,
-        "endDate": END_DATE,
+        "startDate": iso_text(market.starts_s),
+        "endDate": iso_text(market.ends_s),
+        "gameStartTime": game_text(market.game_start_s),
+        "clearBookOnStart": market.clears_on_start,
         "orderPriceMinTickSize": market.tick_step / TICKS_PER_USD,
         "orderMinSize": _number(market.min_order_size),
         "secondsDelay": market.seconds_delay,
@@ -79,18 +81,39 @@ def market_object(market: Market, best: tuple[int | None, int | None] = (None, N
         "feeType": "local_fees",
         "takerBaseFee": 1000,
         "makerBaseFee": 1000,
-        "volume": "0",
-        "volumeNum": 0,
-        "volume24hr": 0,
+        "volume": volume_text(market),
+        "volumeNum": market.volume_usd_micro / MICRO,
+        "volume24hr": market.volume_usd_micro / MICRO,
         "liquidity": "0",
         "liquidityNum": 0,
         "umaResolutionStatus": "resolved" if resolved is not None else "",
         "resolutionSource": "",
         "lastTradePrice": _number(market.last_trade or "0"),
-        "tags": [{"id": identity.number("tag", tag), "slug": tag, "label": tag} for tag in market.tags],
+        "tags": [_tag(tag) for tag in market.tags],
         "events": [{"id": market.event_id, "slug": market.event_slug}],
     }
-    return row | _fee_part(market) | _neg_risk_part(market) | _quote_part(bid, ask)
+    return row | _fee_part(market) | _version_part(market) | _neg_risk_part(market) | _quote_part(bid, ask)
+
+
+def iso_text(at_s: int) -> str | None:
+    """Return a time in the metadata service's form; None for 0, a time that nobody names."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at_s else None
+
+
+def game_text(at_s: int) -> str | None:
+    """Return when a game starts, in the other form that this one field has."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S+00") if at_s else None
+
+
+def _version_part(market: Market) -> dict[str, Any]:
+    """Return what a v2 market has beside or in another form; its id is shown without the padding."""
+    if market.version == "v1":
+        return {}
+    return {
+        "conditionId": identity.short_condition(market.condition),
+        "onchainEventId": identity.onchain_event_id(market.condition),
+        "resolutionStatus": "active" if market.payout_micro is None else "resolved",
+    }
 
 
 def _fee_part(market: Market) -> dict[str, Any]:
@@ -108,6 +131,8 @@ def _fee_part(market: Market) -> dict[str, Any]:
 def _neg_risk_part(market: Market) -> dict[str, Any]:
     if not market.neg_risk:
         return {}
+    if market.version != "v1":
+        return {}
     request = "0x" + identity.digest("request", market.condition).hex()
     return {"negRiskMarketID": market.neg_risk_market_id, "negRiskRequestID": request}
 
@@ -115,11 +140,11 @@ def _neg_risk_part(market: Market) -> dict[str, Any]:
 def _quote_part(bid: int | None, ask: int | None) -> dict[str, Any]:
     part: dict[str, Any] = {}
     if bid is not None:
-        part["bestBid"] = bid / TICKS_PER_USD
+        part["bestBid"] = price_number(bid)
     if ask is not None:
-        part["bestAsk"] = ask / TICKS_PER_USD
+        part["bestAsk"] = price_number(ask)
     if bid is not None and ask is not None:
-        part["spread"] = (ask - bid) / TICKS_PER_USD
+        part["spread"] = price_number(ask - bid)
     return part
 
 
@@ -129,6 +154,7 @@ def event_object(markets: Sequence[Market], best: BestPrices) -> dict[str, Any]:
     rows = [market_object(market, best(market)) for market in markets]
     for row in rows:
         del row["events"]
+    volume = sum(market.volume_usd_micro for market in markets) / MICRO
     return {
         "id": first.event_id,
         "slug": first.event_slug,
@@ -144,13 +170,13 @@ def event_object(markets: Sequence[Market], best: BestPrices) -> dict[str, Any]:
         "negRiskFeeBips": 0,
         "negRiskAugmented": first.augmented,
         "cumulativeMarkets": False,
-        "volume": 0,
-        "volume24hr": 0,
+        "volume": volume,
+        "volume24hr": volume,
         "liquidity": 0,
         "openInterest": 0,
-        "startDate": START_DATE,
-        "endDate": END_DATE,
-        "tags": [{"id": identity.number("tag", tag), "slug": tag, "label": tag} for tag in first.tags],
+        "startDate": iso_text(first.starts_s),
+        "endDate": iso_text(first.ends_s),
+        "tags": [_tag(tag) for tag in first.tags],
         "series": [],
         "markets": rows,
     }
@@ -178,28 +204,45 @@ class Gamma:
             return self._serve_markets(parts[1:], query)
         if parts[0] == "events":
             return self._serve_events(parts[1:], query)
-        if path == "/tags":
-            tags = {tag: None for market in self._markets.values() for tag in market.tags}
-            return json_response(
-                [{"id": identity.number("tag", tag), "slug": tag, "label": tag} for tag in tags]
-            )
-        return refuse(NOT_FOUND)
+        if path in ("/series", "/sports"):
+            return json_response([])
+        return self._serve_tags(parts) if parts[0] == "tags" else refuse(NOT_FOUND)
+
+    def _serve_tags(self, parts: list[str]) -> Response:
+        tags = {tag: None for market in self._markets.values() for tag in market.tags}
+        rows = [_tag(tag) for tag in tags]
+        if len(parts) == 1:
+            return json_response(rows)
+        key = {2: "id", 3: "slug"}.get(len(parts), "")
+        is_path = len(parts) == 2 or parts[1:2] == ["slug"]
+        found = next((row for row in rows if is_path and row.get(key) == parts[-1]), None)
+        return refuse(NOT_FOUND) if found is None else json_response(found)
 
     def _serve_markets(self, parts: list[str], query: Query) -> Response:
         if not parts or parts == ["keyset"]:
-            chosen = [market for market in self._markets.values() if _is_wanted_market(market, query)]
-            return _page("markets", chosen, self._row, query, is_keyset=bool(parts))
-        name = parts[-1]
+            problem = problem_of(query)
+            if problem is not None:
+                return refuse(problem)
+            chosen = [market for market in self._markets.values() if is_wanted(market, query)]
+            chosen = ordered(chosen, lambda market: market, query)
+            return page("markets", chosen, self._row, query, is_keyset=bool(parts))
+        is_tags = parts[1:] == ["tags"]
+        name = parts[0] if is_tags else parts[-1]
         for market in self._markets.values():
             if name == (market.slug if parts[0] == "slug" else market_number(market)):
-                return json_response(self._row(market))
+                tags = [_tag(tag) for tag in market.tags]
+                return json_response(tags if is_tags else self._row(market))
         return refuse(NOT_FOUND)
 
     def _serve_events(self, parts: list[str], query: Query) -> Response:
         events = self._events()
         if not parts or parts == ["keyset"]:
-            chosen = [event for event in events if _is_wanted_event(event, query)]
-            return _page("events", chosen, self._event_row, query, is_keyset=bool(parts))
+            problem = problem_of(query)
+            if problem is not None:
+                return refuse(problem)
+            chosen = [event for event in events if is_event_wanted(event, query)]
+            chosen = ordered(chosen, lambda event: event[0], query)
+            return page("events", chosen, self._event_row, query, is_keyset=bool(parts))
         name = parts[-1]
         for event in events:
             if name == (event[0].event_slug if parts[0] == "slug" else event[0].event_id):
@@ -220,51 +263,8 @@ class Gamma:
         return [sorted(markets, key=lambda market: market.outcome_index) for markets in events.values()]
 
 
-def _is_wanted_market(market: Market, query: Query) -> bool:
-    closed = _flag(query, "closed")
-    tags = [identity.number("tag", tag) for tag in market.tags]
-    return (
-        (closed is None or closed == (market.payout_micro is not None))
-        and _has(query, "id", [market_number(market)])
-        and _has(query, "slug", [market.slug])
-        and _has(query, "condition_ids", [market.condition])
-        and _has(query, "clob_token_ids", market.tokens if market.version == "v1" else ())
-        and _has(query, "position_ids", market.tokens if market.version != "v1" else ())
-        and _has(query, "version", [market.version])
-        and _has(query, "tag_id", tags)
-    )
-
-
-def _is_wanted_event(markets: list[Market], query: Query) -> bool:
-    closed = _flag(query, "closed")
-    first = markets[0]
-    return (
-        (closed is None or closed == all(market.payout_micro is not None for market in markets))
-        and _has(query, "id", [first.event_id])
-        and _has(query, "slug", [first.event_slug])
-        and _has(query, "tag_id", [identity.number("tag", tag) for tag in first.tags])
-        and _has(query, "tag_slug", first.tags)
-        and _has(query, "version", [first.version])
-    )
-
-
-def _page(
-    name: str, items: list[T], row: Callable[[T], dict[str, Any]], query: Query, is_keyset: bool
-) -> Response:
-    """Return one page: keyset form with a cursor, or the legacy list with limit and offset."""
-    limit = _whole(query, "limit", PAGE_DEFAULT)
-    if not is_keyset:
-        start = _whole(query, "offset", 0)
-        return json_response([row(item) for item in items[start : start + min(max(limit, 1), PAGE_MAX)]])
-    if "offset" in query or not 1 <= limit <= PAGE_MAX:
-        return refuse(Refusal("keyset pages take after_cursor and a limit from 1 to 100", 422))
-    place = _place(query["after_cursor"][-1]) if "after_cursor" in query else 0
-    if place is None:
-        return refuse(Refusal("invalid cursor", 422))
-    answer: dict[str, Any] = {name: [row(item) for item in items[place : place + limit]]}
-    if place + limit < len(items):
-        answer["next_cursor"] = _cursor(place + limit)
-    return json_response(answer)
+def _tag(tag: str) -> dict[str, str]:
+    return {"id": identity.number("tag", tag), "slug": tag, "label": tag}
 
 
 def _text(value: list[str]) -> str:
@@ -274,33 +274,3 @@ def _text(value: list[str]) -> str:
 def _number(text: str) -> float | int:
     """Return display metadata as the JSON number that the venue sends."""
     return float(text) if "." in text else int(text)
-
-
-def _cursor(place: int) -> str:
-    return base64.urlsafe_b64encode(str(place).encode()).decode()
-
-
-def _place(cursor: str) -> int | None:
-    try:
-        text = base64.urlsafe_b64decode(cursor.encode()).decode()
-    except ValueError:
-        return None
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
-def _flag(query: Query, name: str) -> bool | None:
-    value = query.get(name, [""])[-1].lower()
-    return True if value == "true" else False if value == "false" else None
-
-
-def _whole(query: Query, name: str, default: int) -> int:
-    value = query.get(name, [str(default)])[-1]
-    return int(value) if value.isascii() and value.isdigit() else default
-
-
-def _has(query: Query, name: str, values: Iterable[str]) -> bool:
-    """Whether the filter is absent or names one of the values (repeated keys and comma lists)."""
-    if name not in query:
-        return True
-    wanted = {part for text in query[name] for part in text.split(",")}
-    return any(value in wanted for value in values)

@@ -46,15 +46,21 @@ def size_micro(draw: random.Random) -> int:
 class GeneratedMarket:
     """One market's hidden state: fair price, depth, its book without our fills."""
 
-    def __init__(self, seed: object, name: str, event_tags: tuple[str, ...] = ("generated",)) -> None:
+    def __init__(
+        self, seed: object, name: str, event_tags: tuple[str, ...] = ("generated",), version: str = "v1"
+    ) -> None:
         self._draw = random.Random(f"generate:{seed}:{name}")
         draw = self._draw
         condition = identity.condition_id("generated", seed, name)
+        tokens, outcomes = identity.token_ids(condition), ("Yes", "No")
+        if version == "v2":  # first on the venue were the crypto windows, whose outcomes are no Yes and No
+            condition, tokens = identity.v2_ids(identity.BINARY_MODULE, 0, 0, "generated", seed, name)
+            outcomes = ("Up", "Down")
         step = 100 if draw.random() < 0.6 else 10
         self.market = Market(
             condition=condition,
-            tokens=identity.token_ids(condition),
-            outcomes=("Yes", "No"),
+            tokens=tokens,
+            outcomes=outcomes,
             question=f"Generated market {name}?",
             slug=f"generated-{name}",
             tick_step=step,
@@ -63,6 +69,7 @@ class GeneratedMarket:
             fee_rate_ppm=draw.choice((40_000, 50_000, 70_000)),
             fee_exponent=1,
             source=Source.GENERATED,
+            version=version,
             event_id=identity.number("generated", seed, name),
             event_slug=f"generated-{name}",
             event_title=f"Generated market {name}",
@@ -188,4 +195,7 @@ class GeneratedMarket:
 
 def generate(seed: int, count: int, opening_ms: int) -> list[FlowMarket]:
     """Return `count` independent markets; the same seed gives the same flow, event by event."""
-    return [GeneratedMarket(seed, str(place)).flow(opening_ms) for place in range(count)]
+    return [
+        GeneratedMarket(seed, str(place), version=identity.version_of(place)).flow(opening_ms)
+        for place in range(count)
+    ]

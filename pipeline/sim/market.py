@@ -53,6 +53,16 @@ class Market:
     delays_takers: bool = False  # `itode`: takers are held a moment, and answered after it
     payout_micro: tuple[int, int] | None = None  # per share of each outcome, once resolved
     tags: tuple[str, ...] = field(default=())
+    starts_s: int = 0  # unix seconds; 0 = the exchange's opening decides
+    ends_s: int = 0
+    game_start_s: int = 0  # `gst`; 0 = no game
+    clears_on_start: bool = False  # `cbos`: the book is cleared when the game starts
+    volume_usd_micro: int = 0  # matched here since the start
+
+    @property
+    def has_unlisted_outcome(self) -> bool:
+        """Whether its event may end with none of the listed markets paying YES: a v2 event's Other."""
+        return self.version == "v2" and self.outcome_count > 1
 
 
 @dataclass(frozen=True, slots=True)

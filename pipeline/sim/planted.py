@@ -4,6 +4,10 @@ Writes: `PlantedEvent`s (markets, resting books without arbitrage) and `Plant`s 
 `planting` runs them. A plant is other participants' orders inside the spread: offers whose sum over
 all outcomes is below 1 (buy every YES), or bids whose sum over a set is above 1 (buy NO of the set,
 which pays |set| - 1). Its worth is computed here from the venue's fee rule alone, exactly.
+
+A v2 event has one more outcome that nobody lists (its synthetic Other, venue sheet 3.4 and 17.3): offers of
+every listed YES below 1 look like the first kind and pay nothing when that outcome wins. Such traps are
+planted too, labelled, worth what they pay in that world.
 """
 
 from __future__ import annotations
@@ -23,12 +27,14 @@ from pipeline.units import FEE_QUANTUM_USD_MICRO, MICRO, NS_PER_MS, PPM, TICKS_P
 OUTCOMES_MAX = 12
 LEG_USD_MIN = Fraction(13, 10)  # a marketable BUY below 1 USD is refused; stay clear of it
 STEPS_MAX = 400  # of the search for an edge
+TRAP_CHANCE = 0.2  # of a v2 event's plants that would be ALL_YES
 NET_SCALE = PPM * TICKS_PER_USD**2  # in which price and fee of a share are whole numbers
 
 
 class PlantKind(StrEnum):
     ALL_YES = "buy_all_yes"
     NO_SET = "buy_no_set"
+    LISTED_YES = "listed_yes"  # a trap: every YES of an event that may end with none of them
 
 
 class Shape(StrEnum):
@@ -88,10 +94,15 @@ def paid_ticks(leg_is_bid: bool, price_ticks: int) -> int:
     return TICKS_PER_USD - price_ticks if leg_is_bid else price_ticks
 
 
+def payout_per_share(kind: PlantKind, legs: int) -> int:
+    """Return what one share of each leg pays in the worst world, USD."""
+    return {PlantKind.ALL_YES: 1, PlantKind.NO_SET: legs - 1, PlantKind.LISTED_YES: 0}[kind]
+
+
 def net_per_share(kind: PlantKind, best: Sequence[int], rate_ppm: int) -> Fraction:
     """Return the profit of one share of each leg at these YES prices, USD, fees not floored."""
     is_bid = kind is PlantKind.NO_SET
-    payout = len(best) - 1 if is_bid else 1
+    payout = payout_per_share(kind, len(best))
     cost = sum(
         Fraction(paid_ticks(is_bid, price), TICKS_PER_USD) + fee_per_share(rate_ppm, price) for price in best
     )
@@ -100,7 +111,7 @@ def net_per_share(kind: PlantKind, best: Sequence[int], rate_ppm: int) -> Fracti
 
 def edge_usd_micro(kind: PlantKind, legs: Sequence[Leg], rate_ppm: int) -> int:
     """Return the best total over equal shares of every leg, whole fills at level prices, exact fees."""
-    payout = len(legs) - 1 if kind is PlantKind.NO_SET else 1
+    payout = payout_per_share(kind, len(legs))
     ends = sorted(
         {sum(size for _, size in leg.levels[: depth + 1]) for leg in legs for depth in range(len(leg.levels))}
     )
@@ -141,6 +152,11 @@ class PlantedEvent:
         return max(market.tick_step for market in self.markets)
 
     @property
+    def is_open(self) -> bool:
+        """Whether an outcome that nobody lists may win."""
+        return self.markets[0].has_unlisted_outcome
+
+    @property
     def rate_ppm(self) -> int:
         return self.markets[0].fee_rate_ppm
 
@@ -159,6 +175,9 @@ class PlantedEvent:
             kind = PlantKind.NO_SET if draw.random() < 0.85 else PlantKind.ALL_YES
             if kind is PlantKind.NO_SET:
                 indices = [0, 1]
+        if self.is_open and kind is PlantKind.ALL_YES:
+            kind = PlantKind.LISTED_YES if draw.random() < TRAP_CHANCE else PlantKind.NO_SET
+            indices = indices if kind is PlantKind.LISTED_YES or self.shape is not Shape.DUO else [0, 1]
         chance = draw.random()
         wide = 20 if self.step < 100 else 3
         if chance < 0.76:
@@ -250,11 +269,10 @@ def make_event(seed: object, place: int, shape: Shape) -> PlantedEvent:
     step = 10 if count > 5 or draw.random() < 0.4 else 100
     middle = _middle(draw, shape, count, step)
     gap = [max(3 * step, int(0.28 * ticks) // step * step) for ticks in middle]
-    neg_risk_id = identity.neg_risk_market_id("planted", seed, place)
     event_id = identity.number("planted", seed, place)
     rate_ppm = draw.choice((40_000, 40_000, 50_000, 50_000, 70_000, 0))
     markets = tuple(
-        _market(seed, place, index, count, event_id, neg_risk_id, step, rate_ppm) for index in range(count)
+        _market(seed, place, index, count, event_id, step, rate_ppm) for index in range(count)
     )
     base = tuple(
         _quiet_book(draw, middle[index], gap[index], step, shape is not Shape.DUO or index < 2)
@@ -292,14 +310,19 @@ def _market(
     index: int,
     count: int,
     event_id: str,
-    neg_risk_id: str,
     step: int,
     rate_ppm: int,
 ) -> Market:
-    condition = identity.condition_id("planted", seed, place, index)
+    version, neg_risk_id = identity.version_of(place), ""
+    if version == "v2":
+        condition, tokens = identity.v2_ids(identity.NEG_RISK_MODULE, count, index, "planted", seed, place)
+    else:
+        condition = identity.condition_id("planted", seed, place, index)
+        tokens = identity.token_ids(condition)
+        neg_risk_id = identity.neg_risk_market_id("planted", seed, place)
     return Market(
         condition=condition,
-        tokens=identity.token_ids(condition),
+        tokens=tokens,
         outcomes=("Yes", "No"),
         question=f"Planted event {place}: will outcome {index + 1} of {count} happen?",
         slug=f"planted-{place}-outcome-{index + 1}",
@@ -309,6 +332,7 @@ def _market(
         fee_rate_ppm=rate_ppm,
         fee_exponent=1,
         source=Source.GENERATED,
+        version=version,
         event_id=event_id,
         event_slug=f"planted-{place}",
         event_title=f"Planted event {place}",

@@ -27,9 +27,11 @@ _APPROVE = "approve(address,uint256)"
 _APPROVE_ALL = "setApprovalForAll(address,bool)"
 _SPLIT = "splitPosition(address,bytes32,bytes32,uint256[],uint256)"
 _MERGE = "mergePositions(address,bytes32,bytes32,uint256[],uint256)"
+_ROUTER_SPLIT = "split(bytes31,uint256)"
+_ROUTER_MERGE = "merge(bytes31,uint256)"
 _ARGUMENTS = {
     keccak(text=text)[:4]: (text, text[text.index("(") + 1 : -1].split(","))
-    for text in (_APPROVE, _APPROVE_ALL, _SPLIT, _MERGE)
+    for text in (_APPROVE, _APPROVE_ALL, _SPLIT, _MERGE, _ROUTER_SPLIT, _ROUTER_MERGE)
 }
 _MULTISEND = keccak(text="multiSend(bytes)")[:4]
 _PROXY = keccak(text="proxy((uint8,address,uint256,bytes)[])")[:4]
@@ -78,28 +80,43 @@ class Executor:
             allowed[target, str(values[0]).lower()] = contracts.UNLIMITED if values[1] else 0
             return lambda now_ns: None
         if name in (_SPLIT, _MERGE):
-            return self._plan_set(account, target, values, name == _SPLIT, free, allowed)
+            market = self._market_of_adapter(target, values)
+            return self._plan_set(account, market, call.target, int(values[4]), name == _SPLIT, free, allowed)
+        if name in (_ROUTER_SPLIT, _ROUTER_MERGE) and target == contracts.ROUTER.lower():
+            market = self._open_market("0x" + values[0].hex() + "00", "v2")
+            is_split = name == _ROUTER_SPLIT
+            return self._plan_set(account, market, call.target, int(values[1]), is_split, free, allowed)
         raise Reverted(
             f"no chain stands behind the local exchange: call {call.data[:4].hex()} to {call.target} "
-            "is none of approve, setApprovalForAll, splitPosition, mergePositions of the venue's contracts"
+            "is none of approve, setApprovalForAll, splitPosition, mergePositions of the venue's contracts, "
+            "and split and merge of its router"
         )
 
-    def _plan_set(
-        self, account: Account, target: str, values: tuple[Any, ...], is_split: bool, free: dict[str, int],
-        allowed: dict[tuple[str, str], int],
-    ) -> Action:
-        collateral, parent, condition, partition, size = values
-        market = self._exchange.engine.markets.get("0x" + condition.hex())
-        if market is None or market.version != "v1" or market.payout_micro is not None:
-            raise Reverted(f"condition 0x{condition.hex()} expected open and of version v1")
+    def _open_market(self, condition: str, version: str) -> Market:
+        market = self._exchange.engine.markets.get(condition)
+        if market is None or market.version != version or market.payout_micro is not None:
+            raise Reverted(f"condition {condition} expected open and of version {version}")
+        return market
+
+    def _market_of_adapter(self, target: str, values: tuple[Any, ...]) -> Market:
+        """Return the v1 market of a split or merge through the adapters."""
+        collateral, parent, condition, partition, _ = values
+        market = self._open_market("0x" + condition.hex(), "v1")
         adapter = contracts.NEG_RISK_ADAPTER if market.neg_risk else contracts.ADAPTER
         if target != adapter.lower():
             raise Reverted(f"adapter {adapter} expected for {market.slug}, was {target}")
         if collateral != contracts.COLLATERAL.lower() or any(parent) or tuple(partition) != _PARTITION:
             raise Reverted("the collateral, no parent and the partition [1, 2] expected")
-        token = contracts.COLLATERAL if is_split else contracts.CONDITIONAL
-        if allowed.get((token.lower(), target), contracts.UNLIMITED) < (size if is_split else 1):
-            raise Reverted(f"{token} is not approved for {adapter}")
+        return market
+
+    def _plan_set(
+        self, account: Account, market: Market, spender: str, size: int, is_split: bool,
+        free: dict[str, int], allowed: dict[tuple[str, str], int],
+    ) -> Action:
+        shares = contracts.CONDITIONAL if market.version == "v1" else contracts.POSITIONS
+        token = contracts.COLLATERAL if is_split else shares
+        if allowed.get((token.lower(), spender.lower()), contracts.UNLIMITED) < (size if is_split else 1):
+            raise Reverted(f"{token} is not approved for {spender}")
         for asset, change in _changes(market, size if is_split else -size):
             left = free.get(asset)
             if left is None:

@@ -57,6 +57,8 @@ def report(
             "clipped_micro": engine.tally.clipped_micro,
             "live_events": scenario.player.live_events,
             "dropped_texts": exchange.dropped_frames,
+            "limited": exchange.edge.refused,
+            "queued": exchange.edge.delayed,
         },
         "history": _history(scenario) if with_history else {},
     }
@@ -84,6 +86,7 @@ def _market_row(market: Market) -> dict[str, Any]:
         "condition": market.condition,
         "tokens": list(market.tokens),
         "slug": market.slug,
+        "version": market.version,
         "event_id": market.event_id,
         "outcome_index": market.outcome_index,
         "outcome_count": market.outcome_count,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.sim import errors_text as texts
 from pipeline.sim import geoblock
 from pipeline.sim.errors_text import Refusal
+from pipeline.sim.gamma import iso_text
 from pipeline.sim.http import Response, json_response, refuse
 from pipeline.sim.market import Market
 from pipeline.sim.views import book_object, price_text
@@ -153,6 +154,12 @@ def compact_market(market: Market) -> dict[str, Any]:
         row["sd"] = market.seconds_delay
     if market.delays_takers:
         row["itode"] = True
+    if market.starts_s:
+        row["aot"] = iso_text(market.starts_s)
+    if market.game_start_s:
+        row["gst"] = iso_text(market.game_start_s)
+    if market.clears_on_start:
+        row["cbos"] = True
     if market.fee_rate_ppm:
         row["fd"] = {"r": market.fee_rate_ppm / PPM, "e": market.fee_exponent, "to": True}
     return row

@@ -139,7 +139,7 @@ class Scenario:
                 events.setdefault(market.event_id, []).append(market)
         for event_id, markets in events.items():
             if markets[0].outcome_count > 1:
-                winner = draw.randrange(len(markets))
+                winner = draw.randrange(len(markets) + markets[0].has_unlisted_outcome)
                 self.winners[event_id] = winner
                 self.exchange.resolve_event(now_ns, event_id, winner)
                 continue
@@ -177,7 +177,8 @@ def build(
     wrong = faults.read(Path(config.faults)) if config.faults else faults.FaultsFile()
     settings = wrong.venue.applied(
         ExchangeSettings(
-            life=config.life, guest_cash_micro=config.guest_cash_usd_micro, guest_tier=config.tier
+            life=config.life, opened_s=now_ns // NS_PER_S, guest_tier=config.tier,
+            guest_cash_micro=config.guest_cash_usd_micro,
         )
     )
     exchange = Exchange(settings, [], [account], config.seed)

@@ -121,7 +121,7 @@ class _Connection:
         while self.waiting and not self.is_asking and wire.is_open:
             request = self.waiting.popleft()
             self.is_asking = self.is_serving = True
-            self.server.ask(self.service, request, partial(self._answer, wire, request))
+            self.server.ask(self.service, request, partial(self._answer, wire, request), self.peer)
             self.is_serving = False
 
     def _answer(self, wire: Wire, request: Request, answer: Response | None) -> None:
@@ -248,7 +248,9 @@ class Server:
 
     # -- from the connections -----------------------------------------------------------------
 
-    def ask(self, service: str, request: Request, reply: Callable[[Response | None], None]) -> None:
+    def ask(
+        self, service: str, request: Request, reply: Callable[[Response | None], None], peer: str
+    ) -> None:
         """Take one request of a service; `reply` hears the answer once, None to cut the connection."""
         self.requests_count += 1
         if service == "control":
@@ -266,6 +268,7 @@ class Server:
             request.headers,
             request.body,
             lambda _, answer: reply(answer),
+            peer.rpartition(":")[0],
         )
 
     def opened(self, channel: str, wire: Wire, peer: str) -> int:
@@ -303,19 +306,19 @@ class Server:
                 return
             data: dict[int, bytearray] = {}
             counts: dict[int, int] = {}
-            ends: list[int] = []
+            ends: list[tuple[int, int]] = []
             for item in output:
                 if item.frame:
                     data.setdefault(item.socket, bytearray()).extend(server_frame(item.frame))
                     counts[item.socket] = counts.get(item.socket, 0) + 1
                 if item.is_close:
-                    ends.append(item.socket)
+                    ends.append((item.socket, item.code))
             for number, frames in data.items():
                 self.write(number, bytes(frames), counts[number])
-            for number in ends:
+            for number, code in ends:
                 wire = self._open.get(number)
                 if wire is not None:
-                    wire.send(websocket.close_frame(1000))
+                    wire.send(websocket.close_frame(code))
                     wire.close_after_send()
 
     def write(self, number: int, data: bytes | memoryview, frames: int) -> None:

@@ -51,6 +51,7 @@ class ExchangeSettings:
     """Times in ns unless the name says otherwise; defaults follow the venue sheet where it states one."""
 
     chain_id: int = 137
+    opened_s: int = 1_795_132_800  # unix seconds; markets that name no dates begin and end around it
     life: int = 0  # an exchange that was started anew under the same seed: its trades have other ids
     clock_skew_s_max: int = 30  # |POLY_TIMESTAMP - now|; the venue's tolerance is unconfirmed
     fee_per: FeePer = FeePer.MATCH
@@ -85,5 +86,7 @@ class ExchangeSettings:
     guest_cash_micro: int = 0  # what each wallet of an unknown owner begins with; 0 = no guests
     guest_tier: str = "Elite"
     guests_max: int = 1_000  # owners
+    edge_limits: bool = True  # limits per address, see `edge_limits`
+    edge_queue_ns: int = NS_PER_S  # a request beyond a limit waits at most so long; unconfirmed
     keys_max: int = 10_000  # API keys of all owners, and as many builder keys
     relayed_max: int = 100_000  # transactions that the relayer keeps

@@ -1,8 +1,8 @@
 """account.<id>: what the venue says about our orders, fills and money.
 
-Reads the user websocket, REST answers, `stream` (Instrument rows, Report) and `decisions` (Reconcile); writes
-its ring. Nothing is replayed by the venue, so every (re)connect and every request of the core ends in a
-reconcile: open orders, trades, balance, then one `Reconciled` record. Drops byte-equal repeats only.
+Reads the user websocket, REST answers, `stream` (Instrument, Report) and `decisions` (Intent, Reconcile);
+writes its ring. Nothing is replayed by the venue, so every (re)connect and every request of the core ends in
+a reconcile: open orders, trades, balance, then one `Reconciled` record. Drops byte-equal repeats only.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pipeline.stages.reconcile import Reconcile, Wanted
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.auth import L2Auth
+from pipeline.venues.polymarket.own_orders import OwnOrders
 from pipeline.venues.polymarket.user_decode import UserDecoder
 from pipeline.venues.polymarket.wire import TEXTS_UNFUNDED
 
@@ -79,14 +80,14 @@ class AccountMachine:
     ) -> None:
         self.outbox = Outbox()
         self._settings = settings
-        self.markets = Markets()
+        self.markets, self.own = Markets(), OwnOrders()
         self._decoder = UserDecoder(
             owner=owner, maker_addresses=wallets, token_lookup=self.markets.tokens,
-            fee_of=self.markets.fee_of, account=settings.account, source=settings.source)
+            fee_of=self.markets.fee_of, account=settings.account, source=settings.source, own=self.own)
         self.rest = Reconcile(
             settings.clob_url, settings.account, settings.signature_type, settings.since_s, self._decoder,
             auth, self._owe, counts)
-        self.rest.is_gentle = settings.is_gentle
+        self.rest.is_gentle, self.rest.own = settings.is_gentle, self.own
         self._sink = sink
         self._counts = counts
         self._owed: deque[bytes] = deque()
@@ -130,11 +131,13 @@ class AccountMachine:
             self._counts.add("user_repeats", 1)
             return True
         self._last_frame = frame
+        before = self.own.contradictions
         decoded = self._decoder.decode(frame, now_ns)
         self._counts.add("user_frames", 1)
         if decoded.reject is not None:
             # A report that we cannot read may be a fill: ask the venue for everything.
             self._counts.add("user_rejects", 1)
+            self._counts.add("user_contradictions", self.own.contradictions - before)
             self.rest.wanted.append(Wanted(is_connect=True))
             if decoded.is_breach:
                 self._counts.add("user_breaches", 1)
@@ -167,7 +170,8 @@ class AccountMachine:
         self.rest.wanted.append(Wanted(request.request_no, request.order_no, order_hash))
 
     def on_report(self, now_ns: int, record: Any) -> None:
-        """A fresh refusal of our account for want of funds has the venue's cache of them renewed."""
+        """Learn an order's hash; a fresh refusal for want of funds has the venue's cache of them renewed."""
+        self.own.on_report(record)
         is_fresh = now_ns - record.now_ns < FRESH_NS  # a start reads old ones, too
         if record.state == OrderState.REJECTED and record.account == self._settings.account and is_fresh and (
                 any(text in record.text.lower() for text in _UNFUNDED)):
@@ -206,13 +210,15 @@ class AccountStage:
     def poll(self, budget: int) -> int:
         """Serve new rows, reconcile requests, and some rows of the pass that is on its way."""
         now_ns = self._clock()
-        data = self._rows.read(budget) + self._requests.read(budget)
+        data = self._requests.read(budget) + self._rows.read(budget)  # an intent before its hash
         for at in range(0, len(data), SLOT_BYTES):
             record = CODECS[Kind(kind_of(data, at))].unpack(data, at)
             if record.kind == Kind.INSTRUMENT:
                 self.machine.on_instrument(record)
             elif record.kind == Kind.REPORT:
                 self.machine.on_report(now_ns, record)
+            elif record.kind == Kind.INTENT:
+                self.machine.own.on_intent(record)
             else:
                 self.machine.on_reconcile(record)
         self.machine.on_timer(now_ns)

@@ -26,6 +26,7 @@ from pipeline.venues.polymarket.auth import L2Auth
 from pipeline.venues.polymarket.decode_common import Decoded
 from pipeline.venues.polymarket.identity import Refusal
 from pipeline.venues.polymarket.keys import header_pairs
+from pipeline.venues.polymarket.own_orders import OwnOrders
 from pipeline.venues.polymarket.user_decode import UserDecoder
 
 TOLD_MAX = 65_536  # trades remembered by a digest of their row: more than the minutes that a pass lists
@@ -38,8 +39,14 @@ REFRESH_EVERY_NS = 10 * NS_PER_S  # the venue takes 50 in 10 s; a refused order 
 #: How far a pass lists trades back over the beginning of the last whole one: for the core, and for the
 #: user channel, on time or after a connect. BACK_S: where no whole one is known.
 OVERLAP_S, OVERLAP_S_CHANNEL, BACK_S = 10, 60, 300
+LISTED_NS = 5 * NS_PER_S  # so soon the venue lists a trade that its channel told (unconfirmed)
 _RECONCILED = CODECS[Kind.RECONCILED]
 _REPORT = CODECS[Kind.REPORT]
+
+
+def contradictions_gauge(ident: str) -> str:
+    """Return the name of an account's gauge: what the venue says against itself, after its newest list."""
+    return f"venue_contradictions.{ident}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class _Pass:
     is_connect: bool = False
     is_refresh: bool = False
     is_ok: bool = True
+    contradictions: int = 0  # of our own orders in its rows, before this pass began
     pending: deque[dict[str, Any]] = field(default_factory=deque)  # rows read and not taken yet
 
 
@@ -94,6 +102,8 @@ class Reconcile:
         self._whole_ns = 0  # when the last one began that saw everything
         self._failed = 0  # passes in a row that did not
         self._rested_ns = 0  # when the next rows may be taken
+        self.own: OwnOrders | None = None  # what was said of our orders, by the channel and by these rows
+        self.contradictions_gauge = contradictions_gauge("")
         self.health: VenueHealth | None = None  # shares the outbox; asks on its own account
         self._told: OrderedDict[bytes, None] = OrderedDict()  # digests of trades passed on, oldest first
 
@@ -161,7 +171,8 @@ class Reconcile:
             questions.trades_walk(self._trades_since_s(now_ns, wanted)),
             deque({one.order_no: one.order_hash for one in wanted if one.order_hash}.items()),  # each once
             is_connect=any(one.is_connect for one in wanted),
-            is_refresh=any(one.is_refresh for one in wanted))
+            is_refresh=any(one.is_refresh for one in wanted),
+            contradictions=self.own.listed_contradictions if self.own else 0)
         self._ask_next(now_ns)
 
     def _trades_since_s(self, now_ns: int, wanted: list[Wanted]) -> int:
@@ -274,9 +285,23 @@ class Reconcile:
         self._owe(_RECONCILED.pack(
             recv_ns=now_ns, account=self._account, request_no=work.request_no,
             open_count=work.orders.row_count, trade_count=work.trades.row_count, ok=int(is_whole)))
+        self._tell_contradictions(work, is_whole)
         self._counts.add("reconciles" if is_whole else "reconciles_failed", 1)
         if is_whole:
             self._since_s, self._failed, self._whole_ns = 0, 0, work.begun_ns
         else:
             self._failed += 1
             self.wanted.append(Wanted(work.request_no, is_connect=work.is_connect))
+
+    def _tell_contradictions(self, work: _Pass, is_whole: bool) -> None:
+        """A list that says against what was told, or does not know it: nobody knows what we hold.
+
+        The gauge is 0 again once a whole pass shows neither.
+        """
+        if self.own is None:
+            return
+        count = self.own.listed_contradictions - work.contradictions
+        if is_whole:
+            count += self.own.unlisted_before(work.begun_ns - LISTED_NS)
+        if count or is_whole:
+            self._counts.put(self.contradictions_gauge, count)

@@ -194,6 +194,7 @@ COUNTED: tuple[Counted, ...] = (
     Counted("user_frames", "account", "pm_frames_total"),
     Counted("user_rejects", "account", "pm_drops_total", "rejected"),
     Counted("user_breaches", "account", "pm_drops_total", "breaching"),
+    Counted("user_contradictions", "account", "pm_drops_total", "contradicting"),
     Counted("user_disconnects", "account", "pm_disconnects_total"),
     Counted("user_pongs", "account", "pm_pongs_total"),
     Counted("user_repeats", "account", "pm_repeats_total", "frame"),

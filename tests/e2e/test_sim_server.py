@@ -121,11 +121,16 @@ def subscription(rows: list[dict[str, Any]]) -> str:
     return json.dumps({"assets_ids": tokens, "type": "market", "custom_feature_enabled": True})
 
 
+def condition_of(row: dict[str, Any]) -> str:
+    """Return the condition as the order book writes it: Gamma leaves the padding of a v2 one away."""
+    return str(row["conditionId"]).ljust(66, "0")
+
+
 def market_of(row: dict[str, Any]) -> Market:
     """Return the market that a Gamma row describes, for signing."""
     yes, no = json.loads(row["clobTokenIds"])
     return Market(
-        row["conditionId"],
+        condition_of(row),
         (yes, no),
         ("Yes", "No"),
         row["question"],
@@ -136,6 +141,7 @@ def market_of(row: dict[str, Any]) -> Market:
         0,
         1,
         Source.GENERATED,
+        row["version"],
     )
 
 
@@ -157,7 +163,7 @@ def test_generated_markets_over_tls(start: Any) -> None:
     async def run() -> tuple[int, Follower, dict[str, Any]]:
         async with aiohttp.ClientSession() as session:
             rows = await all_markets(session, exchange)
-            follower = Follower({row["conditionId"]: row["negRisk"] for row in rows})
+            follower = Follower({condition_of(row): row["negRisk"] for row in rows})
             url = exchange.urls["ws_market_tls"]
             async with session.ws_connect(url, ssl=exchange.tls(), max_msg_size=1 << 20) as ws:
                 await ws.send_str(subscription(rows))
@@ -257,7 +263,7 @@ def test_foreign_flow_at_full_speed_drops_nothing(start: Any) -> None:
     async def run() -> tuple[int, Follower]:
         async with aiohttp.ClientSession() as session:
             rows = await all_markets(session, exchange)
-            follower = Follower({row["conditionId"]: row["negRisk"] for row in rows})
+            follower = Follower({condition_of(row): row["negRisk"] for row in rows})
             foreign = next(row for row in rows if row["slug"].startswith("kx"))
             async with session.ws_connect(exchange.urls["ws_market"], max_msg_size=1 << 20) as ws:
                 await ws.send_str(subscription(rows))

@@ -22,9 +22,12 @@ def venue_hash(
     tick: str,
     neg_risk: bool,
     last_trade: str,
+    version: str = "",
 ) -> str:
     """Return SHA-1 of the compact JSON (venue sheet 5)."""
-    text = venue_text(market, asset, timestamp, bids, asks, min_order_size, tick, neg_risk, last_trade)
+    text = venue_text(
+        market, asset, timestamp, bids, asks, min_order_size, tick, neg_risk, last_trade, version
+    )
     return hashlib.sha1(text.encode()).hexdigest()
 
 
@@ -38,6 +41,7 @@ def venue_text(
     tick: str,
     neg_risk: bool,
     last_trade: str,
+    version: str = "",
 ) -> str:
     """Return what is hashed: bids ascending, asks descending, the best level last."""
     book = {
@@ -52,6 +56,8 @@ def venue_text(
         "neg_risk": neg_risk,
         "last_trade_price": last_trade,
     }
+    if version:  # of v2 markets alone, and last
+        book["version"] = version
     return json.dumps(book, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -65,26 +71,27 @@ class TokenBook:
     last_trade: str = ""
     timestamp: str = "0"
     digest: str = ""
+    version: str = ""
     best: tuple[str, str] = ("0", "1")
     bids: dict[str, str] = field(default_factory=dict)
     asks: dict[str, str] = field(default_factory=dict)
 
     def computed(self, neg_risk: bool, last_trade: str | None = None) -> str:
         trade = self.last_trade if last_trade is None else last_trade
-        return venue_hash(
-            self.market, self.asset, self.timestamp, self.bids, self.asks, "5", self.tick, neg_risk, trade
-        )
+        return venue_hash(*self._told(neg_risk, trade))
+
+    def _told(self, neg_risk: bool, last_trade: str) -> tuple[Any, ...]:
+        ours = (self.market, self.asset, self.timestamp, self.bids, self.asks, "5", self.tick)
+        return *ours, neg_risk, last_trade, self.version
 
     def searched(self, neg_risk: bool) -> str | None:
         """Return the last trade price (three decimals) that explains the announced hash, or None."""
         marker = "0.LTP"
-        whole = venue_text(
-            self.market, self.asset, self.timestamp, self.bids, self.asks, "5", self.tick, neg_risk, marker
-        )
-        prefix = hashlib.sha1(whole[: whole.rindex(marker)].encode())
+        head, _, tail = venue_text(*self._told(neg_risk, marker)).rpartition(marker)
+        prefix = hashlib.sha1(head.encode())
         for trade in ("", *(f"0.{n:03d}" for n in range(1, 1000))):
             attempt = prefix.copy()
-            attempt.update(f'{trade}"}}'.encode())
+            attempt.update(f"{trade}{tail}".encode())
             if attempt.hexdigest() == self.digest:
                 return trade
         return None
@@ -131,6 +138,7 @@ class Follower:
         book.timestamp, book.digest = item["timestamp"], item["hash"]
         if "tick_size" in item:
             book.tick, book.last_trade = item["tick_size"], item["last_trade_price"]
+            book.version = item.get("version", "")
         self.dirty[book.asset] = None
 
     def _on_change(self, item: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ tells the `gate_record` fixture what it ran; in tier gate that goes to `tests/ga
 from __future__ import annotations
 
 import datetime
+import fcntl
 import functools
 import json
 import re
@@ -81,11 +82,14 @@ def source_commit() -> str:
 
 
 class GateBook:
-    """What a session proved, written to a JSON file row by row; other rows of the file stay."""
+    """What a session proved, written to a JSON file row by row; other rows of the file stay.
 
-    def __init__(self, path: Path = GATE) -> None:
+    `folder` belongs to the session: its worker processes add up there, one at a time.
+    """
+
+    def __init__(self, folder: Path, path: Path = GATE) -> None:
         self._path = path
-        self._proven: dict[tuple[str, str], dict[str, Any]] = {}
+        self._proven, self._lock = folder / "proven.json", folder / "gate-book"
 
     def add(self, row: str, what: str, count: int, seed: int | None = None) -> None:
         """Book `count` of a row's figure, proven with `seed`; tests of one figure add up. Call it last.
@@ -95,17 +99,30 @@ class GateBook:
         rows()[row].figures[what]
         if tier() != "gate":
             return
-        entry = self._proven.setdefault((row, what), {"count": 0, "seeds": []})
-        entry["count"] += count
-        if seed is not None and seed not in entry["seeds"]:
-            entry["seeds"].append(seed)
-        entry["commit"] = source_commit()
-        entry["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
-        known = json.loads(self._path.read_text()) if self._path.exists() else {}
-        known.setdefault(row, {})[what] = entry
-        made = self._path.with_suffix(".new")
-        made.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-        made.replace(self._path)
+        with self._lock.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            proven = _read(self._proven)
+            entry = proven.setdefault(row, {}).setdefault(what, {"count": 0, "seeds": []})
+            entry["count"] += count
+            if seed is not None and seed not in entry["seeds"]:
+                entry["seeds"].append(seed)
+            entry["commit"] = source_commit()
+            entry["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+            known = _read(self._path)
+            known.setdefault(row, {})[what] = entry
+            _write(self._proven, proven)
+            _write(self._path, known)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    made = path.with_suffix(".new")
+    made.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    made.replace(path)
 
 
 def gate_problems(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -44,12 +45,14 @@ def test_a_figure_follows_the_tier(rows: None, monkeypatch: pytest.MonkeyPatch, 
 
 def test_only_a_gate_run_writes(rows: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests of one figure add up, seeds are kept, a later session starts anew, other rows stay."""
-    path = tmp_path / "gate.json"
-    GateBook(path).add("SH01", "reads", 100, 7)
+    path, one, later = tmp_path / "gate.json", tmp_path / "one", tmp_path / "later"
+    one.mkdir()
+    later.mkdir()
+    GateBook(one, path).add("SH01", "reads", 100, 7)
     assert not path.exists()
     monkeypatch.setenv("PM_TIER", "gate")
     path.write_text('{"XX01": {"y": {"count": 1}}}')
-    book = GateBook(path)
+    book = GateBook(one, path)
     book.add("SH01", "reads", 60, 7)
     book.add("SH01", "reads", 50, 8)
     found = json.loads(path.read_text())
@@ -57,10 +60,33 @@ def test_only_a_gate_run_writes(rows: None, monkeypatch: pytest.MonkeyPatch, tmp
     entry = found["SH01"]["reads"]
     assert (110, [7, 8]) == (entry["count"], entry["seeds"])
     assert {"count", "seeds", "commit", "date"} == set(entry)
-    GateBook(path).add("SH01", "reads", 40)
+    GateBook(later, path).add("SH01", "reads", 40)
     assert (40, []) == tuple(json.loads(path.read_text())["SH01"]["reads"][key] for key in ("count", "seeds"))
     with pytest.raises(KeyError):
         book.add("SH01", "writes", 1)
+
+
+def test_workers_of_one_session_lose_no_count(
+    rows: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:
+    """Four processes that book at once, each with a book of its own: every count and seed is in the file."""
+    monkeypatch.setenv("PM_TIER", "gate")
+    path, each, children = tmp_path / "gate.json", 25, []
+    for number in range(4):
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                book = GateBook(tmp_path, path)
+                for turn in range(each):
+                    book.add("SH01", "reads", 1, number * each + turn)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    assert [0] * 4 == [os.waitpid(child, 0)[1] for child in children]
+    entry = json.loads(path.read_text())["SH01"]["reads"]
+    assert (4 * each, list(range(4 * each))) == (entry["count"], sorted(entry["seeds"]))
 
 
 def test_a_short_or_foreign_gate_file_is_a_problem(rows: None) -> None:

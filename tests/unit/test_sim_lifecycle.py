@@ -98,12 +98,13 @@ def test_orders_are_kept_or_wiped(keeps_orders: bool) -> None:
 
 
 def test_a_restart_closes_the_sockets_it_names() -> None:
-    """`closes` ends the sockets of those channels and no others."""
+    """`closes` ends the sockets of those channels and no others, with 1012: the service restarts."""
     exchange, _, _ = venue()
     sockets = {channel: exchange.open_socket(NOW_NS, channel) for channel in ("market", "user")}
     exchange.lifecycle.restart(NOW_NS, SECOND, SECOND, keeps_orders=True, closes=["user"])
 
-    assert [sockets["user"]] == [out.socket for out in exchange.take_output() if out.is_close]
+    ends = [(out.socket, out.code) for out in exchange.take_output() if out.is_close]
+    assert [(sockets["user"], 1012)] == ends
     assert {sockets["market"]: "market"} == exchange.open_sockets()
 
 

@@ -31,7 +31,9 @@ def test_edges_equal_fractions(seed: int) -> None:
     for event, plant in plants_of(seed, scaled(commit=40, gate=400)):
         rate = Fraction(event.markets[0].fee_rate_ppm, 10**6)
         buys_no = plant.kind is PlantKind.NO_SET
-        payout = len(plant.legs) - 1 if buys_no else 1
+        is_trap = plant.kind is PlantKind.LISTED_YES
+        payout = len(plant.legs) - 1 if buys_no else 0 if is_trap else 1
+        assert not is_trap or (event.markets[0].version == "v2" and plant.edge_usd_micro < 0)
         books = [
             [(1 - Fraction(p, 10**4) if buys_no else Fraction(p, 10**4), size) for p, size in leg.levels]
             for leg in plant.legs

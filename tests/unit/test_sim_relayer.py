@@ -13,6 +13,7 @@ from eth_abi.abi import encode
 from eth_account import Account as EthAccount
 from eth_account.messages import encode_typed_data
 
+from pipeline.sim import identity
 from pipeline.sim.accounts import Credentials
 from pipeline.sim.exchange import Exchange
 from pipeline.sim.market import Market
@@ -187,6 +188,41 @@ def test_failed_transaction_changes_nothing(venue: tuple[Exchange, Market, Guest
     assert before == exchange.ledger.digest()
     purse = guest.purses["deposit"]
     assert (1 << 256) - 1 == purse.allowance(COLLATERAL, SPENDER)
+
+
+ROUTER = "0x12121212006e4CD160D18e3f00711DA5c3372600"
+
+
+def router_call(of: Market, selector: str, size_micro: int, target: str = ROUTER) -> dict[str, str]:
+    """Return a call of a v2 market: its condition is 31 bytes."""
+    data = encode(["bytes31", "uint256"], [bytes.fromhex(of.condition[2:-2]), size_micro])
+    return {"target": target, "value": "0", "data": selector + data.hex()}
+
+
+def test_the_router_splits_and_merges_v2_markets() -> None:
+    """v2 sets go through the router; the adapters refuse them, and the router refuses v1 conditions."""
+    old = market()
+    condition, tokens = identity.v2_ids(identity.BINARY_MODULE, 0, 0, "relayer")
+    of = market(2, condition=condition, tokens=tokens, version="v2")
+    exchange = venue_for_guests([old, of])
+    guest = Guest(exchange)
+    guest.sign_in()
+    calls = [router_call(of, "0x82d3b9f1", 5 * SHARE), router_call(of, "0x5b63685e", 2 * SHARE)]
+    _, answer = submit(exchange, batch(guest, calls))
+    assert ("STATE_CONFIRMED", "") == end_of(exchange, answer)
+    assert (-3 * SHARE, 3 * SHARE, 3 * SHARE) == balances(exchange, of, guest)
+    exchange.ledger.check([old, of])
+    before = exchange.ledger.digest()
+    for nonce, (call, words) in enumerate((
+        (split(of, SHARE), "expected open and of version v1"),
+        (router_call(old, "0x82d3b9f1", SHARE), "expected open and of version v2"),
+        (router_call(of, "0x82d3b9f1", SHARE, ADAPTER), "no chain stands behind"),
+    ), 1):
+        _, answer = submit(exchange, batch(guest, [call], nonce=nonce))
+        state, text = end_of(exchange, answer)
+        assert "STATE_FAILED" == state
+        assert words in text
+    assert before == exchange.ledger.digest()
 
 
 def test_merge_leaves_what_open_orders_hold(venue: tuple[Exchange, Market, Guest]) -> None:

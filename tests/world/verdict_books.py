@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.codec import CODECS
-from pipeline.records import TOP_DEPTH, Flag, Kind
+from pipeline.records import TOP_DEPTH, Flag, Kind, Rule
 from pipeline.sim.market import Market
 from pipeline.sim.trades import OrderArrival
 from pipeline.units import NS_PER_MS, TICKS_PER_USD, cost_micro
@@ -51,7 +51,9 @@ def check_exposure(world: World, logs: Logs) -> list[str]:
     limits = next(iter(records_of(logs.stream, Kind.CONFIG)))
     exchange = world.scenario.exchange
     arrived = {arrival.order_id: arrival.now_ns for arrival in exchange.arrivals}
-    events: dict[int, int] = {r.instrument: r.event for r in records_of(logs.stream, Kind.INSTRUMENT)}
+    listed = list(records_of(logs.stream, Kind.INSTRUMENT))
+    events: dict[int, int] = {record.instrument: record.event for record in listed}
+    open_events = {record.event for record in listed if not record.rules & Rule.EXHAUSTIVE}
     bad = []
     for package in logs.packages:
         now_ns = package.now_ns
@@ -75,7 +77,7 @@ def check_exposure(world: World, logs: Logs) -> list[str]:
         if sum(per_row.values()) > limits.day_usd_micro_max:
             bad.append(f"package {package.group_no}: {sum(per_row.values())} spent in a day")
         rows = [row for row, event in events.items() if event == package.event]
-        worst = sum(per_row[row] for row in rows) - _worst_payout(held, rows)
+        worst = sum(per_row[row] for row in rows) - _worst_payout(held, rows, package.event in open_events)
         if worst > limits.event_usd_micro_max:
             bad.append(f"package {package.group_no}: event {package.event} may lose {worst}")
     bad += [
@@ -86,9 +88,10 @@ def check_exposure(world: World, logs: Logs) -> list[str]:
     return bad
 
 
-def _worst_payout(held: dict[int, list[int]], rows: Sequence[int]) -> int:
-    """Return what an event's shares pay in the worst of its worlds: exactly one row resolves to YES."""
-    return min(sum(held.get(row, [0, 0])[0 if row == winner else 1] for row in rows) for winner in rows)
+def _worst_payout(held: dict[int, list[int]], rows: Sequence[int], is_open: bool) -> int:
+    """Return what an event's shares pay in the worst of its worlds: one row, or none if open, pays YES."""
+    winners = [*rows, -1] if is_open else rows
+    return min(sum(held.get(row, [0, 0])[0 if row == winner else 1] for row in rows) for winner in winners)
 
 
 def check_no_false_positive(world: World, logs: Logs) -> list[str]:

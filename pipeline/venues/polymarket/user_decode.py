@@ -38,6 +38,7 @@ from pipeline.venues.polymarket.decode_common import (
     text_field,
     token_field,
 )
+from pipeline.venues.polymarket.own_orders import OwnOrders
 
 OBJECTS_MAX = 1_024  # of one frame
 MAKERS_MAX = 4_096  # maker orders of one trade
@@ -64,16 +65,18 @@ class UserDecoder:
 
     def __init__(
         self, *, owner: str, maker_addresses: Iterable[str], token_lookup: TokenLookup,
-        fee_of: Callable[[int], tuple[int, int]], account: int, source: int,
+        fee_of: Callable[[int], tuple[int, int]], account: int, source: int, own: OwnOrders | None = None,
     ) -> None:
         """owner: API key; maker_addresses: wallets whose orders are ours, any letter case.
 
         fee_of: row -> (rate in ppm, exponent) of the market's taker fee; account: number in the records.
+        own: what our orders are, so that what cannot be true of them is refused.
         """
         self._owner = owner
         self._addresses = frozenset(a.lower() for a in maker_addresses)
         self._find = lookup_of(token_lookup)
         self._fee_of = fee_of
+        self._own = own or OwnOrders()
         self.account = account
         self.source = source
         self.source_seq = 0
@@ -124,11 +127,13 @@ class UserDecoder:
         self._unknown = self._ignored = 0
 
     def _decoded(self) -> Decoded:
+        self._own.keep(self._recv_ns, self._origin is Origin.RECONCILE)
         return Decoded(self._records, None, "", self._unknown, self._ignored, (), [])
 
     def _rejected(self, refusal: Refused, objects: list[Any], seq_before: int) -> Decoded:
         self.source_seq = seq_before
         self.reject_count += 1
+        self._own.drop(refusal, self._origin is Origin.RECONCILE)
         rows: dict[int, None] = {}
         name: object = None
         for obj in objects[:OBJECTS_MAX]:
@@ -168,6 +173,10 @@ class UserDecoder:
         status = text_field(obj, "status", path)
         matched_micro = size_field(obj, "size_matched", path) if obj.get("size_matched") not in ("",
             None) else -1
+        self._own.check_order(
+            order_hash, token, side_field(obj, path) if "side" in obj else None,
+            price_field(obj, "price", path) if obj.get("price") else -1,
+            (size_field(obj, "original_size", path) if obj.get("original_size") else -1, matched_micro), path)
         self._unknown += token is None
         self._emit(
             Kind.REPORT, token, order_hash=order_hash, making_micro=-1, taking_micro=-1,
@@ -212,20 +221,22 @@ class UserDecoder:
             size_micro, token = size_field(obj, "size", path), self._own_token(obj, path)
             rate_ppm, exponent = self._fee_of(token.row)
             self._fill(
-                token, side, price_ticks, size_micro, shared, is_maker=0,
+                path, token, side, price_ticks, size_micro, shared, is_maker=0,
                 order_hash=_order_hash(obj, "taker_order_id", path),
                 fee_usd_micro=taker_fee_usd_micro(price_ticks, size_micro, rate_ppm, exponent))
         for entry_path, entry in makers:
             self._fill(
-                self._own_token(entry, entry_path), _maker_side(obj, path, entry, entry_path),
+                entry_path, self._own_token(entry, entry_path), _maker_side(obj, path, entry, entry_path),
                 price_field(entry, "price", entry_path), size_field(entry, "matched_amount", entry_path),
                 shared,
                 is_maker=1, order_hash=_order_hash(entry, "order_id", entry_path), fee_usd_micro=0)
 
     def _fill(
-        self, token: KnownToken, side: Side, price_ticks: int, size_micro: int, shared: dict[str, Any],
-        **fields: Any,
+        self, path: str, token: KnownToken, side: Side, price_ticks: int, size_micro: int,
+        shared: dict[str, Any], **fields: Any,
     ) -> None:
+        self._own.check_fill(
+            fields["order_hash"], shared["trade_id"], token, size_micro, price_ticks, shared["status"], path)
         money = cost_micro if side is Side.BUY else proceeds_micro
         self._emit(
             Kind.FILL, token, outcome=token.outcome, side=side, price_ticks=price_ticks,

@@ -1,0 +1,144 @@
+"""IN04 on the user channel: good JSON that tells of our orders what did not happen, beside the truth.
+
+The local exchange is the venue; its own trades decide. Whatever is told, behind the venue's lists trade holds
+what the exchange says, or nothing new is risked in that market.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.records import Cause
+from pipeline.run.halts import SupervisorHalts
+from pipeline.run.venue_watch import VenueWatch
+from pipeline.shm import halt
+from pipeline.shm.halt import HaltPage
+from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
+from pipeline.stages.reconcile import contradictions_gauge
+from pipeline.stages.stage import Counts
+from tests.models.account_world import DESK, ROWS, AccountWorld
+from tests.models.user_mutator import Words
+from tests.shared import scaled, seeds
+from tests.tools.faultrows import figure
+
+MUTANTS, SEEDS = figure("IN04", "user_mutants"), seeds(scaled(2, 20))
+SHARE, SECOND = 10**6, 10**9
+LIES_PER_FRAME = 4
+TRUTH_LOST = 0.05  # of the true frames are never heard
+
+
+class Liar:
+    """Tells lies in front of each true frame, and now and then instead of it."""
+
+    def __init__(self, world: AccountWorld, seed: int, share: float) -> None:
+        tokens = [token for market in world.markets for token in market.tokens]
+        self.own: list[str] = []
+        self.words = Words(seed, tokens, self.own, DESK.credentials.api_key)
+        self.rng = random.Random(seed)
+        self.told: Counter[str] = Counter()
+        self.refused = self.taken = 0
+        self._world, self._share = world, share
+        world.tell = self.tell
+
+    def tell(self, frame: bytes) -> list[bytes]:
+        out = []
+        if self.rng.random() < self._share:
+            for _ in range(LIES_PER_FRAME):
+                name, lie = self.words.next(frame)
+                self.told[name] += 1
+                out.append(lie)
+        return [*out, frame] if self.rng.random() > TRUTH_LOST else out
+
+
+def trade_a_little(world: AccountWorld, own: list[str]) -> None:
+    """Place some orders, let others take part of them, cancel some."""
+    rng, exchange = world.rng, world.exchange
+    for _ in range(rng.randrange(1, 4)):
+        row, outcome, is_buy = rng.choice(ROWS), rng.randrange(2), True
+        market = world.markets[row - 1]
+        price, size = rng.randrange(20, 80) * 100, rng.randrange(5, 40) * SHARE
+        held = world.held()[row, outcome] // SHARE * SHARE
+        if held >= 5 * SHARE and rng.random() < 0.3:
+            is_buy, size = False, min(size, held)
+        is_bid, yes_price = is_buy == (outcome == 0), price if outcome == 0 else 10_000 - price
+        kind = rng.choice(("GTC", "GTC", "FAK"))
+        if kind == "FAK" or rng.random() < 0.2:  # somebody rests there
+            exchange.foreign_change(world.now_ns, market, not is_bid, yes_price, rng.randrange(5, 60) * SHARE)
+        own.append(world.place(row, outcome, is_buy, price, size, kind))
+        world.step(SECOND // 10)
+        for _ in range(rng.randrange(3)):
+            exchange.foreign_take(world.now_ns, market, not is_bid, yes_price, rng.randrange(1, 20) * SHARE)
+            world.step(SECOND // 10)
+    left = list(exchange.engine.open.get("demo", {}).values())
+    if left and rng.random() < 0.7:
+        exchange.engine.cancel(world.now_ns, rng.sample(left, rng.randrange(1, len(left) + 1)))
+    world.step(SECOND // 10)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_IN04_a_lying_channel_makes_no_position(seed: int, gate_record: Callable[..., None]) -> None:
+    """Behind the lists trade holds what the exchange's trades say, or that market is stopped; both happen."""
+    fates, told, count, number = Counter[str](), Counter[str](), 0, 0
+    while count < MUTANTS // len(SEEDS):
+        number += 1
+        world = AccountWorld(seed * 100_003 + number)
+        liar = Liar(world, seed * 7 + number, (0.05, 0.3, 1.0)[number % 3])
+        for _ in range(4):
+            trade_a_little(world, liar.own)
+        world.settle()
+        differing = world.differing()
+        for row, outcome in differing:
+            assert world.is_stopped(row), (
+                f"seed {seed}, world {number}: row {row} outcome {outcome} holds "
+                f"{world.rig.trader.facts.positions.held(row, outcome)}, truth {world.held()[row, outcome]}; "
+                f"{dict(liar.told)}")
+        fates["wrong and stopped" if differing else "right"] += 1
+        fates["stopped"] += any(map(world.is_stopped, ROWS))
+        fates["rejected"] += world.gauges.values["user_rejects"]
+        fates["contradicting"] += world.gauges.values["user_contradictions"]
+        told += liar.told
+        count += sum(liar.told.values())
+    assert set(liar.words.ways) == set(told), f"seed {seed}: {told}"
+    assert fates["right"] > number // 4, f"seed {seed}: {fates}"
+    assert fates["contradicting"] > count // 20, f"seed {seed}: {fates}"
+    assert fates["rejected"] > count // 5, f"seed {seed}: {fates}"
+    gate_record("IN04", "user_mutants", count, seed)
+
+
+def test_IN04_what_the_lists_say_against_halts(tmp_path: Path) -> None:
+    """The gauge of either account is H1 with its words; it goes when the lists agree again for a while."""
+    page = bytearray(PAGE_BYTES)
+    format_page(memoryview(page), "account")
+    counts = Counts(StatusPage(memoryview(page)))
+    halt.create(tmp_path)
+    now_ns, told = 10**9, []
+    halts = SupervisorHalts(HaltPage(tmp_path, "supervisor"), lambda: now_ns)
+    watch = VenueWatch(
+        StatusView(memoryview(page)), ["main", "two"], halts,
+        lambda level, event, **fields: told.append((event, fields)), clear_s=30)
+    for value, seconds, expected in ((0, 1, "H0"), (2, 1, "H1"), (2, 60, "H1"), (0, 29, "H1"), (0, 30, "H0")):
+        counts.put(contradictions_gauge("two"), value)
+        now_ns += seconds * SECOND
+        watch.look(now_ns)
+        assert expected == halts.level_of(Cause.CONTRADICTED).name, (value, seconds)
+    assert ["venue_halts", "venue_halt_over"] == [event for event, _ in told]
+    assert "account two" in told[0][1]["words"]
+
+
+@pytest.mark.parametrize("seed", seeds(scaled(4, 40)))
+def test_IN04_the_truth_is_no_lie(seed: int) -> None:
+    """Without a liar nothing is refused or stopped, whatever settles, fails or is sent again."""
+    world = AccountWorld(seed)
+    own: list[str] = []
+    for _ in range(8):
+        trade_a_little(world, own)
+    world.settle()
+    assert [] == world.differing(), f"seed {seed}"
+    assert not any(map(world.is_stopped, ROWS)), f"seed {seed}"
+    assert 0 == world.gauges.values["user_rejects"] == world.gauges.values["reconciles_failed"]
+    assert 5 < len(world.exchange.engine.trades), f"seed {seed}"
