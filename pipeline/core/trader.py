@@ -180,7 +180,9 @@ class Trader:
         doubtful = facts.orders.doubtful
         cause = doubtful[0].cause if doubtful else Cause.NONE
         self._decide(decisions.reconcile_slot(causing, facts.request_no + 1, cause), slots)
-        named = [order for order in doubtful if order.state == _UNKNOWN and order.order_hash != NO_HASH]
+        named = [
+            order for order in doubtful
+            if order.order_hash != NO_HASH and (order.state == _UNKNOWN or not order.is_final)]
         for order in named[:_SINGLES_MAX]:
             self._decide(decisions.reconcile_slot(
                 causing, facts.request_no + 1, order.cause, order.order_no, order.order_hash), slots)
