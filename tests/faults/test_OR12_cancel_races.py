@@ -17,7 +17,7 @@ PACKAGES = 4  # of one run: each replaces the one before
 MOODS = (
     Moods(),
     Moods(latency_ms=40, lost_messages=0.0, lost_answers=0.0, lost_cancels=0.0),  # only the order differs
-    Moods(lost_messages=0.4, listed_late_ms=2_000),  # the lists lag behind the match, and are all there is
+    Moods(lost_messages=0.8, listed_late_ms=5_000),  # the lists lag behind the match, and are all there is
     Moods(lost_cancels=0.5, latency_ms=900, halts=1.0),
 )
 
