@@ -20,7 +20,8 @@ from pipeline.core.decisions import Causing
 from pipeline.core.limits import ORDER_NO_MAX, salt_of
 from pipeline.core.order import NO_HASH
 from pipeline.core.packing import run_of
-from pipeline.core.risk import TAKEN, Fields, Proposal, Verdict, Wanted
+from pipeline.core.risk import TAKEN, Fields, Proposal, Verdict
+from pipeline.core.selfmatch import Wanted
 from pipeline.core.state import Slot, TraderState
 from pipeline.native.packages import package_run, read_idea
 from pipeline.records import (

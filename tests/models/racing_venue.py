@@ -61,7 +61,7 @@ class Truth:
 
 
 class Race:
-    """Trade against the venue until nothing is on its way. `watch(record)` sees each record that it is fed."""
+    """Trade against the venue until nothing is on its way; `complaints` holds what did not hold."""
 
     def __init__(self, seed: object, moods: Moods) -> None:
         self.draw, self.moods, self.now_ns = random.Random(str(seed)), moods, T0_NS
@@ -194,7 +194,7 @@ class Race:
         if truth.state == "open":
             self._user(number, S.LIVE, truth.matched_micro)
             for _ in range(draw.randint(0, 3)):
-                self.later(draw.randint(1, 2 * self.moods.latency_ms) * NS_PER_MS, lambda: self._match(number))
+                self.later(self.latency_ns() + self.latency_ns(), lambda: self._match(number))
 
     def _match(self, number: int) -> None:
         """Somebody takes a part of it, or all: money moves now, the words come when they come."""
@@ -319,7 +319,7 @@ class Race:
     def ended(self) -> list[str]:
         """Return everything that does not hold, at rest."""
         found, facts = self.complaints[:5], self.rig.trader.facts
-        found += [f"open at the venue: {number}" for number, one in self.truths.items() if one.state == "open"]
+        found += [f"open there: {number}" for number, one in self.truths.items() if one.state == "open"]
         found += [f"open here: {order}" for order in self.orders.open_orders]
         if facts.orders.reservations.usd_micro:
             found.append(f"still reserved: {facts.orders.reservations.usd_micro} uUSD")

@@ -116,7 +116,7 @@ def listed(rng: random.Random, row: int) -> Fields:
 
 
 def change_rows(rng: random.Random, pair: Pair, known: dict[int, Fields]) -> None:
-    """Tell of another spacing, a new page of a row, or one that contradicts what its shares were said to be."""
+    """Tell of another spacing, a new page of a row, or one that contradicts the page before."""
     kind, row = rng.random(), rng.choice([each for each in ROWS if each not in known] or ROWS)
     if kind < 0.3:
         row = rng.choice([*ROWS, 6])

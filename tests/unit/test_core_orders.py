@@ -399,7 +399,7 @@ def test_what_a_pass_lists_is_open() -> None:
     assert (S.LIVE, False) == (order.state, order.is_closed)
     orders.on_reconciled(T0_NS + 7, T0_NS + 9)  # the next pass does not show it
     assert (S.UNKNOWN, False) == (order.state, order.is_closed)
-    tell(orders, S.MATCHED, Origin.RECONCILE, matched_micro=SIZE)  # asked by name: its trades are not told yet
+    tell(orders, S.MATCHED, Origin.RECONCILE, matched_micro=SIZE)  # by name; trades will follow
     assert (S.MATCHED, False) == (order.state, order.is_closed)
 
 

@@ -178,8 +178,8 @@ class OrderSigner:
         is_own = kind is not None and kind.signature_type == account.signature_type
         if account.chain_id == wire.POLYGON and not is_own:
             raise ConfigError(f"polymarket.sign: 0x{account.maker.hex()} is no wallet that the venue makes "
-                              f"for 0x{account.owner.hex()} with signature type {int(account.signature_type)}; "
-                              "pm connect lists those, check maker")
+                              f"for 0x{account.owner.hex()} with signature type "
+                              f"{int(account.signature_type)}; pm connect lists those, check maker")
         # the only hold on the key: whoever takes it away has a signer that can sign nothing
         self._sealer = OrderSealer(
             order_hasher(), key.reveal(), account.maker, account.signer, int(account.signature_type),
