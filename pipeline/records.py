@@ -196,6 +196,7 @@ class Cause(enum.IntEnum):
     LIMIT_PARTIAL_LOSS = 53
     VENUE_MODE = 54  # the venue takes no such order now
     COOL_DOWN = 55  # it refused too many of this market in a row
+    SELF_MATCH = 56  # it would meet an order of our own
     # refusals of the effect lanes and the venue
     DEADLINE = 64
     HALT_LEVEL = 65

@@ -45,6 +45,7 @@ _GATE = {
     Cause.RESIDUE: "leftovers above risk.residue_usd_max",
     Cause.VENUE_MODE: "the venue took no such orders then",
     Cause.COOL_DOWN: "the venue had refused too many orders of a market",
+    Cause.SELF_MATCH: "an order would have met one of our own",
 }
 
 

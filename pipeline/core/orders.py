@@ -251,22 +251,20 @@ class Orders:
                 self.settle(order)
 
     def on_reconciled(self, asked_ns: int, now_ns: int) -> None:
-        """A complete pass that was asked for at `asked_ns` ended: what it did not show is not there."""
+        """A whole pass asked for at `asked_ns` ended; what an order matched is asked by name: lists lag."""
         for order in self.doubtful:
+            final_ns = order.intended_ns + UNKNOWN_FINAL_NS
             if order.state == OrderState.UNKNOWN:
-                final_ns = order.intended_ns + UNKNOWN_FINAL_NS
                 if asked_ns >= final_ns and order.cancel_refused_ns >= final_ns:
                     self._set(order, OrderState.CANCELED, now_ns, int(Cause.TIMEOUT))
                     order.is_final = True
             elif order.state in _ENDED:
-                if asked_ns >= order.changed_ns:
-                    order.is_final = True
-                    matched = order.filled_micro + order.voided_micro
-                    if order.claim_micro - matched <= DUST_MICRO:
-                        order.claim_micro = matched
-            elif 0 < order.cancel_refused_ns <= asked_ns and order.seen_open_ns < asked_ns:
-                self._set(order, OrderState.CANCELED, now_ns, int(Cause.NONE))
-                order.is_final = True
+                order.is_final = order.is_final or asked_ns >= max(order.changed_ns, final_ns)
+                matched, is_read = order.filled_micro + order.voided_micro, asked_ns >= order.changed_ns
+                if order.is_final and is_read and order.claim_micro - matched <= DUST_MICRO:
+                    order.claim_micro = matched
+            elif order.seen_open_ns < asked_ns and 0 < order.cancel_refused_ns <= asked_ns > order.changed_ns:
+                self.doubt(order, now_ns, int(Cause.UNKNOWN_ORDER_OPEN))
             self.settle(order)
 
     def want_cancel_all(self, cause: int) -> None:
@@ -297,7 +295,7 @@ class Orders:
                 self.cancel_wanted.setdefault(number, int(Cause.TIMEOUT))
 
     def doubt_missing_fills(self, now_ns: int, timeout_ns: int) -> None:
-        """Ended orders whose fills do not come, and cancels that changed nothing, need a reconcile."""
+        """Ended orders whose fills do not come need a reconcile."""
         for order in self.open_orders:
             if order.state in _ENDED and now_ns - order.changed_ns >= timeout_ns:
                 self._doubtful[order.order_no] = None

@@ -18,6 +18,7 @@ from pipeline.core.limits import BATCH_ORDERS_MAX, Limits
 from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.proof import proven_payout
+from pipeline.core.selfmatch import Wanted, meeting
 from pipeline.core.sizing import BUDGET_LOT_USD_MICRO
 from pipeline.native.gate import SCALES, price_orders
 from pipeline.records import Cause, HaltLevel, OrderState, VenueMode
@@ -42,7 +43,6 @@ class Verdict:
 
 TAKEN = Verdict(Cause.TAKEN, 0, 0)
 
-Wanted = tuple[int, int, int, int, int, int, int]  # one order: the fields of `WantedOrder`
 Fields = tuple[  # the fields of `Proposal`
     int, int, int, int, int, int, int, int, int, int, int, tuple[Wanted, ...]]
 
@@ -170,7 +170,14 @@ class RiskGate:
                 return Verdict(Cause.UNKNOWN_ORDER_OPEN, row, 0)
             if row in self.rejects and (verdict := self._cooling(row, proposal)) is not None:
                 return verdict
-        return self._priced(proposal, rows) or TAKEN
+        return self._priced(proposal, rows) or self._meeting(orders, rows) or TAKEN
+
+    def _meeting(self, orders: tuple[Wanted, ...], rows: Mapping[int, Instrument]) -> Verdict | None:
+        """No order may meet one of ours (OR22). All are buys, so what still rests or flies reserves."""
+        if len(rows) == len(orders) and self._orders.reservations.by_row.keys().isdisjoint(rows):
+            return None
+        met = meeting(orders, self._orders.open_orders)
+        return Verdict(Cause.SELF_MATCH, *met) if met is not None else None
 
     def _ready(self, proposal: Proposal) -> Verdict | None:
         """Is anything allowed at all, and is nothing of the numbers impossible."""

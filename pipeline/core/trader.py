@@ -20,7 +20,8 @@ from pipeline.core.decisions import Causing
 from pipeline.core.limits import ORDER_NO_MAX, salt_of
 from pipeline.core.order import NO_HASH
 from pipeline.core.packing import run_of
-from pipeline.core.risk import TAKEN, Fields, Proposal, Verdict, Wanted
+from pipeline.core.risk import TAKEN, Fields, Proposal, Verdict
+from pipeline.core.selfmatch import Wanted
 from pipeline.core.state import Slot, TraderState
 from pipeline.native.packages import package_run, read_idea
 from pipeline.records import (
@@ -180,7 +181,9 @@ class Trader:
         doubtful = facts.orders.doubtful
         cause = doubtful[0].cause if doubtful else Cause.NONE
         self._decide(decisions.reconcile_slot(causing, facts.request_no + 1, cause), slots)
-        named = [order for order in doubtful if order.state == _UNKNOWN and order.order_hash != NO_HASH]
+        named = [
+            order for order in doubtful
+            if order.order_hash != NO_HASH and (order.state == _UNKNOWN or not order.is_final)]
         for order in named[:_SINGLES_MAX]:
             self._decide(decisions.reconcile_slot(
                 causing, facts.request_no + 1, order.cause, order.order_no, order.order_hash), slots)

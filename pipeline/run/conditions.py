@@ -238,7 +238,13 @@ def _allowances(facts: AccountFacts) -> Finding:
     if isinstance(facts.money, Missing):
         return unknown(facts.money)
     money: Money = facts.money
-    needed = {address.lower(): name for name, address in approvals.EXCHANGE_SPENDERS.items()}
+    needed = {address.lower(): name for name, address in approvals.spenders_of(facts.chain_id).items()}
+    strange = [name for spender, name in needed.items() if spender not in money.allowances_micro]
+    if strange:
+        return fail(
+            f"none for {', '.join(strange)}: on chain {facts.chain_id}, not among the venue's own spenders",
+            "check venues.polymarket: chain_id and clob_url; if both are right, its contracts changed: do "
+            "not trade before a release that knows them", VENUE)
     named = needed | {spender: needed.get(spender, spender) for spender in money.allowances_micro}
     none = [name for spender, name in named.items() if not money.allowances_micro.get(spender)]
     small = [name for spender, name in named.items()

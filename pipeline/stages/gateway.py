@@ -217,7 +217,8 @@ class GatewayMachine:
             self._budgets.on_headers(now_ns, headers, in_flight, is_cancel=False)
             judge = answers.batch_answer if len(request.orders) > 1 else _order_answer
             self._reports.owe(judge(status, body, request.orders, now_ns))
-        self._tell_venue(now_ns)
+        # A venue that migrates wipes what is open: its own lists say what is left (VN04).
+        self._tell_venue(now_ns, doubt=condition.state == VenueState.MISVERSIONED)
 
     def _on_cancel_answer(
         self, now_ns: int, request: InFlight, status: int, headers: dict[str, str], body: bytes,
@@ -228,7 +229,7 @@ class GatewayMachine:
         self._budgets.on_headers(now_ns, headers, in_flight, is_cancel=True)
         if condition.state == VenueState.RATE_LIMITED:
             self._budgets.hold_cancels(now_ns, condition.retry_after_ms)
-        if condition.state not in (VenueState.NORMAL, VenueState.CLOSED_ONLY):
+        if condition.state not in (VenueState.NORMAL, VenueState.CLOSED_ONLY, VenueState.MISVERSIONED):
             self.cancels.put_back(request.cancels)
             return
         self._budgets.cancels_flow()

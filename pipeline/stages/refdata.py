@@ -21,7 +21,7 @@ from pipeline.codec import CODECS
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, Outbox
-from pipeline.records import HEADER, SLOT_BYTES, Cause, Flag, Kind
+from pipeline.records import HEADER, SLOT_BYTES, Cause, Flag, Kind, Rule
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.clob_market import clob_market_path, merge_clob_market
@@ -71,6 +71,8 @@ class RefdataMachine:
         self._sink = sink
         self._counts = counts
         self._rows: dict[bytes, int] = {}  # condition -> row
+        self._row_next = settings.row_first
+        self._switched: set[bytes] = set()  # conditions that got other tokens in this run, and another row
         self._events: dict[str, int] = {}  # event id -> event row, 1 first
         self._written: dict[int, MarketInfo] = {}
         self._listed: dict[int, MarketInfo] = {}  # what Gamma said last
@@ -90,6 +92,7 @@ class RefdataMachine:
     def learn(self, record: Any) -> None:
         """Take an INSTRUMENT that stands in the stream: its row is given, its event has its number."""
         self._rows[bytes(record.condition)] = record.instrument
+        self._row_next = max(self._row_next, record.instrument + 1)
         self._learned[record.instrument] = record
 
     def on_timer(self, now_ns: int) -> None:
@@ -206,6 +209,15 @@ class RefdataMachine:
         written = self._written.get(row)
         return bool(written.event_id) if written is not None else bool(self._learned[row].event)
 
+    def _shares_of(self, row: int | None) -> tuple[bytes, bytes, bool, bool] | None:
+        """Return what the stream says that the shares of a row are, None when it says nothing yet."""
+        if row in self._written:
+            return _shares(self._written[row])
+        record = self._learned.get(row) if row is not None else None
+        return None if record is None else (
+            record.token_yes, record.token_no, bool(record.rules & Rule.NEG_RISK),
+            bool(record.rules & Rule.V2))
+
     def _event_row(self, market: MarketInfo, row: int) -> int:
         """Return the number of the market's event: the one that the stream knows it by, else the next."""
         if not market.event_id:
@@ -222,14 +234,19 @@ class RefdataMachine:
         row = self._rows.get(market.condition)
         if row is not None and self._listed.get(row) == market:
             return
+        known = self._shares_of(row)
+        if known is not None and known[:2] != _shares(market)[:2] and market.condition not in self._switched:
+            self._switched.add(market.condition)
+            self._write(self._rows[market.condition], market, now_ns)  # closes it
+            row = None
         if row is None:
             if not self._is_admitted(market):
                 self._counts.add("markets_filtered", 1)
                 return
-            if len(self._rows) >= self._settings.rows_max:
+            if self._row_next - self._settings.row_first >= self._settings.rows_max:
                 self._counts.add("instruments_over_limit", 1)
                 return
-            row = self._settings.row_first + len(self._rows)
+            row, self._row_next = self._row_next, self._row_next + 1
             self._rows[market.condition] = row
         self._listed[row] = market
         if self._settings.clob_url and market.tradable:
@@ -241,7 +258,16 @@ class RefdataMachine:
         self._write(row, market, now_ns)
 
     def _write(self, row: int, market: MarketInfo, now_ns: int) -> None:
-        """Owe the row's INSTRUMENT unless the stream says the same."""
+        """Owe the row's INSTRUMENT unless the stream says the same.
+
+        What the shares of a row are never changes: where the venue says otherwise, the row is closed.
+        """
+        known_shares = self._shares_of(row)
+        if known_shares is not None and known_shares != _shares(market):
+            self._counts.add("markets_switched", 1)
+            yes, no, neg_risk, v2 = known_shares
+            market = replace(
+                market, token_yes=yes, token_no=no, neg_risk=neg_risk, v2=v2, accepting=False, event_id="")
         event_row = self._event_row(market, row)
         self._written[row] = market
         index = row - self._settings.row_first
@@ -263,6 +289,11 @@ class RefdataMachine:
         record[24:32] = self._source_seq.to_bytes(8, "little")
         record[40:42] = self._settings.source.to_bytes(2, "little")
         self._owed.append(bytes(record))
+
+
+def _shares(market: MarketInfo) -> tuple[bytes, bytes, bool, bool]:
+    """Return the tokens of a market and what chooses the exchange that they are signed for."""
+    return market.token_yes, market.token_no, market.neg_risk, market.v2
 
 
 def _says_the_same(found: Any, known: Any) -> bool:

@@ -45,12 +45,13 @@ class Signing(IntentSigner):
     A signer has two: its own, and an understudy with a key that owns nothing and a brake of its own.
     """
 
-    __slots__ = ("_markets", "_signer", "_steps")
+    __slots__ = ("_markets", "_refused", "_signer", "_steps")
 
     def __init__(self, signer: OrderSigner, brake: Brake, halt_page: HaltPage, clock: Clock) -> None:
         super().__init__(signer.sealer, brake, halt_page.words, clock)
         self._signer = signer
         self._markets: dict[int, Market] = {}
+        self._refused: set[int] = set()  # rows that were told in two ways
         self._steps: dict[int, int] = {}  # row -> spacing that the stream told since: it wins over a page
 
     def learn(self, slot: bytes, at: int = 0) -> None:
@@ -64,15 +65,20 @@ class Signing(IntentSigner):
         record = _INSTRUMENT.unpack(slot, at)
         if record.flags & Flag.TICKED:
             self._steps.setdefault(record.instrument, record.tick_step)
-        market = self._markets[record.instrument] = Market(
+        market = Market(
             (record.token_yes, record.token_no), bool(record.rules & Rule.NEG_RISK),
             bool(record.rules & Rule.V2))
+        if self._markets.get(record.instrument, market) != market:
+            self._refused.add(record.instrument)  # what its shares are never changes: one of both is wrong
+        self._markets[record.instrument] = market
         self._set(record.instrument, market, self._steps.get(record.instrument, record.tick_step))
 
     def _set(self, row: int, market: Market, tick_step: int) -> None:
         tokens, neg_risk, v2 = market
+        usual = Cause.NOT_TRADABLE if row in self._refused else Cause.NONE
+        causes = [token_cause(token, v2) or usual for token in tokens]
         self.set_market(
-            row, *tokens, *(int(token_cause(token, v2)) for token in tokens),
+            row, *tokens, *map(int, causes),
             self._signer.domain(neg_risk, v2), tick_step, fine_step_micro(tick_step))
 
     def amounts_cause(

@@ -1,4 +1,4 @@
-"""PR04: a lane is frozen and goes on, or every core is busy: no stale order, a halt in time, and its end."""
+"""PR04, OR19: a lane is frozen and goes on, or every core is busy: no stale order, a halt, and its end."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -32,9 +33,39 @@ pytestmark = pytest.mark.timeout(120 + 20 * (FREEZES + HOGS))
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Kills]:
-    found = Kills(tmp_path, fresh_seed(), (*SETTINGS, "supervision.stall_kill_s=60"))
+    found = started(tmp_path)
     yield found
     found.close()
+
+
+def started(directory: Path) -> Kills:
+    return Kills(directory, fresh_seed(), (*SETTINGS, "supervision.stall_kill_s=60"))
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Frozen]:
+    """A run whose lanes were frozen one after the other, each 0.3-3 s, and that still trades."""
+    found = started(tmp_path_factory.mktemp("frozen"))
+    try:
+        yield Frozen(found, freeze(found))
+    finally:
+        found.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One freeze: the lane, its time, and the halt levels that were seen meanwhile."""
+
+    lane: str
+    seconds: float
+    levels: frozenset[HaltLevel]
+
+
+class Frozen(NamedTuple):
+    """A run and what was done to it."""
+
+    run: Kills
+    stops: list[Stop]
 
 
 def level(run: Kills) -> HaltLevel:
@@ -55,10 +86,10 @@ def assert_nothing_stale(run: Kills) -> None:
     assert {} == late, "ms behind the deadline"
 
 
-def test_PR04_freezes(run: Kills, gate_record: Any) -> None:
-    """Real SIGSTOPs of 0.3-3 s of lanes on the order path: H1 in 0.5 s, gone by itself, 0 stale orders."""
+def freeze(run: Kills) -> list[Stop]:
+    """Stop lanes of the order path, each with an order on its way; go on when orders leave again."""
     run.warm()
-    draw = random.Random(f"freezes:{run.run.seed}")
+    draw, stops = random.Random(f"freezes:{run.run.seed}"), []
     for number in range(FREEZES):
         lane = FROZEN[number % len(FROZEN)]
         run.until(lambda: level(run) == HaltLevel.H0, CLEAR_S_MAX, "no halt before the freeze")
@@ -75,16 +106,28 @@ def test_PR04_freezes(run: Kills, gate_record: Any) -> None:
 
         run.until(is_over, 10.0, "the end of the freeze")
         run.watcher.thaw(lane)
-        if seconds > STALL_S:
-            assert HaltLevel.H1 in levels, f"{lane} stood for {seconds:.2f} s"
+        stops.append(Stop(lane, seconds, frozenset(levels)))
         run.until(lambda: level(run) == HaltLevel.H0, CLEAR_S_MAX, "the halt to clear")
         run.until(
             lambda at_ns=thawed_ns: run.trades_again(at_ns), CLEAR_S_MAX, f"an order after {lane} stood")
-    stalls = run.events("lane_stalled")
+    return stops
+
+
+def test_PR04_freezes(frozen: Frozen, gate_record: Any) -> None:
+    """Real SIGSTOPs of 0.3-3 s of lanes on the order path: H1 in 0.5 s, and gone by itself."""
+    for stop in frozen.stops:
+        assert stop.seconds <= STALL_S or HaltLevel.H1 in stop.levels, stop
+    stalls = frozen.run.events("lane_stalled")
     assert stalls
     assert all(event["still_ms"] <= HALT_MS_MAX for event in stalls), stalls
-    assert_nothing_stale(run)
-    gate_record("PR04", "freezes", FREEZES, run.run.seed)
+    gate_record("PR04", "freezes", figure("PR04", "freezes"), frozen.run.run.seed)
+
+
+def test_OR19_real_stops_send_nothing_expired(frozen: Frozen, gate_record: Any) -> None:
+    """By the exchange's own clock no order came behind its deadline in our log and the way there."""
+    assert_nothing_stale(frozen.run)
+    assert FREEZES >= figure("OR19", "freezes")
+    gate_record("OR19", "freezes", len(frozen.stops), frozen.run.run.seed)
 
 
 def test_PR04_hogs(run: Kills, gate_record: Any) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.codec import CODECS
-from pipeline.core.risk import Fields, Wanted
+from pipeline.core.risk import Fields
+from pipeline.core.selfmatch import Wanted
 from pipeline.core.strategies.interface import Idea
 from pipeline.errors import InvariantError
 from pipeline.records import IDEA_LEGS, SLOT_BYTES, IntentClass, Kind, OrderType

@@ -110,10 +110,15 @@ class SignerRig:
             Filter(rows_end, [Kind.INSTRUMENT, Kind.TICK_STEP]), sink, self.clock, self.counts,
             Stamps(bytearray(ENTRY_BYTES * 64)), lambda: intents_end.position)
         for row in (1, 2, 3):
-            self._rows.push(CODECS[Kind.INSTRUMENT].pack(
-                instrument=row, token_yes=token(row, 0), token_no=token(row, 1), rules=int(Rule.NEG_RISK),
-                tick_step=STEP))
+            self._rows.push(self.row_of(row))
         self.work()
+
+    @staticmethod
+    def row_of(row: int) -> bytes:
+        """Return the INSTRUMENT of a row as the signer knows it."""
+        return CODECS[Kind.INSTRUMENT].pack(
+            instrument=row, token_yes=token(row, 0), token_no=token(row, 1), rules=int(Rule.NEG_RISK),
+            tick_step=STEP)
 
     def clock(self) -> int:
         """Return the time that the test set."""

@@ -117,6 +117,7 @@ class SlowSigning:
         self._level = level
         self._clock = clock
         self._steps: dict[int, int] = {}  # row -> spacing that the stream told since: it wins over a page
+        self.said: dict[int, set[tuple[bytes, bytes, int]]] = {}  # row -> what its shares were said to be
         self._ahead: dict[tuple[int, bytes, int, int, int, int, bool, bool], bytes] = {}  # oldest first
 
     @property
@@ -133,9 +134,15 @@ class SlowSigning:
                 self.markets[change.instrument] = known._replace(tick_step=change.new_step)
             return
         record = CODECS[Kind.INSTRUMENT].unpack(slot)
+        said = record.token_yes, record.token_no, record.rules & (Rule.NEG_RISK | Rule.V2)
+        self.said.setdefault(record.instrument, set()).add(said)
         self.markets[record.instrument] = Market(
             (record.token_yes, record.token_no), bool(record.rules & Rule.NEG_RISK),
             bool(record.rules & Rule.V2), self._steps.get(record.instrument, record.tick_step))
+
+    def is_disputed(self, row: int) -> bool:
+        """Tell whether two records disagree about what the shares of a row are."""
+        return len(self.said.get(row, ())) > 1
 
     def make(self, slot: bytes) -> tuple[bytes, Cause]:
         """Return the SIGNED record of an INTENT, and why it holds no signature (NONE: it does)."""
@@ -172,6 +179,9 @@ class SlowSigning:
         asked = (
             intent.salt, market.tokens[intent.outcome], intent.maker_amount, intent.taker_amount,
             intent.side, intent.timestamp_ms, market.neg_risk, market.v2)
+        if self.is_disputed(intent.instrument):
+            answer = self._signer.seal(*asked)
+            return Cause.NOT_TRADABLE if isinstance(answer, bytes) else answer.cause
         sealed = self._ahead.pop(asked, None)
         if sealed is not None:
             self.was_ahead = True
@@ -184,6 +194,8 @@ class SlowSigning:
         order_type, side, price_ticks, size_micro, row, outcome, salt, timestamp_ms = foreseen
         market = self.markets.get(row)
         if market is None or outcome > 1 or not is_allowed(self._level(), IntentClass.NEW_RISK):
+            return
+        if self.is_disputed(row):
             return
         amounts = exact_amounts(order_type, side, price_ticks, size_micro, market.tick_step)
         if amounts is None:

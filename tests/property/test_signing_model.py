@@ -16,6 +16,7 @@ from pipeline.errors import InvariantError
 from pipeline.native.signing import AHEAD_MAX
 from pipeline.records import SLOT_BYTES, Cause, HaltLevel, IntentClass, Kind, OrderType, Rule, Side
 from pipeline.shm import halt
+from pipeline.sim.wallets import deposit_wallet
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.stages.signer import Signing
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S, TICKS_PER_USD
@@ -34,8 +35,8 @@ I64_MAX, U64_MAX, SALT_MAX = (1 << 63) - 1, (1 << 64) - 1, (1 << 53) - 1
 LEGAL_STEPS = tuple(wire.ROUNDING)
 ILLEGAL_STEPS = (0, 2, 5, 99, 250, 500, 5_000, 65_535)
 RULES = (Rule(0), Rule.NEG_RISK, Rule.V2, Rule.V2 | Rule.NEG_RISK)
-WALLET = "0x" + "cd" * 20
 OWNER = identity.checksum(account_of(KEY).owner)
+WALLET = deposit_wallet(OWNER)
 PAUSES_NS = (0, 0, 1, NS_PER_MS, NS_PER_S, NS_PER_S, MINUTE_NS // 4, MINUTE_NS, DAY_NS // 5)
 FOREVER_NS = T0_NS + 400 * DAY_NS
 CAUSES = {
@@ -115,18 +116,18 @@ def listed(rng: random.Random, row: int) -> Fields:
 
 
 def change_rows(rng: random.Random, pair: Pair, known: dict[int, Fields]) -> None:
-    """Tell of another spacing, a new page of a row, or the same page with one flag of another value."""
+    """Tell of another spacing, a new page of a row, or one that contradicts the page before."""
     kind, row = rng.random(), rng.choice([each for each in ROWS if each not in known] or ROWS)
     if kind < 0.3:
         row = rng.choice([*ROWS, 6])
         pair.learn(CODECS[Kind.TICK_STEP].pack(instrument=row, new_step=step_of(rng)))
         return
-    if row not in known or kind < 0.65:
+    if row not in known:
         known[row] = listed(rng, row)
-    fields = known[row]
-    if kind >= 0.65:
-        others = [Rule(0), Rule.V2] if fields["rules"] & Rule.V2 else [Rule(0), Rule.V2, Rule.NEG_RISK]
-        fields = fields | {"rules": fields["rules"] ^ int(rng.choice(others))}
+    fields = known[row] = known[row] | {"tick_step": step_of(rng)}
+    if kind > 0.96:
+        flag = int(rng.choice((Rule.V2, Rule.NEG_RISK)))
+        fields = fields | rng.choice(({"rules": fields["rules"] ^ flag}, {"token_no": rng.randbytes(32)}))
     pair.learn(CODECS[Kind.INSTRUMENT].pack(**fields))
 
 

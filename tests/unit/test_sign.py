@@ -18,6 +18,7 @@ from eth_account import Account
 
 from pipeline.errors import ConfigError, EnvironmentProblem
 from pipeline.records import Cause
+from pipeline.sim.wallets import deposit_wallet
 from pipeline.venues.polymarket import identity, sign, wire
 from pipeline.venues.polymarket.auth import Secret
 from pipeline.venues.polymarket.identity import Refusal
@@ -39,7 +40,7 @@ V1_TOKEN = identity.token_bytes(
 )
 V2_TOKEN = identity.token_bytes("484477317811713033941648914387987281664819049935968967509762756023379034112")
 FUNDERS = {0: OWNER, 1: identity.checksum(identity.proxy_wallet(OWNER_RAW)),
-           2: identity.checksum(identity.safe_wallet(OWNER_RAW)), 3: WALLET}
+           2: identity.checksum(identity.safe_wallet(OWNER_RAW)), 3: deposit_wallet(OWNER)}
 
 
 def signer(kind: int = 0, chain_id: int = wire.POLYGON) -> OrderSigner:
@@ -207,6 +208,15 @@ def test_a_bad_key_is_a_config_error_that_does_not_show_it(bad: bytes) -> None:
 
     assert caught.value.__cause__ is None
     assert not bad or bad.hex() not in str(caught.value)
+
+
+def test_a_wallet_of_somebody_else_is_refused() -> None:
+    """A deposit wallet that the venue did not make for this key has no signer, whatever the config says."""
+    for wallet in (WALLET, deposit_wallet(Account.from_key(b"\7" * 32).address)):
+        with pytest.raises(ConfigError, match="no wallet that the venue makes"):
+            OrderSigner(Secret(KEY), identity.identify(OWNER, wallet, 3))
+    for is_beacon in (True, False):
+        OrderSigner(Secret(KEY), identity.identify(OWNER, deposit_wallet(OWNER, is_beacon), 3))
 
 
 def test_a_key_of_another_owner_is_refused() -> None:

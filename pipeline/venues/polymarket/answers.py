@@ -68,6 +68,7 @@ class VenueState(enum.IntEnum):
     BLOCKED = 7  # 403: edge or geographic refusal; a halt, never routed around
     CLOSED_ONLY = 8  # the account may only reduce
     FAILING = 9  # 5xx without a known reason
+    MISVERSIONED = 10  # it takes orders of another version or contract than ours
 
 
 def report(
@@ -291,7 +292,9 @@ class VenueCondition(NamedTuple):
 _CONDITION_TEXTS: Final = (
     (wire.TEXTS_POST_ONLY, VenueState.POST_ONLY), (wire.TEXTS_CANCEL_ONLY, VenueState.CANCEL_ONLY),
     (wire.TEXTS_DISABLED, VenueState.DISABLED), (wire.TEXTS_CLOSED_ONLY, VenueState.CLOSED_ONLY),
+    (wire.TEXTS_VERSION, VenueState.MISVERSIONED),
 )
+_VERSION_BYTES: Final = tuple(text.encode() for text in wire.TEXTS_VERSION)
 _CONDITION_STATUS: Final = {401: VenueState.UNAUTHORIZED, 403: VenueState.BLOCKED,
                             425: VenueState.RESTARTING, 429: VenueState.RATE_LIMITED}
 #: A 503 that names one of these was refused before the order was looked at.
@@ -303,10 +306,13 @@ def venue_condition(http_status: int, body: bytes, retry_after: str = "") -> Ven
     """Return what an answer says about the venue; retry_after: that header's text, seconds.
 
     A body that is no JSON is judged by its status alone. `retry_after_seconds` of the body counts too;
-    the longer of the two wins.
+    the longer of the two wins. Of a 2xx only one thing is read: that our version of orders is refused.
     """
     if 200 <= http_status < 300:
-        return VenueCondition(VenueState.NORMAL, 0, "")
+        said = body.lower()
+        text = next((text for text, found in zip(wire.TEXTS_VERSION, _VERSION_BYTES, strict=True)
+                     if found in said), "")
+        return VenueCondition(VenueState.MISVERSIONED if text else VenueState.NORMAL, 0, text)
     parsed = _parse(body)
     text = _error_of(parsed)
     code = parsed.get("code") if isinstance(parsed, dict) else None

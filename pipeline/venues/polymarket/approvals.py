@@ -11,9 +11,17 @@ from typing import Final
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.wire import EXCHANGES, POLYGON, Exchange
 
-_CTF_V2, _NEG_RISK_V2, _V3 = (EXCHANGES[POLYGON, one][1] for one in Exchange)
-#: Spenders of collateral that an order needs, by the exchange that settles its market.
-EXCHANGE_SPENDERS: Final = {"CTFExchangeV2": _CTF_V2, "NegRiskExchangeV2": _NEG_RISK_V2, "ExchangeV3": _V3}
+
+def spenders_of(chain_id: int) -> dict[str, str]:
+    """Return the spenders of collateral that orders on this chain need: each exchange's name and contract.
+
+    The venue names its own: by these a start sees that both mean the same contracts and the same chain.
+    """
+    names = ("CTFExchangeV2", "NegRiskExchangeV2", "ExchangeV3")
+    return {name: EXCHANGES[chain_id, exchange][1] for name, exchange in zip(names, Exchange, strict=True)}
+
+
+EXCHANGE_SPENDERS: Final = spenders_of(POLYGON)
 Pair = tuple[str, str]  # token and spender, in lower case
 _TOKENS: Final = {
     wire.PUSD: "pUSD", wire.CONDITIONAL_TOKENS: "outcome tokens", wire.POSITION_MANAGER: "v2 positions"}

@@ -59,10 +59,12 @@ _NAMED: Final = {
     VenueState.RESTARTING: VenueMode.RESTARTING, VenueState.POST_ONLY: VenueMode.POST_ONLY,
     VenueState.CANCEL_ONLY: VenueMode.CANCEL_ONLY, VenueState.DISABLED: VenueMode.DOWN,
 }
-#: What no retry cures: a route or an account that the venue refuses. Never routed around (OR09).
+#: What no retry cures: a route or an account that the venue refuses, never routed around (OR09); or the
+#: domain that our orders are signed for: all of them would be refused, so only cancels go on (VN04).
 _REFUSED: Final = {
-    VenueState.BLOCKED: "the venue refuses this address (403)",
-    VenueState.CLOSED_ONLY: "the venue lets this account only reduce",
+    VenueState.BLOCKED: (HaltLevel.H1, "the venue refuses this address (403)"),
+    VenueState.CLOSED_ONLY: (HaltLevel.H1, "the venue lets this account only reduce"),
+    VenueState.MISVERSIONED: (HaltLevel.H3, "the venue takes orders of another version or contract"),
 }
 
 
@@ -121,10 +123,12 @@ class VenueModes:
         is_post_only: bool = False,
     ) -> None:
         """Take an answer. sent_ns: when its request left; one from before the mode says nothing of it."""
-        if found.state in _REFUSED and self.halting is None:
-            self.halting = Halting(
-                HaltLevel.H1, Cause.VENUE_REJECT,
-                f"gateway: {_REFUSED[found.state]}; settle it there, then pm resume: {found.text or status}")
+        if found.state in _REFUSED:
+            level, words = _REFUSED[found.state]
+            if self.halting is None or self.halting.level < level:
+                self.halting = Halting(
+                    level, Cause.VENUE_REJECT,
+                    f"gateway: {words}; settle it, then pm resume: {found.text or status}")
         if sent_ns < self._since_ns:
             return
         named = _NAMED.get(found.state)

@@ -31,6 +31,7 @@ from pipeline.venues.polymarket.identity import (
     exchange_of,
     is_v2_token,
 )
+from pipeline.venues.polymarket.wallets import classify
 from pipeline.venues.polymarket.wire import Exchange, SignatureType
 
 __all__ = ["AccountIdentity", "OrderRequest", "OrderSigner", "Signed", "order_hasher", "owner_address",
@@ -173,6 +174,12 @@ class OrderSigner:
         if found != account.owner:
             raise ConfigError(f"polymarket.sign: the wallet key belongs to 0x{found.hex()}, expected the "
                               f"owner 0x{account.owner.hex()}; check the key file and the account's owner")
+        kind = classify(account.owner, account.maker)
+        is_own = kind is not None and kind.signature_type == account.signature_type
+        if account.chain_id == wire.POLYGON and not is_own:
+            raise ConfigError(f"polymarket.sign: 0x{account.maker.hex()} is no wallet that the venue makes "
+                              f"for 0x{account.owner.hex()} with signature type "
+                              f"{int(account.signature_type)}; pm connect lists those, check maker")
         # the only hold on the key: whoever takes it away has a signer that can sign nothing
         self._sealer = OrderSealer(
             order_hasher(), key.reveal(), account.maker, account.signer, int(account.signature_type),

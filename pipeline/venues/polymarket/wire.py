@@ -222,3 +222,6 @@ TEXTS_POST_ONLY: Final = ("post_only_mode", "post-only mode")
 TEXTS_CANCEL_ONLY: Final = ("cancel-only", "cancel_only")
 TEXTS_DISABLED: Final = ("trading is disabled",)
 TEXTS_CLOSED_ONLY: Final = ("in closed only mode", "banned")
+#: Any part of the EIP-712 domain is another than the venue's: it, or we, migrated. Sheet 1 and 11.3; T: the
+#: official client knows it as an error inside HTTP 200, too (polymarket-clients.md).
+TEXTS_VERSION: Final = ("order_version_mismatch", "invalid order version")
