@@ -80,6 +80,11 @@ def exchange(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Recording (*.jsonl.zst) to play; default: generated flow."),
     ] = None,
+    generate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, max=2_000, help="Make up N binary markets instead.  [default: 20]"),
+    ] = None,
     speed: Annotated[str, typer.Option(metavar="N|max", help="Playback speed.")] = "1",
     seconds: Annotated[int, typer.Option(metavar="N", min=0, help="How long; 0 = until a signal.")] = 0,
     port: Annotated[
@@ -101,8 +106,9 @@ def exchange(
 ) -> None:
     """Run the demo's local exchange until a signal ends it; a pipeline may come and go meanwhile.
 
-    Listens on this machine only, at five ports: CLOB, metadata, control, CLOB without TLS, proxy. Writes
-    DIR/pipeline.toml: give it to `pm run` behind config/demo.toml.
+    Plays a recording or makes markets up; beside them stand forty events with planted mispricings. Listens on
+    this machine only, at five ports from PORT on (CLOB, metadata, control, CLOB without TLS, proxy) and free
+    ones, prints them all, and writes DIR/pipeline.toml: give it to `pm run` behind config/demo.toml.
 
     With --official-hosts it prints HTTPS_PROXY and SSL_CERT_FILE: a bot that is started with these two trades
     here and not on the venue, without a change. Every wallet begins with 10,000 USD of play money.
@@ -115,6 +121,7 @@ def exchange(
                 directory=directory,
                 seed=seed,
                 feeds=tuple(feed or ()),
+                generated=generate,
                 speed=speed,
                 seconds=seconds,
                 port=port,

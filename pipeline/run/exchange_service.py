@@ -37,6 +37,7 @@ class ExchangeOptions:
     directory: Path
     seed: int = 1
     feeds: tuple[Path, ...] = ()
+    generated: int | None = None  # binary markets to make up where no feed is played; None = as many as usual
     speed: str = "1"
     seconds: int = 0
     port: int = 8443
@@ -50,6 +51,8 @@ class ExchangeOptions:
         for feed in self.feeds:
             if not feed.is_file():
                 raise UsageError(f"exchange: recording {feed} does not exist; give a *.jsonl.zst file")
+        if self.feeds and self.generated is not None:
+            raise UsageError("exchange: --feed plays markets, --generate makes them up; give one of the two")
         try:
             speed = self.speed if self.speed == "max" else float(self.speed)
         except ValueError:
@@ -66,6 +69,8 @@ class ExchangeOptions:
             "starts_on_request": self.official_hosts,  # a bot may never open the market channel
             "faults": str(self.faults.resolve()) if self.faults else "",
         }
+        if self.generated is not None:
+            settings["markets"] = self.generated
         if self.port:
             settings["ports"] = {name: self.port + place for place, name in enumerate(PORTS)}
         return settings
@@ -103,11 +108,15 @@ class _Teller:
             if "proxy" in urls:
                 values["environment"] = self._variables(urls)
                 words = "\n".join([words, *_lines(values["environment"])])
+            first = "request" if "proxy" in urls else "subscription to market data"
+            start = f"  prices move, and a fault's time counts, from the first {first} on"
+            words = "\n".join([words, *_table(urls), start])
             self._say({"event": event, **values, "config": str(config)}, words)
             self._notifier.ready()
         elif event == "done":
             self._notifier.stopping()
-            self._say({"event": event, **values}, f"exchange ended; its report: {values['report']}")
+            counts = f"{values['orders']} orders, {values['trades']} trades, {values['refusals']} refused"
+            self._say({"event": event, **values}, f"exchange ended: {counts}; its report: {values['report']}")
         elif event == "fault":
             self._say({"event": event, **values}, fault_words(values))
         elif self._as_json:
@@ -137,6 +146,14 @@ class _Teller:
 
     def close(self) -> None:
         self._notifier.close()
+
+
+def _table(urls: dict[str, str]) -> list[str]:
+    """Return where each service listens, with TLS and without it."""
+    services = {
+        "order book, REST": "clob", "market data": "ws_market", "own orders": "ws_user", "metadata": "gamma",
+        "positions": "data", "wallets' relayer": "relayer"}
+    return [f"  {what:<17}{urls[f'{name}_tls']:<38}{urls[name]}" for what, name in services.items()]
 
 
 def _lines(variables: dict[str, str]) -> list[str]:

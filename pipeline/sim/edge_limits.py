@@ -8,8 +8,12 @@ one wait (a setting), and that refused requests count for nothing. Source: venue
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pipeline.sim.errors_text import RATE_LIMITED
+from pipeline.sim.http import Response, refuse
+from pipeline.sim.timers import Timers
 from pipeline.units import NS_PER_S
 
 PEERS_MAX = 1_024  # addresses remembered; the one that was silent longest is forgotten
@@ -117,6 +121,19 @@ class EdgeLimits:
         for _, starts in windows:
             starts.append(start_ns)
         return start_ns, 0
+
+    def let_in(
+        self, now_ns: int, asked: tuple[str, str, str, str], timers: Timers, go_on: Callable[[int], None],
+        reply: Callable[[int, Response | None], None],
+    ) -> None:
+        """Go on with a request now or at its turn, or refuse it. asked: address, service, method, path."""
+        start_ns, wait_s = self.admit(now_ns, *asked)
+        if wait_s:
+            reply(now_ns, refuse(RATE_LIMITED, {"retry-after": str(wait_s)}))
+        elif start_ns > now_ns:
+            timers.at(start_ns, go_on)
+        else:
+            go_on(now_ns)
 
     def _of(self, service: str, method: str, path: str) -> tuple[Limit, ...]:
         """Return the limits that cover a route; of paths with ids in them the head stands for all."""

@@ -18,9 +18,8 @@ from pipeline.sim.accounts import Account
 from pipeline.sim.book import Fill, Order, TakingBook, token_ticks
 from pipeline.sim.edge_limits import EdgeLimits
 from pipeline.sim.engine import Engine
-from pipeline.sim.errors_text import RATE_LIMITED
 from pipeline.sim.geoblock import Geoblock
-from pipeline.sim.http import Response, refuse
+from pipeline.sim.http import Response
 from pipeline.sim.later import Later
 from pipeline.sim.ledger import Ledger
 from pipeline.sim.lifecycle import Lifecycle
@@ -175,14 +174,8 @@ class Exchange:
             else:
                 self.gate.on_request(at_ns, service, f"{method} {path}", carry_out, reply)
 
-        if not (address and self.settings.edge_limits):
-            go_on(now_ns)
-            return
-        start_ns, wait_s = self.edge.admit(now_ns, address, service, method, path)
-        if wait_s:
-            reply(now_ns, refuse(RATE_LIMITED, {"retry-after": str(wait_s)}))
-        elif start_ns > now_ns:
-            self.timers.at(start_ns, go_on)
+        if address and self.settings.edge_limits:
+            self.edge.let_in(now_ns, (address, service, method, path), self.timers, go_on, reply)
         else:
             go_on(now_ns)
 

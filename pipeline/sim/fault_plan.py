@@ -169,13 +169,27 @@ class FaultPlan:
             return lambda at_ns: None
         before = market.tick_step
         run.note(now_ns, f"{market.slug}: {before} to {step_ticks(fault)} ticks of 0.0001")
-        self._exchange.lifecycle.change_tick(now_ns, market, step_ticks(fault))
+        self._set_tick(now_ns, market, step_ticks(fault), fault.late_s)
 
         def undo(at_ns: int) -> None:
             if market.payout_micro is None and market.tick_step == step_ticks(fault):
-                self._exchange.lifecycle.change_tick(at_ns, market, before)
+                self._set_tick(at_ns, market, before, fault.late_s)
 
         return undo
+
+    def _set_tick(self, now_ns: int, market: Market, step: int, late_s: float) -> None:
+        """Change a tick; metadata shows the one before for a while."""
+        told = market.told_tick_step
+        self._exchange.lifecycle.change_tick(now_ns, market, step)
+        if not late_s:
+            return
+        market.stale_tick_step = told
+
+        def learn(_: int) -> None:
+            if market.tick_step == step:  # a later change has its own delay
+                market.stale_tick_step = 0
+
+        self._exchange.timers.at(now_ns + round(late_s * NS_PER_S), learn)
 
     def _change_market(self, now_ns: int, run: FaultRun, fault: MarketEvent) -> None:
         market = self._draw_market(run, fault.market)

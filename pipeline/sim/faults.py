@@ -95,10 +95,11 @@ class ModeChange(Fault):
 
 @dataclass(frozen=True, slots=True)
 class TickChange(Fault):
-    """A market's tick becomes `step` and, after `for_s`, what it was."""
+    """A market's tick becomes `step` and, after `for_s`, what it was; metadata says so `late_s` later."""
 
     market: str = "generated"
     step: str = ""
+    late_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "for_s": (0, DAY_S),
     "down_s": (0.1, DAY_S),
     "post_only_s": (0, DAY_S),
+    "late_s": (0, DAY_S),
     "chance_ppm": (1, PPM),
     "failed_ppm": (0, PPM),
     "retried_ppm": (0, PPM),

@@ -74,7 +74,7 @@ def market_object(market: Market, best: tuple[int | None, int | None] = (None, N
         "endDate": iso_text(market.ends_s),
         "gameStartTime": game_text(market.game_start_s),
         "clearBookOnStart": market.clears_on_start,
-        "orderPriceMinTickSize": market.tick_step / TICKS_PER_USD,
+        "orderPriceMinTickSize": market.told_tick_step / TICKS_PER_USD,
         "orderMinSize": _number(market.min_order_size),
         "secondsDelay": market.seconds_delay,
         "feesEnabled": market.fee_rate_ppm > 0,

@@ -43,7 +43,7 @@ ORDERS: dict[str, Key] = {
     "volume": volume_text,
     "volumeNum": lambda market: market.volume_usd_micro,
     "volume24hr": lambda market: market.volume_usd_micro,
-    "orderPriceMinTickSize": lambda market: market.tick_step,
+    "orderPriceMinTickSize": lambda market: market.told_tick_step,
     "lastTradePrice": lambda market: decimal_to_int(market.last_trade or "0", 4),
 }
 _TIMES: dict[str, Key] = {"start_date": ORDERS["startDate"], "end_date": ORDERS["endDate"]}

@@ -51,8 +51,11 @@ def short_condition(condition: str) -> str:
 
 
 def onchain_event_id(condition: str) -> str:
-    """Return the 29 bytes that all conditions of a v2 event share, as hex."""
-    return condition[:-6]
+    """Return the id of a v2 event: the 29 bytes that its conditions share, padded to 32.
+
+    V: polymarket-client 0.14.0 refuses a metadata object that has it in another form.
+    """
+    return condition[:-6] + "000000"
 
 
 def sister_token(token: str) -> str:

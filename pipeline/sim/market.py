@@ -58,6 +58,12 @@ class Market:
     game_start_s: int = 0  # `gst`; 0 = no game
     clears_on_start: bool = False  # `cbos`: the book is cleared when the game starts
     volume_usd_micro: int = 0  # matched here since the start
+    stale_tick_step: int = 0  # what metadata still says of a tick that has changed; 0 = the truth
+
+    @property
+    def told_tick_step(self) -> int:
+        """The price spacing that metadata shows; books, sockets and the rule for orders have the true one."""
+        return self.stale_tick_step or self.tick_step
 
     @property
     def has_unlisted_outcome(self) -> bool:

@@ -172,7 +172,9 @@ def run(raw: dict[str, Any], tell: Callable[..., None] = say) -> int:
     final = control.full_report()
     (directory / "report.json").write_bytes(orjson.dumps(final, option=orjson.OPT_NON_STR_KEYS))
     server.close()
-    tell("done", is_drained=is_drained, is_final=final["is_final"], report=str(directory / "report.json"))
+    counts = {name: final["tally"][name] for name in ("orders", "trades", "refusals")}
+    report = str(directory / "report.json")
+    tell("done", is_drained=is_drained, is_final=final["is_final"], report=report, **counts)
     return 0
 
 

@@ -62,7 +62,7 @@ class MarketRoutes:
             "enable_order_book": True,
             "accepting_order_timestamp": described["acceptingOrdersTimestamp"],
             "minimum_order_size": described["orderMinSize"],
-            "minimum_tick_size": market.tick_step / TICKS_PER_USD,
+            "minimum_tick_size": market.told_tick_step / TICKS_PER_USD,
             "question_id": described["questionID"],
             "question": market.question,
             "description": "",

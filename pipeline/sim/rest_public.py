@@ -142,7 +142,7 @@ def compact_market(market: Market) -> dict[str, Any]:
         "t": [{"t": token, "o": name} for token, name in zip(market.tokens, market.outcomes, strict=True)],
         "c": market.condition,
         "mos": minimum // 100 if minimum % 100 == 0 else minimum / 100,
-        "mts": market.tick_step / TICKS_PER_USD,
+        "mts": market.told_tick_step / TICKS_PER_USD,
         "mbf": BASE_FEE_BPS,
         "tbf": BASE_FEE_BPS,
         "ao": market.accepting,

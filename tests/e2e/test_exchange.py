@@ -90,6 +90,18 @@ def test_ports_stay_over_a_restart(tmp_path: Path) -> None:
     assert [list(range(port, port + 5))] * 2 == found
 
 
+def test_as_many_markets_as_asked_for_at_the_ports_that_it_prints(tmp_path: Path) -> None:
+    """--generate 5 makes five binary markets, one of them v2; every address that it listens at is printed."""
+    folder = tmp_path / "exchange"
+    done = pm("exchange", "--dir", folder, "--port", 0, "--seconds", 1, "--generate", 5)
+    markets = json.loads((folder / "report.json").read_bytes())["markets"]
+    assert ["v1", "v2", "v1", "v1", "v1"] == [row["version"] for row in markets if not row["planted"]]
+    rows = [line for line in done.stdout.splitlines() if line.startswith("  ")]
+    urls = json.loads((folder / "ready.json").read_bytes())["urls"]
+    shown = {url for line in rows for url in line.split() if "://" in url}
+    assert shown == {url for name, url in urls.items() if name != "control"}
+
+
 def test_ends_by_itself_when_asked(tmp_path: Path) -> None:
     """--seconds ends it cleanly without a signal, and says where its report is.
 
@@ -120,6 +132,7 @@ def test_port_in_use_is_one_line(tmp_path: Path) -> None:
     ("arguments", "code", "words"),
     [
         (("--feed", "nowhere.jsonl.zst"), 2, "nowhere.jsonl.zst does not exist"),
+        (("--feed", __file__, "--generate", "3"), 2, "give one of the two"),
         (("--speed", "fast"), 2, "--speed is a number or max"),
         (("--speed", "-1"), 3, "speed in (0, 1000]"),
     ],

@@ -172,3 +172,17 @@ def test_small_reads_and_the_end_of_a_key(peers: Peers) -> None:
         found[name] for name in ("notifications", "dropped", "scoring", "before_migration"))
     assert ["key", "passphrase", "secret"] == found["builder_key"]
     assert ("OK", 401) == (found["deleted"], found["after"]["status_code"])
+
+
+def test_v2_markets_need_their_own_signature(peers: Peers) -> None:
+    """By position id orders rest and take on v2 markets; by token id they are refused."""
+    found = peers.flow("clob_v2", "v2_orders")
+    assert ["live", "matched"] == found["statuses"]
+    assert "v2" == found["version"]
+    assert (400, {"error": "order_version_mismatch"}) == (
+        found["wrong"]["status_code"], found["wrong"]["error_msg"])
+    rested, taken = (peers.order(one) for one in found["orders"])
+    versions = {row["condition"]: row["version"] for row in peers.report["markets"]}
+    assert {"v2"} == {versions[row["condition"]] for row in (rested, taken)}
+    assert [found["orders"][0]] == found["cancelled"]
+    assert 0 < found["held"] == taken["matched_micro"]

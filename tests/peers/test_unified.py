@@ -148,6 +148,23 @@ def test_relayer_says_what_it_cannot(peers: Peers, kind: str, wallet: str) -> No
     assert "1000000000000 free expected" in found["too_much"]["text"]
 
 
+@pytest.mark.parametrize("wallet", ["eoa", "deposit"])
+def test_v2_markets_trade_like_any_other(peers: Peers, wallet: str) -> None:
+    """Rest and take on plain and neg-risk v2 markets; what is held agrees everywhere, and a set is split."""
+    flow = peers.flow("unified", "v2_markets")
+    found = flow["made"][wallet]
+    assert ["live", "live", "matched"] == found["statuses"]
+    rows = [peers.order(one) for one in found["orders"]]
+    versions = {row["condition"]: row["version"] for row in peers.report["markets"]}
+    assert {"v2"} == {versions[row["condition"]] for row in rows}
+    assert {peers.account("anvil6", wallet)["name"]} == {row["account"] for row in rows}
+    assert 0 < found["held"] == rows[2]["matched_micro"]
+    assert [flow["token"], Decimal(found["held"]) / 10**6] in [
+        [asset, Decimal(size)] for asset, size in found["positions"]]
+    assert 2 == found["cancelled"]
+    assert 5_000_000 == flow["split"]
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [

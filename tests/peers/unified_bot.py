@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 from bot import KEYS, refused, run, until
 from eth_abi.abi import encode
+from eth_account import Account
 from polymarket import PublicClient, RelayerApiKey, SecureClient, TransactionCall
 from py_clob_client_v2 import ClobClient, OrderArgs
 from py_clob_client_v2.clob_types import OrderPayload
@@ -78,12 +79,12 @@ def catalogue() -> Any:
     }
 
 
-def plain(neg_risk: bool = False) -> Any:
+def plain(neg_risk: bool = False, version: str = "v1") -> Any:
     """Return a market on the 0.01 grid."""
     if not markets:
         markets.extend(one for page in public.list_markets(closed=False, page_size=100) for one in page.items)
     return next(
-        one for one in markets if one.state.neg_risk is neg_risk
+        one for one in markets if one.state.neg_risk is neg_risk and one.version == version
         and one.trading.minimum_tick_size == Decimal("0.01") and ("generated" in one.slug or neg_risk)
     )
 
@@ -209,6 +210,35 @@ def wallets() -> Any:
     return {"token": market.outcomes.yes.token_id, "made": made}
 
 
+def v2_markets() -> Any:
+    """The client itself tells v2 markets by Gamma and by the id: orders, settlement, sets by the router."""
+    made, market, negative = {}, plain(version="v2"), plain(neg_risk=True, version="v2")
+    token, key = market.outcomes.yes.token_id, KEYS["anvil6"]
+    owner = Account.from_key(key).address
+    relayer = RelayerApiKey(key="any", address=owner)
+    two = {"eoa": SecureClient.create(private_key=key, wallet=owner),
+           "deposit": SecureClient.create(private_key=key, api_key=relayer)}
+    for kind, of in two.items():
+        rests = [
+            of.place_limit_order(asset_id=one, price="0.01", size=200, side="BUY")
+            for one in (token, negative.outcomes.no.token_id)
+        ]
+        taken = fill(of, token, 3, order_type="FAK")
+        of.wait_for_order_fill_settlement(taken)
+        made[kind] = {
+            "orders": [row.order_id for row in (*rests, taken)],
+            "statuses": [row.status for row in (*rests, taken)],
+            "held": int(of.get_balance_allowance(asset_type="CONDITIONAL-V2", asset_id=token).balance),
+            "positions": [
+                [row.asset_id, str(row.current_size)] for row in of.list_positions().first_page().items],
+            "cancelled": len(of.cancel_orders(order_ids=[row.order_id for row in rests]).canceled),
+        }
+    two["deposit"].split_position(condition_id=market.condition_id, amount=5_000_000).wait()
+    other = market.outcomes.no.token_id
+    sister = two["deposit"].get_balance_allowance(asset_type="CONDITIONAL-V2", asset_id=other)
+    return {"token": token, "made": made, "split": int(sister.balance)}
+
+
 def merge_call(condition: str, amount: int) -> TransactionCall:
     kinds = ["address", "bytes32", "bytes32", "uint256[]", "uint256"]
     values = [COLLATERAL, bytes(32), bytes.fromhex(condition[2:]), [1, 2], amount]
@@ -282,5 +312,5 @@ def refused_hosts() -> Any:
     return refused(lambda: httpx.get("https://example.com/", timeout=5))
 
 
-run([sign_in, catalogue, prices, limit_orders, market_orders, wallets, relayed, errors, other_client,
-     refused_hosts])
+run([sign_in, catalogue, prices, limit_orders, market_orders, wallets, relayed, v2_markets, errors,
+     other_client, refused_hosts])

@@ -13,8 +13,10 @@ from pipeline.sim.exchange import Exchange
 from pipeline.sim.fault_frames import split
 from pipeline.sim.fault_plan import FaultPlan
 from pipeline.sim.faults import parse
+from pipeline.sim.gamma import market_object
 from pipeline.sim.http import Response
 from pipeline.sim.mode import Mode
+from pipeline.sim.rest_public import compact_market
 from pipeline.sim.websocket import server_frame
 from tests.sim_trader import NOW_NS, Trader, exchange_of, json_of, market
 
@@ -235,6 +237,24 @@ def test_faults_of_the_venue_reach_it_and_end() -> None:
     assert (0, SHARE) == engine.markets[market(2).condition].payout_micro
     assert all(row["begins"] == 1 and not row["is_active"] for row in bench.plan.rows())
     assert {"begins", "ends"} <= {what for what, _, _ in bench.told}
+
+
+def test_metadata_may_tell_a_new_tick_late() -> None:
+    """For `late_s` after each change Gamma and the CLOB's lists say the old tick; book and orders do not."""
+    bench = Bench({"name": "t", "kind": "tick", "step": "0.001", "market": "planted", "at_s": 1, "for_s": 5,
+                   "late_s": 2})
+    seen = []
+    for tenths in range(5, 95, 10):
+        bench.at(tenths / 10)
+        listed = (compact_market(bench.of)["mts"], market_object(bench.of)["orderPriceMinTickSize"])
+        assert 1 == len(set(listed))
+        token = bench.of.tokens[0]
+        book = bench.exchange.on_request(bench.now_ns, "clob", "GET", f"/book?token_id={token}", {}, b"")
+        seen.append((listed[0], float(json.loads(book.body)["tick_size"]), bench.of.tick_step / 10_000))
+
+    cent, fine = (0.01, 0.01, 0.01), (0.001, 0.001, 0.001)
+    late, late_back = (0.01, 0.001, 0.001), (0.001, 0.01, 0.01)
+    assert [cent, late, late, fine, fine, fine, late_back, late_back, cent] == seen
 
 
 def test_a_fault_begins_by_name_and_new_ones_can_be_given() -> None:
