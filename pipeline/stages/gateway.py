@@ -217,7 +217,6 @@ class GatewayMachine:
             self._budgets.on_headers(now_ns, headers, in_flight, is_cancel=False)
             judge = answers.batch_answer if len(request.orders) > 1 else _order_answer
             self._reports.owe(judge(status, body, request.orders, now_ns))
-        # A venue that migrates wipes what is open: its own lists say what is left (VN04).
         self._tell_venue(now_ns, doubt=condition.state == VenueState.MISVERSIONED)
 
     def _on_cancel_answer(
@@ -287,6 +286,7 @@ class GatewayMachine:
             self._budgets.refresh(now_ns)
             self._counts.put("venue_mode", int(self._modes.mode))
             self._counts.put("cancels_waiting", len(self.cancels))
+            self._counts.put("rate_warnings", self._budgets.warnings)
 
     def flush(self) -> bool:
         """Publish owed reports; True when none is left. An order's SENT stands before its answer."""

@@ -21,6 +21,7 @@ from tests.tools.faultrows import figure
 
 STORM_S, KILLS = figure("OR04", "storm_seconds"), figure("OR21", "kills")
 WINDOWS = 200
+ON_ITS_WAY_NS = 8 * NS_PER_MS  # there and back on the wire of this test: what left meanwhile could not know
 STANDARD = facts.TIERS["standard"]
 
 
@@ -30,16 +31,20 @@ class Storm:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.allowed_ns: dict[str, int] = {}
+        self.told_ns: dict[str, int] = {}  # when the last 429 left here
         self.early: list[tuple[int, Arrival]] = []
 
     def mood(self, now_ns: int, arrival: Arrival) -> Reply | None:
         if arrival.kind == "heartbeat":
             return None
         kind = "cancel" if arrival.kind.startswith("cancel") else "order"
-        if now_ns < self.allowed_ns.get(kind, 0):
+        was_on_its_way = now_ns < self.told_ns.get(kind, 0) + ON_ITS_WAY_NS
+        if now_ns < self.allowed_ns.get(kind, 0) and not was_on_its_way:
             self.early.append((self.allowed_ns[kind] - now_ns, arrival))
         named_s = self.rng.choice((0, 0, 1, 2, 7, 20))
-        self.allowed_ns[kind] = now_ns + named_s * NS_PER_S
+        until_ns = now_ns + named_s * NS_PER_S
+        self.told_ns[kind] = now_ns
+        self.allowed_ns[kind] = max(until_ns, self.allowed_ns.get(kind, 0)) if was_on_its_way else until_ns
         headers = {"retry-after": str(named_s)} if named_s and self.rng.random() < 0.7 else {}
         page = self.rng.choice((b"<html>Too Many Requests</html>", b"", b'{"error": "rate limit exceeded"}'))
         if named_s and not headers:
@@ -121,6 +126,24 @@ def test_OR04_what_the_venue_says_is_left_is_believed() -> None:
     assert STANDARD.orders_per_s == taken
     for text in ("", "x", "-1", "1e3", "٣"):
         budgets.on_headers(later_ns, {"poly-ratelimit-remaining": text}, 0, is_cancel=True)
+
+
+def test_OR04_with_nothing_left_orders_wait_for_the_reset() -> None:
+    """Until that time no order leaves; cancels do, and a reset that is no duration is not believed."""
+    budgets = Budgets(facts.TIERS["elite"])
+    nothing = {"poly-ratelimit-remaining": "0"}
+    budgets.on_headers(T0_NS, nothing | {"poly-ratelimit-reset": "3"}, 0, is_cancel=False)
+    assert not budgets.take_orders(T0_NS + 3 * NS_PER_S - 1, 1, facts.PATH_ORDER)
+    assert budgets.cancels_room(T0_NS, facts.PATH_ORDER)
+    assert budgets.take_orders(T0_NS + 3 * NS_PER_S, 1, facts.PATH_ORDER)
+    assert 0 == budgets.warnings
+    for reset in ("1790000100", "x", ""):
+        headers = nothing | {"poly-ratelimit-reset": reset, "poly-ratelimit-warning": "slow"}
+        budgets.on_headers(T0_NS + 4 * NS_PER_S, headers, 0, is_cancel=False)
+    assert budgets.take_orders(T0_NS + 5 * NS_PER_S, 1, facts.PATH_ORDER)
+    assert 3 == budgets.warnings
+    budgets.on_headers(T0_NS + 5 * NS_PER_S, nothing | {"poly-ratelimit-reset": "9"}, 0, is_cancel=True)
+    assert budgets.cancels_room(T0_NS + 6 * NS_PER_S, facts.PATH_ORDER)
 
 
 def kill(directory: Path, seed: int) -> None:

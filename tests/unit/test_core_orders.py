@@ -236,28 +236,6 @@ def test_OR12_a_cancel_answer_is_a_hint() -> None:  # noqa: N802
     assert (True, 0) == (order.is_closed, orders.reservations.usd_micro)
 
 
-def test_a_complete_pass_ends_what_nobody_told() -> None:
-    """Ended without a count: the venue's word on that order closes it, or the lists after its time.
-
-    A pass may end before the lists show the newest trade.
-    """
-    for named in (True, False):
-        orders = sent()
-        order = tell(orders, S.MATCHED, Origin.HTTP)
-        assert not order.is_closed
-        orders.doubt_missing_fills(T0_NS + NS_PER_S, NS_PER_S)
-        assert [1] == [item.order_no for item in orders.doubtful]
-        orders.on_reconciled(T0_NS, T0_NS + 2)
-        assert not order.is_closed
-        if named:
-            tell(orders, S.CANCELED, Origin.RECONCILE, matched_micro=0)
-        else:
-            orders.on_reconciled(T0_NS + UNKNOWN_FINAL_NS - 1, T0_NS + UNKNOWN_FINAL_NS)
-            assert not order.is_closed
-            orders.on_reconciled(T0_NS + UNKNOWN_FINAL_NS, T0_NS + UNKNOWN_FINAL_NS)
-        assert order.is_closed
-
-
 def test_FL07_dust_is_named() -> None:  # noqa: N802
     """A claim that exceeds its fills by dust ends with a complete pass; more than dust stays open."""
     for missing, closed in ((DUST_MICRO, True), (DUST_MICRO + 1, False)):
@@ -386,29 +364,3 @@ def test_strangers_and_contradictions_change_nothing() -> None:
     found, learned = orders.on_report(unpack(report(0, S.LIVE, order_hash=hash_of(2))))
     assert found is orders.by_no[2]
     assert not learned
-
-
-def test_what_a_pass_lists_is_open() -> None:
-    """OR12: a refused cancel and a pass that still shows the order: it stays open and reserved."""
-    orders = sent(OrderType.GTC)
-    order = tell(orders, S.LIVE, Origin.HTTP)
-    orders.asked_cancel(1, T0_NS)
-    tell(orders, S.CANCEL_REFUSED, Origin.HTTP, now_ns=T0_NS + 1)
-    tell(orders, S.LIVE, Origin.RECONCILE, now_ns=T0_NS + 5)
-    orders.on_reconciled(T0_NS + 2, T0_NS + 6)
-    assert (S.LIVE, False) == (order.state, order.is_closed)
-    orders.on_reconciled(T0_NS + 7, T0_NS + 9)  # the next pass does not show it
-    assert (S.UNKNOWN, False) == (order.state, order.is_closed)
-    tell(orders, S.MATCHED, Origin.RECONCILE, matched_micro=SIZE)  # by name; trades will follow
-    assert (S.MATCHED, False) == (order.state, order.is_closed)
-
-
-def test_OR01_what_came_behind_the_question_is_not_gone() -> None:  # noqa: N802
-    """A cancel was refused before the order arrived; the pass was asked before, too: it says nothing."""
-    orders = sent(OrderType.GTC)
-    tell(orders, S.UNKNOWN, Origin.GATEWAY)
-    orders.asked_cancel(1, T0_NS)
-    tell(orders, S.CANCEL_REFUSED, Origin.HTTP, now_ns=T0_NS + 1)
-    order = tell(orders, S.LIVE, Origin.USER_CHANNEL, now_ns=T0_NS + 20 * NS_PER_S)
-    orders.on_reconciled(T0_NS + 19 * NS_PER_S, T0_NS + 21 * NS_PER_S)
-    assert (S.LIVE, False) == (order.state, order.is_closed)

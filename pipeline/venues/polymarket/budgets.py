@@ -20,6 +20,7 @@ from pipeline.venues.polymarket.wire import SignerRates
 BINS = 20  # a window is counted in this many parts and one more: it is never looser than the venue's
 SPANS_NS: Final = (10 * NS_PER_S, 600 * NS_PER_S)
 HOLD_S_MAX: Final = 30  # our own wait after a 429 that names no time
+RESET_S_MAX: Final = 60  # every bucket is full again within seconds: a longer time is no duration
 _ENDLESS: Final = 1 << 40
 _ORDER_PATHS: Final = (wire.PATH_ORDER, wire.PATH_ORDERS)
 
@@ -105,6 +106,8 @@ class Budgets:
         self._sure = 0  # orders that may leave without another look, whatever their endpoint
         self._unbooked: list[tuple[str, int]] = []  # taken from `_sure`: (path, orders)
         self._cancels_ns = 0  # no cancel leaves before
+        self._orders_ns = 0  # no order leaves before: the venue says that none is left until then
+        self.warnings = 0  # answers that said we come too close to a limit
         self._holds = 0
 
     # ------------------------------------------------------------------ orders
@@ -133,7 +136,8 @@ class Budgets:
             self._count("POST", path, now_ns)
         self._unbooked.clear()
         rooms = [self._room("POST", path, now_ns) for path in _ORDER_PATHS]
-        self._sure = max(0, min(self._orders.tokens(now_ns), reserve - self.open_orders, *rooms))
+        self._sure = 0 if now_ns < self._orders_ns else max(
+            0, min(self._orders.tokens(now_ns), reserve - self.open_orders, *rooms))
 
     def cover(self, now_ns: int, open_orders: int) -> None:
         """Take the number of open orders as `trade` counts them, intents on their way included.
@@ -175,8 +179,10 @@ class Budgets:
     def on_headers(self, now_ns: int, headers: Mapping[str, str], in_flight: int, *, is_cancel: bool) -> None:
         """Adopt `Poly-RateLimit-*` of an answer; in_flight: orders (cancels) sent and not answered yet.
 
-        The venue counted when it looked; what is on its way to it comes off that.
+        The venue counted when it looked; what is on its way to it comes off that. With nothing left orders
+        wait for the reset; cancels do not: a kill must not depend on a header of which little is known.
         """
+        self.warnings += bool(headers.get(wire.HEADER_WARNING))
         left = _count_of(headers.get(wire.HEADER_REMAINING, ""))
         tier = wire.TIERS.get(headers.get(wire.HEADER_TIER, "").strip().lower())
         if left is None and tier is None:
@@ -187,6 +193,9 @@ class Budgets:
             self._cancels.limit(tier.cancels_per_s, tier.cancels_burst)
         if left is not None:
             (self._cancels if is_cancel else self._orders).lower(left - in_flight)
+            reset_s = _count_of(headers.get(wire.HEADER_RESET, "")) or 0
+            if left == 0 and not is_cancel and reset_s <= RESET_S_MAX:
+                self._orders_ns = max(self._orders_ns, now_ns + reset_s * NS_PER_S)
         self._sure = 0
 
     # ------------------------------------------------------------------ inside

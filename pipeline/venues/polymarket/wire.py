@@ -191,6 +191,7 @@ def rates_of(tier: str, named: Sequence[int | None]) -> SignerRates:
 
 HEADER_TIER: Final = "poly-ratelimit-tier"
 HEADER_REMAINING: Final = "poly-ratelimit-remaining"
+HEADER_RESET: Final = "poly-ratelimit-reset"  # seconds until what is unconfirmed: read with nothing left only
 HEADER_WARNING: Final = "poly-ratelimit-warning"
 HEARTBEAT_SECONDS: Final = 3  # D: every 3-5 s; all orders of the key are cancelled after 10 s of silence
 
