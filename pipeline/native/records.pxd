@@ -109,6 +109,7 @@ cdef enum:
     CAUSE_LIMIT_PARTIAL_LOSS = 53
     CAUSE_VENUE_MODE = 54
     CAUSE_COOL_DOWN = 55
+    CAUSE_REVERTS = 56
     CAUSE_DEADLINE = 64
     CAUSE_HALT_LEVEL = 65
     CAUSE_CEILING = 66
@@ -503,8 +504,12 @@ cdef packed struct ReportSlot:
     uint16_t cause
     uint16_t http_status
     uint16_t account
-    uint8_t text[112]
-    uint64_t reserved
+    uint8_t text[104]
+    int64_t size_micro
+    uint32_t price_ticks
+    uint8_t outcome
+    uint8_t side
+    uint8_t reserved0[2]
 
 cdef packed struct FillSlot:
     uint64_t seq
@@ -532,7 +537,8 @@ cdef packed struct FillSlot:
     uint8_t is_maker
     uint16_t account
     uint8_t reserved0[6]
-    uint64_t reserved[13]
+    uint64_t reserved[9]
+    uint8_t text[32]
 
 cdef packed struct BalanceSlot:
     uint64_t seq
@@ -569,7 +575,11 @@ cdef packed struct ReconciledSlot:
     uint64_t open_count
     uint64_t trade_count
     uint64_t ok
-    uint64_t reserved[21]
+    uint8_t lost
+    uint8_t heard
+    uint8_t reserved0[6]
+    int64_t begun_ns
+    uint64_t reserved[19]
 
 cdef packed struct VenueSlot:
     uint64_t seq
@@ -823,7 +833,8 @@ cdef packed struct ReconcileSlot:
     uint16_t cause
     uint16_t account
     uint32_t reserved0
-    uint64_t reserved[19]
+    uint64_t reserved[18]
+    int64_t since_ns
 
 cdef packed struct BeatSlot:
     uint64_t seq
