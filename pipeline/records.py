@@ -23,7 +23,7 @@ TOP_DEPTH = 8  # levels a side carried by value in `Top`
 SNAPSHOT_LEVELS = 14  # levels in one slot of a snapshot run
 DELTA_CHANGES = 8  # level changes in one slot of a delta run
 IDEA_LEGS = 6  # legs in one slot of an idea run
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 
 
 class Kind(enum.IntEnum):
@@ -197,6 +197,7 @@ class Cause(enum.IntEnum):
     VENUE_MODE = 54  # the venue takes no such order now
     COOL_DOWN = 55  # it refused too many of this market in a row
     SELF_MATCH = 56  # it would meet an order of our own
+    REVERTS = 57  # too many of this market's matches failed on the chain
     # refusals of the effect lanes and the venue
     DEADLINE = 64
     HALT_LEVEL = 65
@@ -245,6 +246,7 @@ class TradeStatus(enum.IntEnum):
     CONFIRMED = 2
     RETRYING = 3
     FAILED = 4
+    UNKNOWN = 5  # a word that we do not know: provisional, the word stands in `Fill.text`
 
 
 HEADER: list[Any] = [
@@ -389,8 +391,9 @@ REPORT = [
     ("matched_micro", "<i8"),  # cumulative shares the venue reports; -1 = silent
     ("state", "u1"), ("origin", "u1"),  # OrderState; Origin
     ("cause", "<u2"), ("http_status", "<u2"), ("account", "<u2"),
-    ("text", "S112"),  # the venue's words, for people
-    ("reserved", "<u8"),
+    ("text", "S104"),  # the venue's words, for people
+    ("size_micro", "<i8"), ("price_ticks", "<u4"), ("outcome", "u1"), ("side", "u1"),  # of another's
+    ("reserved0", "u1", 2),
 ]
 
 #: One fill of one order of ours; key = (trade_id, order_hash).
@@ -398,7 +401,8 @@ FILL = [
     ("order_no", "<u8"), ("order_hash", "u1", _BYTES32), ("trade_id", "u1", 16),
     ("venue_ns", "<i8"), ("size_micro", "<i8"), ("usd_micro", "<i8"), ("fee_usd_micro", "<i8"),
     ("price_ticks", "<u4"), ("outcome", "u1"), ("side", "u1"), ("status", "u1"), ("is_maker", "u1"),
-    ("account", "<u2"), ("reserved0", "u1", 6), ("reserved", "<u8", 13),
+    ("account", "<u2"), ("reserved0", "u1", 6), ("reserved", "<u8", 9),
+    ("text", "S32"),  # the venue's word for a status that we do not know
 ]
 
 #: Free collateral as the venue sees it.
@@ -407,10 +411,12 @@ BALANCE = [
     ("venue_ns", "<i8"), ("reserved", "<u8", 22),
 ]
 
-#: A reconcile pass ended: open orders and trades up to here were reported before this record.
+#: A reconcile pass ended: open orders and trades up to here were reported before this record. Or the user
+#: channel is `lost`; what it would have told only a pass says that began behind its return (`heard`).
 RECONCILED = [
     ("account", "<u8"), ("request_no", "<u8"), ("open_count", "<u8"), ("trade_count", "<u8"),
-    ("ok", "<u8"), ("reserved", "<u8", 21),
+    ("ok", "<u8"), ("lost", "u1"), ("heard", "u1"), ("reserved0", "u1", 6), ("begun_ns", "<i8"),
+    ("reserved", "<u8", 19),
 ]
 
 #: gateway: what the venue takes now, told at each change; a gateway that comes up begins with RUNNING.
@@ -489,7 +495,8 @@ SUBSCRIBE = [("request_no", "<u8"), ("reserved", "<u8", 25)]
 RESYNC = [("request_no", "<u8"), ("cause", "<u2"), ("reserved0", "u1", 6), ("reserved", "<u8", 24)]
 RECONCILE = [
     ("request_no", "<u8"), ("order_no", "<u8"), ("order_hash", "u1", _BYTES32),  # 0 and zero: everything
-    ("cause", "<u2"), ("account", "<u2"), ("reserved0", "<u4"), ("reserved", "<u8", 19),
+    ("cause", "<u2"), ("account", "<u2"), ("reserved0", "<u4"), ("reserved", "<u8", 18),
+    ("since_ns", "<i8"),  # trades matched from here on are not settled: list them, too; 0 = none
 ]
 
 #: trade is alive and healthy; the venue heartbeat depends on it. Orders up to the fence were ended or doubted

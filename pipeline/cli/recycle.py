@@ -21,7 +21,6 @@ from pipeline.core.state import TraderState
 from pipeline.errors import EnvironmentProblem, UsageError
 from pipeline.records import Outcome
 from pipeline.run.startpoint import log_end
-from pipeline.store.adopted import unsettled_adopted
 from pipeline.store.checkpoints import recovered
 from pipeline.store.segments import LOGS, live_directory
 from pipeline.store.words import share_text, utc_text
@@ -49,7 +48,7 @@ def show_plan(directory: Path, is_plan: bool, action: str | None, count: int, as
         raise UsageError(f"recycle: --action is one of {', '.join(kinds)}, was {action[:40]!r}")
     state = one_state(directory)
     facts, position = read_facts(state)
-    found = plan(holdings(facts, unsettled_adopted(state, facts)), facts.instruments, facts.questions)
+    found = plan(holdings(facts), facts.instruments, facts.questions)
     if action is not None:
         found = Plan(tuple(one for one in found.actions if one.kind.value == action), ())
     if as_json:

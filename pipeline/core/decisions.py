@@ -31,7 +31,7 @@ _VERDICT = Packer(
     "count")
 _SUBSCRIBE = Packer(Kind.SUBSCRIBE, *_HEAD, "request_no")
 _RESYNC = Packer(Kind.RESYNC, *_HEAD, "request_no", "cause")
-_RECONCILE = Packer(Kind.RECONCILE, *_HEAD, "request_no", "order_no", "order_hash", "cause")
+_RECONCILE = Packer(Kind.RECONCILE, *_HEAD, "request_no", "order_no", "order_hash", "cause", "since_ns")
 _BEAT = Packer(Kind.BEAT, *_HEAD, "beat_no", "open_orders", "fence_order_no", "fence_epoch")
 
 _I64_MAX = (1 << 63) - 1
@@ -68,10 +68,15 @@ def resync_slot(causing: Causing, row: int, request_no: int, cause: int) -> byte
 
 def reconcile_slot(
     causing: Causing, request_no: int, cause: int, order_no: int = 0, order_hash: bytes = NO_HASH,
+    since_ns: int = 0,
 ) -> bytes:
-    """Return the RECONCILE slot: about everything, and about one order where it is named."""
+    """Return the RECONCILE slot: about everything, and about one order where it is named.
+
+    since_ns: the earliest match that may still be taken back; 0 = none.
+    """
     return _RECONCILE(
-        causing.now_ns, causing.recv_ns, causing.seq, 0, request_no, order_no, order_hash, cause)
+        causing.now_ns, causing.recv_ns, causing.seq, 0, request_no, order_no, order_hash, cause,
+        since_ns)
 
 
 def beat_slot(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.core.fills import order_no_of
 from pipeline.core.state import TraderState
 from pipeline.records import Outcome, Side
 
@@ -24,7 +23,7 @@ class Holding:
 
     row: int
     held_micro: Pair
-    unsettled_micro: Pair = _NONE  # bought in orders that have a trade which is not confirmed
+    unsettled_micro: Pair = _NONE  # bought in trades that are not confirmed
     offered_micro: Pair = _NONE  # in open orders that sell
     payout_usd_micro: Pair | None = None  # a share; None = not resolved
 
@@ -34,19 +33,13 @@ class Holding:
         return max(0, self.held_micro[outcome] - busy)
 
 
-def holdings(facts: TraderState, adopted: Mapping[tuple[int, int], int]) -> tuple[Holding, ...]:
-    """Return every market with shares, resolved ones too, in the order in which they were first traded.
-
-    adopted: (row, outcome) -> shares of unconfirmed trades of runs before these logs, which no order here
-    tells. All fills of an order wait until its last trade is confirmed: the index of trades knows no sizes,
-    and too little is planned then, never too much.
-    """
-    unsettled: dict[tuple[int, int], int] = dict(adopted)
-    for order_no in dict.fromkeys(order_no_of(key) for key, _ in facts.fills.unsettled()):
-        order = facts.orders.by_no.get(order_no)
-        if order is not None and order.side == Side.BUY:
-            token = order.row, order.outcome
-            unsettled[token] = unsettled.get(token, 0) + order.filled_micro
+def holdings(facts: TraderState) -> tuple[Holding, ...]:
+    """Return every market with shares, resolved ones too, in the order in which they were first traded."""
+    unsettled: dict[tuple[int, int], int] = {}
+    for booking in facts.fills.unsettled():
+        if booking.side == Side.BUY:
+            token = booking.row, booking.outcome
+            unsettled[token] = unsettled.get(token, 0) + booking.size_micro
     offered: dict[tuple[int, int], int] = {}
     for order in facts.orders.open_orders:
         if order.side == Side.SELL:

@@ -70,7 +70,7 @@ class Group:
     size_micro: int
     opened_ns: int
     open_count: int = 0
-    has_residue: bool = False  # its uneven shares were counted
+    residue: list[list[int]] = field(default_factory=list)  # [row, USD micro] that were counted of it
     orders: list[int] = field(default_factory=list)
 
 
@@ -94,6 +94,14 @@ def residue_of(group: Group, orders: Mapping[int, Order]) -> dict[int, int]:
         if filled > even:
             residue[row] = residue.get(row, 0) - (-spent * (filled - even) // filled)
     return residue
+
+
+def residue_change(group: Group, orders: Mapping[int, Order]) -> dict[int, int]:
+    """Note what the group's residue is now; return by how much each market's changed since it was noted."""
+    now = residue_of(group, orders)
+    before: dict[int, int] = {row: usd_micro for row, usd_micro in group.residue}  # noqa: C416
+    group.residue = [[row, usd_micro] for row, usd_micro in now.items()]
+    return {row: now.get(row, 0) - before.get(row, 0) for row in {**before, **now}}
 
 
 def order_state(order: Order) -> list[Any]:

@@ -21,7 +21,7 @@ from pipeline.core.order import (
     group_state,
     order_from,
     order_state,
-    residue_of,
+    residue_change,
 )
 from pipeline.core.reservations import Reservations
 from pipeline.records import Cause, OrderState, Origin, Side
@@ -229,6 +229,9 @@ class Orders:
             order.is_final = order.is_final or is_spent or not (order.is_budget and is_buy)
         self.settle(order)
         self.reservations.reserve(order)
+        group = self._groups.get(order.group_no)
+        if sign < 0 and group is not None and not group.open_count:
+            self.reservations.leave(residue_change(group, self._orders))  # one leg is gone, the others stay
 
     def on_void(self, order: Order, size_micro: int) -> None:
         """A trade of the order failed before we heard of it: matched, and never ours."""
@@ -356,10 +359,7 @@ class Orders:
         """Free the basket; shares beyond the equal part of every leg are residue, at their cost."""
         if self.busy.get(group.basket) == group.group_no:
             del self.busy[group.basket]
-        if group.has_residue:
-            return  # a revived group closes again; what it gained since is in the positions
-        group.has_residue = True
-        self.reservations.leave(residue_of(group, self._orders))
+        self.reservations.leave(residue_change(group, self._orders))
 
     def _prune(self) -> None:
         """Forget the oldest closed orders beyond the limit, and groups without remembered orders."""

@@ -22,6 +22,7 @@ class Reservations:
         self.by_row: dict[int, int] = {}  # what open orders may still take; rows at 0 are not here
         self.unknown: dict[int, int] = {}  # row -> UNKNOWN orders; the gate asks `row in unknown`
         self._residue: dict[int, int] = {}
+        self._paid_out: dict[int, None] = {}  # rows whose residue is cash
         self.residue_usd_micro = 0  # cost of shares that closed groups hold beyond their equal part
 
     def row(self, row: int) -> int:
@@ -56,24 +57,28 @@ class Reservations:
         """Count an order that became UNKNOWN (1) or is known again (-1)."""
         _add(self.unknown, row, change)
 
-    def leave(self, residue: Mapping[int, int]) -> None:
-        """Add the residue of a closed group."""
-        for row, usd_micro in residue.items():
-            _add(self._residue, row, usd_micro)
-            self.residue_usd_micro += usd_micro
+    def leave(self, change: Mapping[int, int]) -> None:
+        """Add what a closed group's residue changed by."""
+        for row, usd_micro in change.items():
+            if row not in self._paid_out:
+                _add(self._residue, row, usd_micro)
+                self.residue_usd_micro += usd_micro
 
     def forget_residue(self, row: int) -> None:
         """The market was paid out: its residue is cash."""
+        self._paid_out[row] = None
         self.residue_usd_micro -= self._residue.pop(row, 0)
 
     def state(self) -> list[Any]:
         """Return the sums as JSON values, for a checkpoint."""
-        return [self.usd_micro, *(list(sums.items()) for sums in (self.by_row, self.unknown, self._residue))]
+        sums = [list(one.items()) for one in (self.by_row, self.unknown, self._residue)]
+        return [self.usd_micro, *sums, list(self._paid_out)]
 
     def load(self, state: list[Any]) -> None:
         """Replace the sums by what `state()` returned."""
         self.usd_micro = state[0]
-        self.by_row, self.unknown, self._residue = (dict(pairs) for pairs in state[1:])
+        self.by_row, self.unknown, self._residue = (dict(pairs) for pairs in state[1:4])
+        self._paid_out = dict.fromkeys(state[4])
         self.residue_usd_micro = sum(self._residue.values())
 
 

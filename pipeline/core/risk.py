@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from pipeline.core.external import External
 from pipeline.core.fills import FillIndex, Quarantine
 from pipeline.core.instruments import Instrument, Instruments
 from pipeline.core.legbook import SHARE_LOT_MICRO, LegBook, rules_of
@@ -18,6 +19,7 @@ from pipeline.core.limits import BATCH_ORDERS_MAX, Limits
 from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.proof import proven_payout
+from pipeline.core.reverts import FAILED_MAX, Reverts
 from pipeline.core.selfmatch import Wanted, meeting
 from pipeline.core.sizing import BUDGET_LOT_USD_MICRO
 from pipeline.native.gate import SCALES, price_orders
@@ -85,16 +87,27 @@ class Collateral:
     """Free collateral: the venue's balance carried on by our own fills and redemptions.
 
     While orders are open a balance may already lack what their fills will take again; then only a lower
-    figure is believed. A quiet moment sets it exactly.
+    figure is believed. A quiet moment sets it exactly. Between two calm moments nothing but fills, their fees
+    and what resolved markets paid moves it: anything else is told, and summed up apart from our PnL (FL12).
     """
 
     def __init__(self) -> None:
         self.is_known = False
         self.offset_usd_micro = 0  # balance minus the ledger's cash
         self.allowance_usd_micro = 0
+        self.sure_usd_micro: int | None = None  # balance less what fills did, in the last calm moment
+        self.redeemed_usd_micro = 0  # what the ledger was paid by resolutions until then
+        self.awaited_usd_micro = 0  # of it, what the venue had not paid out then
+        self.unexplained_usd_micro = 0  # that nothing here explains: fees of another schedule, deposits
 
-    def on_balance(self, record: Any, cash_usd_micro: int, *, is_quiet: bool) -> None:
-        """Fold one BALANCE record."""
+    def on_balance(
+        self, record: Any, cash_usd_micro: int, redeemed_usd_micro: int = 0, *, is_quiet: bool,
+        is_calm: bool = False,
+    ) -> int:
+        """Fold one BALANCE record; return by how much it differs from what fills and fees explain, USD micro.
+
+        is_calm: no order is open, every fill is settled, and none came for some seconds.
+        """
         offset = record.collateral_usd_micro - cash_usd_micro
         if is_quiet or not self.is_known:
             self.offset_usd_micro = offset
@@ -102,6 +115,19 @@ class Collateral:
             self.offset_usd_micro = min(self.offset_usd_micro, offset)
         self.allowance_usd_micro = record.allowance_usd_micro
         self.is_known = True
+        return self._unexplained(offset + redeemed_usd_micro, redeemed_usd_micro) if is_calm else 0
+
+    def _unexplained(self, sure_usd_micro: int, redeemed_usd_micro: int) -> int:
+        """Compare two calm moments. A resolution credits the ledger; the venue pays when it is redeemed."""
+        awaited = self.awaited_usd_micro + redeemed_usd_micro - self.redeemed_usd_micro
+        change = 0 if self.sure_usd_micro is None else sure_usd_micro - self.sure_usd_micro
+        self.sure_usd_micro, self.redeemed_usd_micro = sure_usd_micro, redeemed_usd_micro
+        if 0 <= change <= awaited:
+            self.awaited_usd_micro = awaited - change
+            return 0
+        self.awaited_usd_micro = awaited
+        self.unexplained_usd_micro += change
+        return change
 
     def free(self, cash_usd_micro: int, reserved_usd_micro: int) -> int:
         """Return what new orders may reserve, USD micro; may be negative."""
@@ -113,11 +139,12 @@ class RiskGate:
 
     def __init__(
         self, instruments: Instruments, orders: Orders, positions: Positions, fills: FillIndex,
-        quarantine: Quarantine,
+        quarantine: Quarantine, external: External, reverts: Reverts,
     ) -> None:
         self._instruments, self._orders, self._positions = instruments, orders, positions
         self._known = instruments.rows
         self._fills, self._quarantine = fills, quarantine
+        self._external, self._reverts = external, reverts
         self.limits = Limits()
         self._is_limited = False  # no limit is missing
         self.halt_level = int(HaltLevel.H0)
@@ -168,6 +195,8 @@ class RiskGate:
                 return Verdict(Cause.NOT_TRADABLE, row, 0)
             if row in unknown or row in unexplained:
                 return Verdict(Cause.UNKNOWN_ORDER_OPEN, row, 0)
+            if row in self._reverts.until_ns and proposal.now_ns < self._reverts.until_ns[row]:
+                return Verdict(Cause.REVERTS, self._reverts.failed(row), FAILED_MAX)
             if row in self.rejects and (verdict := self._cooling(row, proposal)) is not None:
                 return verdict
         return self._priced(proposal, rows) or self._meeting(orders, rows) or TAKEN
@@ -285,9 +314,9 @@ class RiskGate:
         reservations, total = orders.reservations, sum(self.worst)
         if not (total <= limits.package_usd_micro_max):
             return Verdict(Cause.LIMIT_ORDER, total, limits.package_usd_micro_max)
-        reserved, apart = reservations.by_row, 0
+        reserved, others_too, apart = reservations.by_row, self._external.by_row, 0
         for row, worst in per_row.items():
-            exposure = positions.worst_loss_row(row) + reserved.get(row, 0)
+            exposure = positions.worst_loss_row(row) + reserved.get(row, 0) + others_too.get(row, 0)
             apart += exposure
             exposure += worst
             if not (exposure <= limits.market_usd_micro_max):
@@ -295,6 +324,8 @@ class RiskGate:
         # The worst loss when no market helps another: the cheap bound that mostly passes.
         if others:
             apart += positions.worst_loss_apart(others) + reservations.rows_usd_micro(others)
+            if others_too:
+                apart += sum([others_too.get(row, 0) for row in others])
         if not (apart + total <= limits.event_usd_micro_max):
             exposure = self.event_exposure(rows) + total
             if not (exposure <= limits.event_usd_micro_max):
@@ -306,7 +337,8 @@ class RiskGate:
         count = orders.open_count + len(proposal.orders)
         if not (count <= limits.open_orders_max):
             return Verdict(Cause.LIMIT_OPEN_ORDERS, count, limits.open_orders_max)
-        free = self.collateral.free(positions.cash_usd_micro, reservations.usd_micro)
+        cash = positions.cash_usd_micro + self._external.positions.cash_usd_micro
+        free = self.collateral.free(cash, reservations.usd_micro + self._external.resting_usd_micro)
         if not (total <= free):
             return Verdict(Cause.LIMIT_COLLATERAL, total, free)
         return None
@@ -322,5 +354,6 @@ class RiskGate:
             else:
                 members = tuple(row for row, instrument in rows.items() if not instrument.event)
                 exposure += sum(self._positions.worst_loss_row(row) for row in members)
-            exposure += sum(self._orders.reservations.row(row) for row in members)
+            others_too = self._external.by_row
+            exposure += sum(self._orders.reservations.row(row) + others_too.get(row, 0) for row in members)
         return exposure

@@ -11,20 +11,24 @@ from dataclasses import astuple
 from typing import Any
 
 from pipeline.codec import CODECS, KIND_OFFSET
-from pipeline.core.fills import Change, FillIndex, Quarantine, number_key
+from pipeline.core.accounting import Accounting
+from pipeline.core.external import External
+from pipeline.core.fills import FillIndex, Quarantine
 from pipeline.core.instruments import Instruments, Question
 from pipeline.core.limits import Limits, limits_of
 from pipeline.core.order import Group, Order
 from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
+from pipeline.core.reverts import Reverts
 from pipeline.core.risk import RiskGate
-from pipeline.records import SLOT_BYTES, Cause, HaltLevel, Kind, OrderState, Side, VenueMode
+from pipeline.records import Cause, HaltLevel, Kind, OrderState, VenueMode
 from pipeline.units import NS_PER_MS, NS_PER_S, cost_micro
 
 Slot = bytes | bytearray | memoryview
 
 TIMER_NS = 10 * NS_PER_MS  # timers are looked at this often, on ticks
 MISSING_FILL_NS = 250 * NS_PER_MS  # an ended order whose fills are not all told needs a reconcile after this
+CALM_NS = 5 * NS_PER_S  # without a fill: a balance asked for since then holds all of them
 UNLISTED_NS = NS_PER_S  # how far the venue's lists may be behind its answers
 REQUESTS_MAX = 64  # reconcile passes asked for and not answered
 VERDICTS_MAX = 65_536  # (basket, cause) pairs remembered for rate limiting
@@ -39,17 +43,22 @@ class TraderState:
         self.questions: dict[int, Question] = {}  # row -> question on chain; no decision uses it
         self._known = self.instruments.rows
         self.fills = FillIndex()
-        self.orders = Orders(lambda order_no: self.fills.forget(number_key(order_no)))
+        self.orders = Orders(self._forget)
         self.positions = Positions()
-        self.quarantine = Quarantine()
-        self.gate = RiskGate(self.instruments, self.orders, self.positions, self.fills, self.quarantine)
+        self.quarantine, self.external, self.reverts = Quarantine(), External(), Reverts()
+        self.gate = RiskGate(
+            self.instruments, self.orders, self.positions, self.fills, self.quarantine, self.external,
+            self.reverts)
+        self.accounting = Accounting(
+            self.fills, self.quarantine, self.external, self.reverts, self.positions, self.orders, self.gate)
+        self.alarms = self.accounting.alarms
         self.stream_halt = int(HaltLevel.H0)
         self.own_halt = int(HaltLevel.H0)  # the stage writes it to trade's word of the halt page
         self.order_no = self.group_no = self.cancel_no = self.request_no = self.beat_no = 0
         self.fence_order_no = self.fence_epoch = 0  # orders up to this were judged when that gateway came up
         self.resume_no = 0  # the newest CLEAR
         self.beat_ns = self.timer_ns = self.reconcile_ns = self.resume_ns = 0
-        self.corrected_count = 0  # fills told from the view of the sister token, or with the side inverted
+        self.is_deaf = False  # the user channel is gone, and no pass since its return told what we missed
         self.is_adopting = False  # trades of orders that nobody here knows are ours: a start from the venue
         self.strangers_wanted: dict[bytes, int] = {}  # hash -> row: open orders of an unknown run
         self.subscribe_wanted: dict[int, None] = {}
@@ -162,10 +171,14 @@ class TraderState:
     def _on_resolved(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.RESOLVED].unpack(slot, offset)
         if self.positions.resolve(record.instrument, record.payout_micro_yes, record.payout_micro_no):
+            self.external.resolve(record.instrument, record.payout_micro_yes, record.payout_micro_no)
             self.orders.reservations.forget_residue(record.instrument)
             for order in self.orders.open_orders:
                 if order.row == record.instrument and not order.cancel_ns:
                     self.orders.cancel_wanted.setdefault(order.order_no, int(Cause.RESOLVED))
+
+    def _forget(self, order_no: int) -> None:
+        self.accounting.on_forgotten(order_no)
 
     def _on_report(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.REPORT].unpack(slot, offset)
@@ -174,65 +187,51 @@ class TraderState:
             self.gate.on_reject(order.row, record.now_ns)
         if order is None and self.is_adopting and record.state == OrderState.LIVE:
             self.strangers_wanted[bytes(record.order_hash)] = record.instrument
+        elif order is None and not record.order_no:
+            self.external.on_report(record)
         if order is not None and is_learned:
-            for held in self.quarantine.release(order.order_hash):
-                self._book(order, CODECS[Kind.FILL].unpack(held))
+            self.accounting.on_learned(order)
         if order is not None and self.halt_level >= HaltLevel.H2:
             self.orders.want_cancel_all(int(Cause.HALTED))
 
     def _on_fill(self, slot: Slot, offset: int) -> None:
-        record = CODECS[Kind.FILL].unpack(slot, offset)
-        order = self.orders.find(record.order_no, record.order_hash)
-        if order is not None:
-            self._book(order, record)
-        elif self.is_adopting:
-            self._adopt(record)
-        elif not self.quarantine.keep(
-            record.order_hash, record.instrument, bytes(slot[offset:offset + SLOT_BYTES])
-        ):
+        if not self.accounting.on_fill(slot, offset, is_adopting=self.is_adopting):
             self.own_halt = int(HaltLevel.H3)  # a fill that we cannot keep: nothing is forgotten silently
             self._halted(int(Cause.OVERRUN))
 
-    def _book(self, order: Order, record: Any) -> None:
-        """Apply a fill of a known order: side and token from our own record of it (FL05)."""
-        sign = self.fills.apply(number_key(order.order_no), record.trade_id, record.status)
-        if sign == Change.VOID:
-            self.orders.on_void(order, record.size_micro)
-        if sign not in (Change.BOOK, Change.REVERSE):
-            return
-        usd_micro = record.usd_micro
-        if (record.outcome, record.side) != (order.outcome, order.side):
-            self.corrected_count += sign > 0
-            if record.outcome != order.outcome:
-                usd_micro = record.size_micro - usd_micro  # a price p of one token is 1 - p of the other
-        self.positions.trade(
-            order.row, order.outcome, order.side, record.size_micro, usd_micro, record.fee_usd_micro, sign)
-        if order.side == Side.BUY:
-            self.gate.spend(sign * (usd_micro + record.fee_usd_micro), record.now_ns)
-        self.orders.on_fill(order, sign, record.size_micro, usd_micro, record.fee_usd_micro, record.now_ns)
-
-    def _adopt(self, record: Any) -> None:
-        """Book a trade of a run whose logs are not ours: side and token as the venue tells them."""
-        sign = self.fills.apply(bytes(record.order_hash), record.trade_id, record.status)
-        if sign in (Change.BOOK, Change.REVERSE):
-            self.positions.trade(
-                record.instrument, record.outcome, record.side, record.size_micro, record.usd_micro,
-                record.fee_usd_micro, sign)
-
     def _on_balance(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.BALANCE].unpack(slot, offset)
-        if record.account == self.account:
-            self.gate.collateral.on_balance(
-                record, self.positions.cash_usd_micro, is_quiet=not self.orders.open_count)
+        if record.account != self.account:
+            return
+        accounting, is_quiet = self.accounting, not self.orders.open_count
+        is_calm = is_quiet and not accounting.unsettled_count and (
+            record.now_ns - accounting.moved_ns >= CALM_NS)
+        redeemed = self.positions.redeemed_usd_micro + self.external.positions.redeemed_usd_micro
+        differs = self.gate.collateral.on_balance(
+            record, accounting.cash_usd_micro, redeemed, is_quiet=is_quiet, is_calm=is_calm)
+        if differs:
+            self.alarms.ring("cash_differs", 0, f"by {differs} USD micro from what fills and fees explain")
 
     def _on_reconciled(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.RECONCILED].unpack(slot, offset)
         asked_ns = self.requests.pop(record.request_no, 0)
-        if record.account != self.account or not record.ok or not asked_ns:
+        if record.account != self.account:
+            return
+        if record.lost:  # what the channel would have told is not repeated: first it is asked for
+            self.is_deaf = True
+            self.gate.is_reconciled, self.resume_ns = False, record.now_ns
+        if not record.ok:
+            return
+        if record.heard:
+            self.is_deaf = False
+        if not asked_ns:
+            if record.heard and record.begun_ns >= self.resume_ns:  # as good as one that we asked for
+                self.gate.is_reconciled, self.is_adopting = True, False
             return
         self.orders.on_reconciled(asked_ns, record.now_ns)
         self._doubt_unlisted(asked_ns, record.now_ns)
-        if asked_ns >= self.resume_ns:
+        self.accounting.on_reconciled(asked_ns)
+        if asked_ns >= self.resume_ns and not self.is_deaf:
             self.gate.is_reconciled = True
             self.is_adopting = False
 
@@ -331,9 +330,11 @@ class TraderState:
     _SCALARS = (
         "account", "stream_halt", "own_halt", "order_no", "group_no", "cancel_no", "request_no", "beat_no",
         "fence_order_no", "fence_epoch", "resume_no", "is_adopting", "beat_ns",
-        "timer_ns", "reconcile_ns", "resume_ns", "corrected_count")
+        "timer_ns", "reconcile_ns", "resume_ns", "is_deaf")
     _GATE = ("venue_mode", "is_reconciled", "day", "day_spent_usd_micro")
-    _COLLATERAL = ("is_known", "offset_usd_micro", "allowance_usd_micro")
+    _COLLATERAL = (
+        "is_known", "offset_usd_micro", "allowance_usd_micro", "sure_usd_micro", "redeemed_usd_micro",
+        "awaited_usd_micro", "unexplained_usd_micro")
 
     def state(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -346,7 +347,9 @@ class TraderState:
             "questions": [[row, one.question_id.hex(), one.fee_bips] for row, one in self.questions.items()],
             "orders": self.orders.state(),
             "positions": self.positions.state(), "fills": self.fills.state(),
-            "quarantine": self.quarantine.state(), "rejects": list(self.gate.rejects.items()),
+            "quarantine": self.quarantine.state(), "external": self.external.state(),
+            "reverts": self.reverts.state(), "accounting": self.accounting.state(),
+            "rejects": list(self.gate.rejects.items()),
             "subscribe_wanted": list(self.subscribe_wanted), "requests": list(self.requests.items()),
             "verdict_ns": [[*key, told] for key, told in self.verdict_ns.items()],
             "resync_ns": list(self.resync_ns.items()),
@@ -368,6 +371,9 @@ class TraderState:
         self.positions.load(state["positions"])
         self.fills.load(state["fills"])
         self.quarantine.load(state["quarantine"])
+        self.external.load(state["external"])
+        self.reverts.load(state["reverts"])
+        self.accounting.load(state["accounting"])
         self.subscribe_wanted = dict.fromkeys(state["subscribe_wanted"])
         self.requests = OrderedDict(state["requests"])
         self.verdict_ns = OrderedDict(((basket, cause), told) for basket, cause, told in state["verdict_ns"])

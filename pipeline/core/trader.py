@@ -40,7 +40,8 @@ from pipeline.units import NS_PER_MS, NS_PER_S
 OUTPUT_SLOTS_MAX = RUN_SLOTS_MAX  # slots that one input may cause
 BEAT_EVERY_NS = 500 * NS_PER_MS  # half of what the venue heartbeat allows
 RECONCILE_EVERY_NS = NS_PER_S
-POLL_EVERY_NS = 10 * NS_PER_S  # while an order is open for as long: the venue may never report again (OR14)
+POLL_EVERY_NS = 8 * NS_PER_S  # while an order is open or a trade unsettled in silence for as long: OR14, FL02
+UNSETTLED_NS_MAX = 600 * NS_PER_S  # a poll lists trades back to the oldest unsettled one, at most so far
 VERDICT_EVERY_NS = NS_PER_S  # of one (basket, cause)
 RESYNC_WAIT_NS = 5 * NS_PER_S  # "no snapshot in 5 s: resubscribe" (MD04), and between two of one row
 RESYNC_LOOK_NS = 100 * NS_PER_MS
@@ -180,7 +181,10 @@ class Trader:
         facts = self.facts
         doubtful = facts.orders.doubtful
         cause = doubtful[0].cause if doubtful else Cause.NONE
-        self._decide(decisions.reconcile_slot(causing, facts.request_no + 1, cause), slots)
+        oldest_ns = facts.fills.oldest_match_ns
+        since_ns = max(oldest_ns, causing.now_ns - UNSETTLED_NS_MAX) if oldest_ns else 0
+        self._decide(decisions.reconcile_slot(
+            causing, facts.request_no + 1, cause, since_ns=since_ns), slots)
         named = [
             order for order in doubtful
             if order.order_hash != NO_HASH and (order.state == _UNKNOWN or not order.is_final)]
@@ -235,8 +239,9 @@ class Trader:
             self._beat(causing, slots)
         silent_ns = now_ns - facts.reconcile_ns
         if silent_ns >= RECONCILE_EVERY_NS and (
-                facts.orders.doubtful or not facts.gate.is_reconciled
-                or (silent_ns >= POLL_EVERY_NS and facts.orders.oldest_ns <= now_ns - POLL_EVERY_NS)):
+                facts.orders.doubtful or not facts.gate.is_reconciled or facts.quarantine.count
+                or (silent_ns >= POLL_EVERY_NS
+                    and min(facts.orders.oldest_ns, facts.fills.silent_ns) <= now_ns - POLL_EVERY_NS)):
             self._ask_about_doubts(causing, slots)
         if self._untold:
             self._tell(causing, slots)

@@ -110,6 +110,7 @@ cdef enum:
     CAUSE_VENUE_MODE = 54
     CAUSE_COOL_DOWN = 55
     CAUSE_SELF_MATCH = 56
+    CAUSE_REVERTS = 57
     CAUSE_DEADLINE = 64
     CAUSE_HALT_LEVEL = 65
     CAUSE_CEILING = 66
@@ -505,8 +506,12 @@ cdef packed struct ReportSlot:
     uint16_t cause
     uint16_t http_status
     uint16_t account
-    uint8_t text[112]
-    uint64_t reserved
+    uint8_t text[104]
+    int64_t size_micro
+    uint32_t price_ticks
+    uint8_t outcome
+    uint8_t side
+    uint8_t reserved0[2]
 
 cdef packed struct FillSlot:
     uint64_t seq
@@ -534,7 +539,8 @@ cdef packed struct FillSlot:
     uint8_t is_maker
     uint16_t account
     uint8_t reserved0[6]
-    uint64_t reserved[13]
+    uint64_t reserved[9]
+    uint8_t text[32]
 
 cdef packed struct BalanceSlot:
     uint64_t seq
@@ -571,7 +577,11 @@ cdef packed struct ReconciledSlot:
     uint64_t open_count
     uint64_t trade_count
     uint64_t ok
-    uint64_t reserved[21]
+    uint8_t lost
+    uint8_t heard
+    uint8_t reserved0[6]
+    int64_t begun_ns
+    uint64_t reserved[19]
 
 cdef packed struct VenueSlot:
     uint64_t seq
@@ -825,7 +835,8 @@ cdef packed struct ReconcileSlot:
     uint16_t cause
     uint16_t account
     uint32_t reserved0
-    uint64_t reserved[19]
+    uint64_t reserved[18]
+    int64_t since_ns
 
 cdef packed struct BeatSlot:
     uint64_t seq

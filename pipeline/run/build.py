@@ -134,7 +134,8 @@ def _account(name: str, ident: str, env: Env) -> Built:
         user_ws_url=venue.user_ws_url, clob_url=venue.clob_url, source=env.source_of(ring),
         source_seq=writer.position,
         since_s=startpoint.trades_since_s(env.log_dir / wiring.STREAM, number, env.start),
-        account=number, signature_type=found.signature_type, is_gentle=env.is_realtime, login=login)
+        account=number, signature_type=found.signature_type, is_gentle=env.is_realtime,
+        is_dry=env.mode == "dry", login=login)
     auth = L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase)
     machine = account.AccountMachine(
         settings, keys.api_key, (found.maker, found.address), auth, writer, env.counts)
@@ -207,7 +208,7 @@ def _trade(name: str, ident: str, env: Env) -> Built:
     halt_page = env.halt_page("trade")
     stage = trade.TradeStage(
         name, trader, source, env.channels.log_writer(wiring.DECISIONS), halt_page, env.clock, env.counts,
-        env.channels.stamps("trade"))
+        env.channels.stamps("trade"), env.log)
     return Built(stage, close=[halt_page.close])
 
 

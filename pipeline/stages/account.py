@@ -15,7 +15,7 @@ from pipeline.codec import CODECS, kind_of
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, SendText
-from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState
+from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState, Rule
 from pipeline.stages.reconcile import Reconcile, Wanted
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S
@@ -28,6 +28,7 @@ CONN = 0
 FRESH_NS = 10 * NS_PER_S
 _UNFUNDED = tuple(text.encode() for text in TEXTS_UNFUNDED)
 _PONG = b"PONG"
+_RECONCILED = CODECS[Kind.RECONCILED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class AccountSettings:
     source_seq: int  # our count of records goes on from here
     since_s: int  # trades from here on are asked for until a whole pass ended; 0 = the last minutes
     is_gentle: bool  # the lane runs before others on its CPU: a reconcile leaves them pauses
-    login: bytes  # the first text on the user channel; it holds the secret, so it is never logged
+    is_dry: bool = False  # nothing is sent: nobody waits for what the channel tells
+    login: bytes = b""  # the first text on the user channel; it holds the secret, so it is never logged
     ping_ns: int = 10 * NS_PER_S
     pong_ns_max: int = 30 * NS_PER_S
     backoff_ns_min: int = 250 * NS_PER_MS
@@ -64,7 +66,9 @@ class Markets:
         market = "0x" + record.condition.hex()
         for outcome, token in enumerate((record.token_yes, record.token_no)):
             self.tokens[str(int.from_bytes(token, "big"))] = (record.instrument, outcome, market)
-        self._fees[record.instrument] = (record.fee_rate_ppm, record.fee_exponent)
+        # A market whose fee is not known any more is not tradable and names none: the last known one stays.
+        if record.fee_rate_ppm or record.rules & Rule.TRADABLE or record.instrument not in self._fees:
+            self._fees[record.instrument] = (record.fee_rate_ppm, record.fee_exponent)
 
     def fee_of(self, row: int) -> tuple[int, int]:
         """Return (rate in ppm, exponent) of a row's taker fee."""
@@ -91,6 +95,7 @@ class AccountMachine:
         self._sink = sink
         self._counts = counts
         self._owed: deque[bytes] = deque()
+        self._is_loss_told = settings.is_dry
         self._source_seq = settings.source_seq
         self._is_open = self._is_opening = False
         self._attempts = 0
@@ -104,6 +109,7 @@ class AccountMachine:
         """Log in, and reconcile: the channel does not replay what was missed."""
         del conn
         self._is_open, self._is_opening, self._attempts = True, False, 0
+        self._is_loss_told = self._settings.is_dry
         self._pinged_ns = self._ponged_ns = now_ns
         self.outbox.put(SendText(CONN, self._settings.login))
         self.rest.wanted.append(Wanted(is_connect=True))
@@ -111,6 +117,7 @@ class AccountMachine:
     def on_close(self, now_ns: int, conn: int, cause: Cause) -> None:
         """Set the next attempt: exponential, capped, spread by attempt."""
         del conn, cause
+        self._tell_loss(now_ns)
         self._is_open = self._is_opening = False
         self._attempts += 1
         step = min(self._settings.backoff_ns_min << min(self._attempts, 10), self._settings.backoff_ns_max)
@@ -158,20 +165,30 @@ class AccountMachine:
                 self._ponged_ns = now_ns
                 self.outbox.put(CloseSocket(CONN))
         elif not self._is_opening and now_ns >= self._retry_ns:
+            self._tell_loss(now_ns)
             self._is_opening = True
             self.outbox.put(OpenSocket(CONN, settings.user_ws_url))
         self.rest.on_timer(now_ns)
+
+    def _tell_loss(self, now_ns: int) -> None:
+        """Nobody hears the channel: no new risk until a pass behind its return is whole (FL02)."""
+        self.rest.on_loss()
+        if not self._is_loss_told:
+            self._is_loss_told = True
+            self._owe(_RECONCILED.pack(recv_ns=now_ns, account=self._settings.account, lost=1))
 
     # ------------------------------------------------------------------ inputs from the core
 
     def on_reconcile(self, request: Any) -> None:
         """The core wants evidence: about everything, or about one order."""
         order_hash = request.order_hash if any(request.order_hash) else b""
+        self.rest.unsettled_s = request.since_ns // NS_PER_S
         self.rest.wanted.append(Wanted(request.request_no, request.order_no, order_hash))
 
     def on_report(self, now_ns: int, record: Any) -> None:
         """Learn an order's hash; a fresh refusal for want of funds has the venue's cache of them renewed."""
-        self.own.on_report(record)
+        if record.account == self._settings.account:
+            self.own.on_report(record)
         is_fresh = now_ns - record.now_ns < FRESH_NS  # a start reads old ones, too
         if record.state == OrderState.REJECTED and record.account == self._settings.account and is_fresh and (
                 any(text in record.text.lower() for text in _UNFUNDED)):

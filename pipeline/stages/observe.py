@@ -22,7 +22,9 @@ from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS
 
 STREAM_KINDS = (
-    Kind.FILL, Kind.REPORT, Kind.RESOLVED, Kind.HALT, Kind.INSTRUMENT, Kind.GAP, Kind.VENUE)
+    Kind.FILL, Kind.REPORT, Kind.RESOLVED, Kind.HALT, Kind.INSTRUMENT, Kind.GAP, Kind.VENUE, Kind.RESUME,
+    Kind.RECONCILED)
+_FOR_FOLD = (int(Kind.RESUME), int(Kind.RECONCILED))  # the PnL alone needs them
 DECISION_KINDS = (Kind.PACKAGE, Kind.INTENT, Kind.VERDICT, Kind.CANCEL)
 WRITE_NS = 250 * NS_PER_MS
 LOOKS_MAX = 8  # at old orders, for each new one
@@ -63,6 +65,8 @@ class Summary:
         self._fold.on_record(data, at)
         if kind == Kind.FILL:
             self._numbers["fill_records"] += 1
+            return
+        if kind in _FOR_FOLD:
             return
         record = CODECS[Kind(kind)].unpack(data, at)
         if kind == Kind.REPORT:

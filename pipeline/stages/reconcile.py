@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -92,6 +92,7 @@ class Reconcile:
         self.outbox = Outbox()
         self.wanted: list[Wanted] = []
         self.is_gentle = True
+        self.unsettled_s = 0  # the core knows unsettled trades from here on; 0 = none
         self._account, self._signature_type = account, signature_type
         self._since_s = since_s
         self._decoder, self._auth, self._owe, self._counts = decoder, auth, owe, counts
@@ -132,6 +133,12 @@ class Reconcile:
             self._start(now_ns)
         if self.health is not None:
             self.health.on_timer(now_ns)
+
+    def on_loss(self) -> None:
+        """The user channel is gone: what is asked from now on, or is on its way, begins before its return."""
+        if self._pass is not None:
+            self._pass.is_connect = False
+        self.wanted = [replace(one, is_connect=False) for one in self.wanted]
 
     def refresh_balance(self, now_ns: int) -> None:
         """The venue refused an order for want of funds: its cache may be old. At most one call in 10 s."""
@@ -176,7 +183,11 @@ class Reconcile:
         self._ask_next(now_ns)
 
     def _trades_since_s(self, now_ns: int, wanted: list[Wanted]) -> int:
-        """Whole passes overlap, so that together they list every trade."""
+        """Whole passes overlap, so that together they list every trade, and how unsettled ones end."""
+        since_s = self._overlap_s(now_ns, wanted)
+        return max(1, min(since_s, self.unsettled_s)) if self.unsettled_s else since_s
+
+    def _overlap_s(self, now_ns: int, wanted: list[Wanted]) -> int:
         if self._since_s:
             # what happened while nobody listened; a clock that was set back since hides nothing
             return max(1, min(now_ns // NS_PER_S - OVERLAP_S_CHANNEL, self._since_s))
@@ -284,7 +295,8 @@ class Reconcile:
         is_whole = work.is_ok and work.orders.is_complete and work.trades.is_complete
         self._owe(_RECONCILED.pack(
             recv_ns=now_ns, account=self._account, request_no=work.request_no,
-            open_count=work.orders.row_count, trade_count=work.trades.row_count, ok=int(is_whole)))
+            open_count=work.orders.row_count, trade_count=work.trades.row_count, ok=int(is_whole),
+            heard=int(is_whole and work.is_connect), begun_ns=work.begun_ns))
         self._tell_contradictions(work, is_whole)
         self._counts.add("reconciles" if is_whole else "reconciles_failed", 1)
         if is_whole:

@@ -7,6 +7,7 @@ the fill index are `core.trader`; prices of watched books pass it by natively.
 from __future__ import annotations
 
 from pipeline.codec import PARTS_OFFSET, kind_of, offset_of
+from pipeline.core.accounting import ALARMS, Alarms
 from pipeline.core.trader import Trader
 from pipeline.errors import InvariantError
 from pipeline.native.log import LogWriter
@@ -15,6 +16,7 @@ from pipeline.native.stamps import Stamps
 from pipeline.records import SLOT_BYTES, Cause, HaltLevel, Kind
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.stage import Clock, Counts
+from pipeline.store.events import EventLog
 from pipeline.units import NS_PER_MS
 
 #: Everything but TOP: decisions come from ideas, truth and time.
@@ -34,7 +36,7 @@ _CAUSE_SEQ = offset_of(Kind.PACKAGE, "cause_seq")
 class TradeStage:
     def __init__(
         self, name: str, trader: Trader, source: Filter, decisions: LogWriter, halt_page: HaltPage,
-        clock: Clock, counts: Counts, stamps: Stamps,
+        clock: Clock, counts: Counts, stamps: Stamps, log: EventLog,
     ) -> None:
         """trader: as recovered; halt_page: opened as `trade`."""
         self.name = name
@@ -48,6 +50,10 @@ class TradeStage:
         self._told_ns = 0
         self._count_package = counts.counter("packages").add
         self._stamps = stamps
+        self._log = log
+        self._told = dict(trader.facts.alarms.told)  # what an earlier trade told already
+        for alarm, (count, _, _) in self._told.items():
+            counts.put(f"alarm_{alarm}", count)
         self.signals = {"package decided": 0, "cancel decided": 0}
 
     def poll(self, budget: int) -> int:
@@ -90,12 +96,27 @@ class TradeStage:
         self._counts.put("open_orders", facts.orders.open_count)
         self._counts.put("doubtful_orders", len(facts.orders.doubtful))
         self._counts.put("is_reconciled", int(facts.gate.is_reconciled))
+        self._counts.put("unsettled_trades", facts.fills.unsettled_count)
+        self._counts.put("quarantined_fills", facts.quarantine.count)
+        self._counts.put("external_orders", facts.external.order_count)
+        if facts.alarms.told != self._told:
+            self._tell_alarms(facts.alarms)
         self._counts.put("trade_halt_level", facts.halt_level)  # behind the orders: they are of this level
         if facts.own_halt != self._own_halt:
             self._own_halt = HaltLevel(facts.own_halt)
             self._halt_page.put(
                 self._own_halt, now_ns=now_ns, cause=Cause.OVERRUN, durable=False,
                 reason="trade: more fills of unknown orders than can be kept")
+
+    def _tell_alarms(self, alarms: Alarms) -> None:
+        """Write each alarm that rang since the last look: the newest of each name, and how often it rang."""
+        for name, told in alarms.told.items():
+            known = self._told.get(name)
+            if told != known:
+                count, row, words = told
+                self._log.error(name, row=row, what=words, count=count, do=ALARMS[name])
+                self._counts.put(f"alarm_{name}", count)
+        self._told = dict(alarms.told)
 
     def close(self) -> None:
         """Nothing is held here."""

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.fills import FillIndex
+from pipeline.core.accounting import Accounting
+from pipeline.core.fills import Change, FillIndex
 from pipeline.core.orders import Orders
 from pipeline.core.reservations import Reservations
-from pipeline.core.state import TraderState
 from pipeline.core.strategies.basket import BasketStrategy, Watch
 from pipeline.core.strategies.interface import Idea
 from pipeline.records import OrderState
@@ -61,7 +61,8 @@ def test_a_seed_is_one_run(seed: int, tmp_path: Path) -> None:
 
 def _double_fills(patch: pytest.MonkeyPatch) -> None:
     """Every report of a trade is booked, not only the first."""
-    patch.setattr(FillIndex, "apply", lambda self, order, trade_id, status: 1)
+    patch.setattr(
+        FillIndex, "apply", lambda self, order, trade_id, status, booking, now_ns=0: (Change.BOOK, booking))
 
 
 def _trusts_open(patch: pytest.MonkeyPatch) -> None:
@@ -103,15 +104,15 @@ def _half_fees(patch: pytest.MonkeyPatch) -> None:
 
 def _loses_reports(patch: pytest.MonkeyPatch) -> None:
     """The archive's fold and the live one differ: trade forgets fills of the state it is in."""
-    booked = TraderState._book
+    booked = Accounting.book
     state = {"count": 0}
 
-    def _book(self: TraderState, order: Any, record: Any) -> None:
+    def book(self: Accounting, order: Any, record: Any) -> None:
         state["count"] += 1
         if state["count"] % 17:
             booked(self, order, record)
 
-    patch.setattr(TraderState, "_book", _book)
+    patch.setattr(Accounting, "book", book)
 
 
 CUT = Weather(cut=0.15, late=0.1)

@@ -36,7 +36,7 @@ def machine() -> AccountMachine:
 def wants(**fields: Any) -> bool:
     """Tell whether a REPORT with these fields makes it want a refresh."""
     values: dict[str, Any] = {
-        "now_ns": NOW_NS, "state": int(OrderState.REJECTED), "account": 1, "text": WORDS.encode()[:112]}
+        "now_ns": NOW_NS, "state": int(OrderState.REJECTED), "account": 1, "text": WORDS.encode()[:104]}
     found = machine()
     codec = CODECS[Kind.REPORT]
     found.on_report(NOW_NS + 1, codec.unpack(codec.pack(**values | fields)))

@@ -176,11 +176,11 @@ TEXTS: list[tuple[int, str, OrderState, Cause]] = [
 
 @pytest.mark.parametrize(("status", "text", "state", "cause"), TEXTS)
 def test_every_text_of_the_sheet(status: int, text: str, state: OrderState, cause: Cause) -> None:
-    """Each published text ends in its state; the words travel in the report, cut to 112 bytes."""
+    """Each published text ends in its state; the words travel in the report, cut to 104 bytes."""
     found = judge(status, {"error": text})
 
     assert (state, cause) == (found.state, found.cause)
-    assert text[:112].encode() == found.text
+    assert text[:104].encode() == found.text
 
 
 @pytest.mark.parametrize(("status", "text", "state", "cause"), [t for t in TEXTS if t[0] == 400])
@@ -296,10 +296,10 @@ def test_whole_batches(status: int, body: object, state: OrderState) -> None:
 
 
 def test_words_are_printable() -> None:
-    """A hostile text cannot bring control characters, non-ASCII or more than 112 bytes into a record."""
+    """A hostile text cannot bring control characters, non-ASCII or more than 104 bytes into a record."""
     found = judge(400, {"error": "a\n\x1b[31mé" + "x" * 500})
 
-    assert (b"a??[31m?" + b"x" * 500)[:112] == found.text
+    assert (b"a??[31m?" + b"x" * 500)[:104] == found.text
     assert "bad" == error_text(b'{"errorMsg":"bad"}')
 
 

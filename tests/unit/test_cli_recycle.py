@@ -1,4 +1,4 @@
-"""pipeline.cli.recycle and store.adopted: a state directory's plan beside its writers, in words and JSON."""
+"""pipeline.cli.recycle: a state directory's plan beside its writers, in words and JSON."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from pipeline.cli.recycle import read_facts, show_plan
 from pipeline.codec import CODECS
 from pipeline.core.checkpoint import serialise
+from pipeline.core.holdings import holdings
 from pipeline.core.trader import Trader
 from pipeline.errors import EnvironmentProblem, LogCorrupt, UsageError
 from pipeline.native.log import LogWriter
 from pipeline.records import Kind, Outcome, Rule, Side, TradeStatus
 from pipeline.store import checkpoints
-from pipeline.store.adopted import unsettled_adopted
 from pipeline.units import MICRO
 from pipeline.venues.polymarket import settle
 
@@ -222,29 +222,21 @@ def adopt(state: State, *statuses: int) -> None:
 
 
 def test_an_earlier_runs_trades_wait_too(state):
-    """What `--recover-from-venue` took over unconfirmed is found in the logs, with its market and size."""
+    """What `--recover-from-venue` took over unconfirmed is held, and not free."""
     adopt(state, TradeStatus.MATCHED, TradeStatus.MINED)
     facts, _ = read_facts(state.directory)
 
     assert (5 * MICRO, 0) == facts.positions.shares(1)
-    assert {(1, Outcome.YES): 5 * MICRO} == unsettled_adopted(state.directory, facts)
+    assert [(5 * MICRO, 0)] == [one.unsettled_micro for one in holdings(facts)]
 
 
 def test_an_earlier_runs_confirmed_trades_are_free(state):
-    """Once it is confirmed nothing waits, and no log is searched."""
-    adopt(state, TradeStatus.MATCHED, TradeStatus.CONFIRMED)
-    facts, _ = read_facts(state.directory)
-
-    assert {} == unsettled_adopted(state.directory / "no logs here", facts)
-
-
-def test_a_lost_log_of_an_earlier_run_is_said(state, tmp_path):
-    """When nothing here can say whose shares are unconfirmed, nothing is planned."""
+    """Once it is confirmed nothing waits, also when that is told after the start took everything over."""
     adopt(state, TradeStatus.MATCHED)
+    state.write("stream", CODECS[Kind.RECONCILED].pack(request_no=1, ok=1))
+    state.write("stream", fill(
+        0, 1, Outcome.YES, 5 * MICRO, TradeStatus.CONFIRMED, order_hash=b"\x99" * 32, trade_id=b"\x55" * 16))
     facts, _ = read_facts(state.directory)
-    (tmp_path / "other").mkdir()
-    other = State(tmp_path / "other")
 
-    with pytest.raises(EnvironmentProblem, match="1 trades of earlier runs are not confirmed, such as 5555"):
-        unsettled_adopted(other.directory, facts)
-    other.close()
+    assert [((5 * MICRO, 0), (0, 0))] == [(one.held_micro, one.unsettled_micro) for one in holdings(facts)]
+    assert 0 == facts.quarantine.count

@@ -215,7 +215,7 @@ def test_FL05_side_and_token_are_our_own(changes: dict[str, int], corrected: int
     assert (50 * MICRO, -15 * MICRO - 20, corrected) == (
         facts.positions.held(1, 0),
         facts.positions.cash_usd_micro,
-        facts.corrected_count,
+        facts.accounting.corrected_count,
     )
 
 

@@ -234,27 +234,27 @@ def facts(*fills: tuple[int, int, int, int]) -> TraderState:
 
 
 def test_holdings_follow_settlement():
-    """Shares of an order wait until its last trade is confirmed; what an open order sells is offered."""
+    """Shares wait until their trade is confirmed; what an open order sells is offered."""
     matched = facts((1, 1, 6 * MICRO, TradeStatus.CONFIRMED), (1, 2, 3 * MICRO, TradeStatus.MATCHED))
-    [found] = holdings(matched, {})
-    assert ((9 * MICRO, 0), (9 * MICRO, 0), (SHARES, 0), 0) == (
+    [found] = holdings(matched)
+    assert ((9 * MICRO, 0), (3 * MICRO, 0), (SHARES, 0), 0) == (
         found.held_micro, found.unsettled_micro, found.offered_micro, found.free_micro(Outcome.YES))
 
     for status in (TradeStatus.MINED, TradeStatus.RETRYING):
-        [found] = holdings(facts((1, 1, MICRO, status)), {})
+        [found] = holdings(facts((1, 1, MICRO, status)))
         assert (MICRO, 0) == found.unsettled_micro
     [found] = holdings(facts((1, 1, 6 * MICRO, TradeStatus.MATCHED), (1, 1, 6 * MICRO, TradeStatus.CONFIRMED),
-                             (2, 3, 2 * MICRO, TradeStatus.MATCHED)), {})
+                             (2, 3, 2 * MICRO, TradeStatus.MATCHED)))
     assert ((4 * MICRO, 0), (0, 0), (8 * MICRO, 0)) == (
         found.held_micro, found.unsettled_micro, found.offered_micro)
-    assert () == holdings(facts((1, 1, MICRO, TradeStatus.MATCHED), (1, 1, MICRO, TradeStatus.FAILED)), {})
+    assert () == holdings(facts((1, 1, MICRO, TradeStatus.MATCHED), (1, 1, MICRO, TradeStatus.FAILED)))
 
 
-def test_holdings_of_earlier_runs_and_of_resolved_markets():
-    """What an earlier run's unconfirmed trades bought is not free; a resolved market is still held."""
-    state = facts((1, 1, 6 * MICRO, TradeStatus.CONFIRMED))
+def test_holdings_of_resolved_markets():
+    """What was bought in a trade that is not confirmed is not free; a resolved market is still held."""
+    state = facts((1, 1, 5 * MICRO, TradeStatus.CONFIRMED), (1, 2, MICRO, TradeStatus.MATCHED))
     state.fold(CODECS[Kind.RESOLVED].pack(instrument=1, payout_micro_yes=MICRO))
-    [found] = holdings(state, {(1, Outcome.YES): MICRO})
+    [found] = holdings(state)
 
     assert ((6 * MICRO, 0), (MICRO, 0), (MICRO, 0)) == (
         found.held_micro, found.unsettled_micro, found.payout_usd_micro)

@@ -96,7 +96,7 @@ def test_states_of_an_order(extra, state, matched, cause):
     """Each status becomes the state that never frees exposure too early."""
     slot = one(ORDER | extra)
     assert (state, matched, cause) == (slot.state, slot.matched_micro, slot.cause)
-    assert (extra.get("status") or "LIVE").encode()[:112] == slot.text
+    assert (extra.get("status") or "LIVE").encode()[:104] == slot.text
 
 
 def test_an_unknown_status_is_unknown_and_counted():
@@ -104,7 +104,7 @@ def test_an_unknown_status_is_unknown_and_counted():
     subject = decoder()
     (slot,) = slots(subject.decode(json.dumps(ORDER | {"status": "SLEEPING " + "é" * 90}).encode(), 0))
     assert (OrderState.UNKNOWN, 1) == (slot.state, subject.unknown_status_count)
-    assert b"SLEEPING " + "é".encode() * 51 == slot.text
+    assert b"SLEEPING " + "é".encode() * 47 == slot.text
 
 
 def test_an_order_on_an_unknown_token_is_still_reported():
@@ -171,7 +171,7 @@ def test_a_silent_maker_side_follows_from_the_match(asset, side):
         0),
     ("RETRYING", TradeStatus.RETRYING, 0), ("FAILED", TradeStatus.FAILED, 0), ("TRADE_STATUS_MINED",
         TradeStatus.MINED, 0),
-    ("TRADE_STATUS_MATCHED_NOT_BROADCASTED", TradeStatus.MATCHED, 0), ("SHIPPED", TradeStatus.MATCHED, 1)])
+    ("TRADE_STATUS_MATCHED_NOT_BROADCASTED", TradeStatus.MATCHED, 0), ("SHIPPED", TradeStatus.UNKNOWN, 1)])
 def test_settlement_status(status, want, unknown):
     """Known words, with and without the prefix; an unknown one stays provisional and is counted."""
     subject = decoder()

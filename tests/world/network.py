@@ -61,7 +61,7 @@ def draw_weather(draw: random.Random) -> Weather:
         if draw.random() < 0.5:
             values[name] = draw.random() * most
     if draw.random() < 0.4:
-        values["cut_ms"] = draw.choice((150, 500, 1_500))
+        values["cut_ms"] = draw.choice((700, 1_000, 1_500))  # nothing is traded until a reconcile behind it
     return Weather(**values)
 
 

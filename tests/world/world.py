@@ -276,7 +276,7 @@ class World:
 
     # -- the phases ------------------------------------------------------------------------------
 
-    def trade(self, orders_min: int, frames_min: int, seconds_max: float = 25.0) -> None:
+    def trade(self, orders_min: int, frames_min: int, seconds_max: float = 40.0) -> None:
         """Trade until there are enough orders and frames."""
         if self.plan.weather.cut_ms:
             self._plan_cut()

@@ -92,6 +92,9 @@ class Walk:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             self._stop(Cause.BAD_ANSWER, "data expected as an array of objects")
             return
+        if "next_cursor" not in page:
+            self._stop(Cause.BAD_ANSWER, "next_cursor expected: without it nobody knows whether this is all")
+            return
         self._rows.extend(rows)
         self.row_count += len(rows)
         if cursor is None or cursor == wire.CURSOR_END:

@@ -24,7 +24,7 @@ from pipeline.units import decimal_to_int
 from pipeline.venues.polymarket import wire
 
 _REPORT = CODECS[Kind.REPORT]
-_TEXT_BYTES = 112
+_TEXT_BYTES = 104
 _ACCEPTED: Final = {"live": OrderState.LIVE, "matched": OrderState.MATCHED, "delayed": OrderState.DELAYED}
 _SILENT: Final = -1
 _AMOUNT_MAX: Final = 2**63 - 1  # what a record holds

@@ -56,7 +56,7 @@ class OwnOrders:
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[int, Terms] = OrderedDict()  # by order number, hash not known
-        self._orders: OrderedDict[bytes, Terms] = OrderedDict()
+        self._orders: OrderedDict[bytes, Terms | None] = OrderedDict()  # None: of a run before
         self._said: list[tuple[Key, Word]] = []  # of the frame at hand
         self._unlisted: OrderedDict[Key, int] = OrderedDict()  # told by the channel alone -> when
         self.contradictions = self.listed_contradictions = 0  # of the channel; of the venue's lists
@@ -75,12 +75,17 @@ class OwnOrders:
     def on_report(self, record: Any) -> None:
         """Learn an order's hash from the first REPORT that names both."""
         order_hash = bytes(record.order_hash)
-        terms = self._waiting.pop(record.order_no, None) if record.order_no and any(order_hash) else None
-        if terms is None:
+        if not record.order_no or not any(order_hash):
             return
-        self._orders[order_hash] = terms
+        terms = self._waiting.pop(record.order_no, None)
+        if terms is not None or order_hash not in self._orders:
+            self._orders[order_hash] = terms
         if len(self._orders) > ORDERS_MAX:
             self._orders.popitem(last=False)
+
+    def knows(self, order_hash: bytes) -> bool:
+        """Tell whether an order of this hash was sent from here: then it is ours, whoever a row names."""
+        return order_hash in self._orders
 
     # -- what is said --------------------------------------------------------------------------------
 

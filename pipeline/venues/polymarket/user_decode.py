@@ -42,10 +42,12 @@ from pipeline.venues.polymarket.own_orders import OwnOrders
 
 OBJECTS_MAX = 1_024  # of one frame
 MAKERS_MAX = 4_096  # maker orders of one trade
-TEXT_BYTES = 112  # `Report.text`
+TEXT_BYTES = 104  # `Report.text`
 _ORDER_TYPES = ("PLACEMENT", "UPDATE", "CANCELLATION")
 _TRADE_PREFIX = "TRADE_STATUS_"
-_TRADE_STATUS = {s.name: s for s in TradeStatus} | {"MATCHED_NOT_BROADCASTED": TradeStatus.MATCHED}
+_TRADE_STATUS = {s.name: s for s in TradeStatus if s is not TradeStatus.UNKNOWN} | {
+    "MATCHED_NOT_BROADCASTED": TradeStatus.MATCHED}
+STATUS_BYTES = 32  # `Fill.text`
 _STATES = {
     "LIVE": OrderState.LIVE, "UNMATCHED": OrderState.LIVE, "DELAYED": OrderState.DELAYED,
     "INVALID": OrderState.REJECTED, "CANCELED_EXPIRED_ORDER": OrderState.EXPIRED,
@@ -179,10 +181,20 @@ class UserDecoder:
             (size_field(obj, "original_size", path) if obj.get("original_size") else -1, matched_micro), path)
         self._unknown += token is None
         self._emit(
-            Kind.REPORT, token, order_hash=order_hash, making_micro=-1, taking_micro=-1,
+            Kind.REPORT, token, **self._terms(obj, token, path),
+            order_hash=order_hash, making_micro=-1, taking_micro=-1,
             venue_ns=_time(obj, ("timestamp",), path) if "timestamp" in obj else 0,
             matched_micro=matched_micro, state=self._order_state(obj, status, matched_micro, path),
             origin=self._origin, cause=_cause(status), text=_cut(status))
+
+    def _terms(self, obj: dict[str, Any], token: KnownToken | None, path: str) -> dict[str, Any]:
+        """What the order is, for one that nobody here intended; nothing where the event does not say it."""
+        if token is None or not all(obj.get(key) for key in ("side", "price", "original_size")):
+            return {}
+        return {
+            "outcome": token.outcome, "side": side_field(obj, path),
+            "price_ticks": price_field(obj, "price", path),
+            "size_micro": size_field(obj, "original_size", path)}
 
     def _order_state(self, obj: dict[str, Any], status: str, matched_micro: int, path: str) -> OrderState:
         """What a status means for exposure; anything not known to be final keeps it."""
@@ -208,11 +220,13 @@ class UserDecoder:
         shared = {
             "trade_id": _trade_id(text_field(obj, "id", path), path),
             "venue_ns": _time(obj, ("timestamp", "match_time", "matchtime"), path),
-            "status": _TRADE_STATUS.get(status, TradeStatus.MATCHED),  # provisional until CONFIRMED
+            "status": _TRADE_STATUS.get(status, TradeStatus.UNKNOWN),  # provisional until CONFIRMED
+            "text": b"" if status in _TRADE_STATUS else _cut(status, STATUS_BYTES),
         }
         makers = [
             (f"{path}.maker_orders[{index}]", entry)
-            for index, entry in enumerate(_makers(obj, path)) if self._is_ours(entry, ("owner",))]
+            for index, entry in enumerate(_makers(obj, path))
+            if self._is_ours(entry, "order_id", ("owner",))]
         is_taker = self._is_taker(obj, bool(makers))
         if not is_taker and not makers:
             raise Refused(f"trade at {path} names none of our orders")
@@ -252,19 +266,33 @@ class UserDecoder:
                 Cause.UNKNOWN_INSTRUMENT)
         return token
 
-    def _is_ours(self, obj: dict[str, Any], owner_keys: tuple[str, ...]) -> bool:
+    def _is_ours(self, obj: dict[str, Any], hash_key: str, owner_keys: tuple[str, ...]) -> bool:
+        """By the order's hash, else by its owner or the wallet that it names, in any letter case."""
+        if self._is_sent(obj, hash_key):
+            return True
         address = obj.get("maker_address")
         return any(obj.get(key) == self._owner for key in owner_keys) or (
             isinstance(address, str) and address.lower() in self._addresses)
 
+    def _is_sent(self, obj: dict[str, Any], hash_key: str) -> bool:
+        text = obj.get(hash_key)
+        return isinstance(text, str) and bool(_HASH.fullmatch(text)) and self._own.knows(
+            bytes.fromhex(text[2:]))
+
     def _is_taker(self, obj: dict[str, Any], is_maker: bool) -> bool:
-        """`trader_side` decides; without it the owner does (`owner` may be the event's, not the order's)."""
+        """The taker's hash decides, else `trader_side`; without both the owner does.
+
+        `owner` may be the event's, not the order's. Both sides of one trade can be ours.
+        """
+        if self._is_sent(obj, "taker_order_id"):
+            return True
         role = obj.get("trader_side")
         if role == "MAKER":
             return False
         if role == "TAKER":
-            return self._is_ours(obj, ("trade_owner", "owner"))
-        return self._is_ours(obj, ("trade_owner",) if is_maker else ("trade_owner", "owner"))
+            return self._is_ours(obj, "taker_order_id", ("trade_owner", "owner"))
+        return self._is_ours(
+            obj, "taker_order_id", ("trade_owner",) if is_maker else ("trade_owner", "owner"))
 
 
 def _makers(obj: dict[str, Any], path: str) -> list[dict[str, Any]]:
@@ -322,6 +350,6 @@ def _cause(status: str) -> Cause:
     return _CAUSES.get(status, Cause.NONE)
 
 
-def _cut(text: str) -> bytes:
-    """Return the venue's words in at most 112 bytes, never half a character."""
-    return text.encode("utf-8", "replace")[:TEXT_BYTES].decode("utf-8", "ignore").encode()
+def _cut(text: str, bytes_max: int = TEXT_BYTES) -> bytes:
+    """Return the venue's words in at most so many bytes, never half a character."""
+    return text.encode("utf-8", "replace")[:bytes_max].decode("utf-8", "ignore").encode()
