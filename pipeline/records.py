@@ -48,6 +48,7 @@ class Kind(enum.IntEnum):
     GAP = 22
     RESOLVED = 23
     QUESTION = 24
+    SAMPLE = 25
     # truth about our own orders and money
     REPORT = 32
     FILL = 33
@@ -171,6 +172,8 @@ class Cause(enum.IntEnum):
     DECODE = 12
     FREEZE = 13
     SHUTDOWN = 14
+    SAMPLE_DIFFERS = 15  # REST shows what the stream never told
+    DATED_AHEAD = 16  # a frame of a time that has not come
     # decisions about an idea
     TAKEN = 32
     BELOW_EDGE = 33
@@ -371,6 +374,13 @@ BBO = [
 #: A feed lost continuity: every instrument of `shard` (or one, when the header names it) is stale.
 GAP = [("cause", "<u2"), ("shard", "<u2"), ("lost_count", "<u4"), ("reserved", "<u8", 25)]
 
+#: refdata: a REST book of the first outcome, to compare; without levels, so that no book can be made of it.
+SAMPLE = [
+    ("venue_ns", "<i8"), ("levels_mix", "<u8"),  # of all levels: native/books_sample.pxi
+    ("hash", "u1", 20), ("bid_ticks", "<u4"), ("ask_ticks", "<u4"),  # best ones; 0 = no such side
+    ("level_count", "<u4"), ("reserved", "<u8", 20),
+]
+
 #: The market resolved: `payout_micro_yes` per YES share (1e6, 0, or a void's share).
 RESOLVED = [
     ("venue_ns", "<i8"), ("payout_micro_yes", "<i8"), ("payout_micro_no", "<i8"),
@@ -436,8 +446,8 @@ TOP = [
     ("proof_ns", "<i8"),  # stream time of the last proof that the book is right; 0 = never
 ]
 
-#: A book went stale (or, cause NONE, is valid again: the following Top says so).
-STALE = [("cause", "<u2"), ("reserved0", "u1", 6), ("reserved", "<u8", 25)]
+#: A book went stale (or, cause NONE, is valid again: the following Top says so). `proof_ns` as in TOP.
+STALE = [("cause", "<u2"), ("reserved0", "u1", 6), ("proof_ns", "<i8"), ("reserved", "<u8", 24)]
 
 #: detect -> trade: buy these legs together. One run; every part repeats the head.
 IDEA = [

@@ -31,6 +31,7 @@ MISSING_FILL_NS = 250 * NS_PER_MS  # an ended order whose fills are not all told
 CALM_NS = 5 * NS_PER_S  # without a fill: a balance asked for since then holds all of them
 UNLISTED_NS = NS_PER_S  # how far the venue's lists may be behind its answers
 REQUESTS_MAX = 64  # reconcile passes asked for and not answered
+RESYNC_EVERY_NS, RESYNC_BURST = NS_PER_S, 3  # of one book that was right in between and fails again
 VERDICTS_MAX = 65_536  # (basket, cause) pairs remembered for rate limiting
 
 
@@ -65,6 +66,7 @@ class TraderState:
         self.requests: OrderedDict[int, int] = OrderedDict()  # request -> stream time it was asked at
         self.verdict_ns: OrderedDict[tuple[int, int], int] = OrderedDict()  # oldest first
         self.resync_ns: dict[int, int] = {}
+        self.resync_due_ns: dict[int, int] = {}  # when a book that fails anew may be asked for at once
         self._folds: dict[int, Any] = {
             int(Kind.TICK): self._on_tick, int(Kind.HALT): self._on_halt, int(Kind.CONFIG): self._on_config,
             int(Kind.LANE_UP): self._on_lane_up, int(Kind.RESUME): self._on_resume,
@@ -313,7 +315,10 @@ class TraderState:
 
     def _resync(self, record: Any) -> None:
         self.request_no = max(self.request_no, record.request_no)
-        self.resync_ns[record.instrument] = record.now_ns
+        row, now_ns = record.instrument, record.now_ns
+        self.resync_ns[row] = now_ns
+        full_ns = now_ns - (RESYNC_BURST - 1) * RESYNC_EVERY_NS
+        self.resync_due_ns[row] = max(self.resync_due_ns.get(row, 0), full_ns) + RESYNC_EVERY_NS
 
     def _reconcile(self, record: Any) -> None:
         self.request_no = max(self.request_no, record.request_no)
@@ -352,7 +357,7 @@ class TraderState:
             "rejects": list(self.gate.rejects.items()),
             "subscribe_wanted": list(self.subscribe_wanted), "requests": list(self.requests.items()),
             "verdict_ns": [[*key, told] for key, told in self.verdict_ns.items()],
-            "resync_ns": list(self.resync_ns.items()),
+            "resync_ns": list(self.resync_ns.items()), "resync_due_ns": list(self.resync_due_ns.items()),
             "strangers": [[key.hex(), row] for key, row in self.strangers_wanted.items()],
         }
 
@@ -377,7 +382,7 @@ class TraderState:
         self.subscribe_wanted = dict.fromkeys(state["subscribe_wanted"])
         self.requests = OrderedDict(state["requests"])
         self.verdict_ns = OrderedDict(((basket, cause), told) for basket, cause, told in state["verdict_ns"])
-        self.resync_ns = dict(state["resync_ns"])
+        self.resync_ns, self.resync_due_ns = dict(state["resync_ns"]), dict(state["resync_due_ns"])
         self.strangers_wanted = {bytes.fromhex(key): row for key, row in state["strangers"]}
         self.gate.rejects = {row: list(times) for row, times in state["rejects"]}
         self.gate.halt_level = self.halt_level

@@ -201,7 +201,7 @@ class Trader:
     def _on_stale(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
         """Remember what is stale; ask at once where only an answer helps."""
         record = CODECS[Kind.STALE].unpack(slot, offset)
-        return self._gone_stale(record.instrument, record.cause, causing)
+        return self._gone_stale(record.instrument, record.cause, causing, record.proof_ns)
 
     def _on_gap(self, slot: Slot, offset: int, causing: Causing) -> list[bytes]:
         """One book's stream broke on a socket that goes on (a frame that we cannot read): ask for the book.
@@ -211,7 +211,8 @@ class Trader:
         record = CODECS[Kind.GAP].unpack(slot, offset)
         return self._gone_stale(record.instrument, record.cause, causing) if record.instrument else []
 
-    def _gone_stale(self, row: int, cause: int, causing: Causing) -> list[bytes]:
+    def _gone_stale(self, row: int, cause: int, causing: Causing, proof_ns: int = 0) -> list[bytes]:
+        """Keep what is stale, and ask. A book that was right since it was asked for is asked for at once."""
         slots = list[bytes]()
         if cause == Cause.NONE or cause in _NEVER_HEALS:
             self._stale.pop(row, None)
@@ -219,7 +220,9 @@ class Trader:
         known = self._stale.get(row)
         self._stale[row] = [cause, known[1] if known else causing.now_ns]
         if cause not in _HEALS_ITSELF:
-            self._resync(row, causing, slots, NS_PER_S)
+            told_ns = self.facts.resync_ns.get(row, 0)
+            is_new = proof_ns > told_ns and self.facts.resync_due_ns.get(row, 0) <= causing.now_ns
+            self._resync(row, causing, slots, 0 if is_new else NS_PER_S)
         return slots
 
     def _resync(self, row: int, causing: Causing, slots: list[bytes], wait_ns: int) -> None:

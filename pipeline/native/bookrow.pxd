@@ -11,10 +11,11 @@ cdef enum:
     STAGES = 8           # snapshots of several runs that may be under way at once
     STAGE_LEVELS = 20000  # every legal price of both sides
     CHANGES_MAX = 512    # 64 slots of 8 changes
-    CAUSES = 16          # causes of a stale book are below this
+    CAUSES = 32          # causes of a stale book are below this
     DOUBT_SECONDS = 10   # in so many ...
     DOUBT_ROWS_MIN = 5   # ... so many books or more, and more than 5 % of all, show a wrong hash: the rule is
     DOUBT_AGREED = 64    # right hashes in a row that end the doubt
+    GHOST_TICKS = 100    # a REST book that bids no more, and asks no less than 1 minus it, may be a ghost
 
 cdef enum Frame:
     FRAME_NEW            # a state that we have not seen
@@ -75,6 +76,11 @@ cdef struct BookRow:
     int64_t heard_ns     # when the newest frame that changed the book reached this host; 0 = not told
     int64_t proof_ns
     int64_t suspect_ns   # when its hash was last counted as wrong; 0 = never
+    # a REST sample of a state that the stream has not told
+    int64_t sample_since_ns  # when it came; 0 = none
+    int64_t sample_ns        # its venue time
+    int64_t sampled_ns       # when a sample made the book stale that no snapshot has confirmed; 0 = never
+    uint64_t sample_hash, sample_mix
     # what the venue announced last
     int64_t target_ns, target_arrived_ns
     uint8_t target_hash[2][20]
@@ -92,9 +98,12 @@ cdef struct BookRow:
     Touch touches[TOUCHES]
     TopSlot top
 
-cdef struct Doubt:       # is the venue's hash rule still the one that we know?
+cdef struct Recent:      # books of each of the last seconds
     int64_t seconds[DOUBT_SECONDS]
     uint32_t rows[DOUBT_SECONDS]
+
+cdef struct Doubt:       # is the venue's hash rule still the one that we know?
+    Recent recent
     uint32_t hashed_rows, agreed
     bint is_advisory     # no: hashes decide nothing
 
@@ -107,4 +116,6 @@ cdef struct Counters:
     uint64_t dropped_old, dropped_stale, superseded, late, unknown, stages_lost
     uint64_t mirror, hash_checks, proofs, proof_failures, searches, search_hits
     uint64_t opens, valids, tops, stales, advisories
+    uint64_t samples_agreed, samples_older, samples_idle, samples_ghost, samples_contradicted
+    uint64_t samples_ahead, samples_caught_up, samples_refused, dated_ahead
     uint64_t stales_by_cause[CAUSES]

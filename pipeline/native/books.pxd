@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from pipeline.native.bookhash cimport Preimage
-from pipeline.native.bookrow cimport BookRow, Change, Counters, Doubt, Params, Stage
+from pipeline.native.bookrow cimport BookRow, Change, Counters, Doubt, Params, Recent, Stage
 from pipeline.native.flow cimport Sink, Source
 from pipeline.native.ladder cimport Arena, Rows
 
@@ -19,6 +19,7 @@ cdef class Books:
     cdef Params params, defaults
     cdef Counters counters
     cdef Doubt doubt
+    cdef Recent sampled               # books that samples made stale
     cdef uint32_t rows_max, rows_end  # rows_end: highest known row + 1
     cdef uint32_t stage_turn
     # a Tick may need several calls when the sink is full; all of this is part of the fold

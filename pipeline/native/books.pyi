@@ -1,7 +1,11 @@
-from collections.abc import Buffer, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from _typeshed import ReadableBuffer as Buffer
+
 from pipeline.native.flow import Sink, Source
+
+def levels_mix(bids: Sequence[tuple[int, int]], asks: Sequence[tuple[int, int]]) -> int: ...
 
 class Books:
     def __init__(

@@ -4,7 +4,7 @@
 
 Reads `stream`, writes `tops`: a TOP after each market message that was taken, STALE when a book must not be
 trusted (and, cause NONE, when it is valid again), and in order every record that it does not consume.
-Consumed: SNAPSHOT, DELTA, TRADE_PRINT, BBO, repeated INSTRUMENT. A message that is dropped (old,
+Consumed: SNAPSHOT, DELTA, TRADE_PRINT, BBO, SAMPLE, repeated INSTRUMENT. A message that is dropped (old,
 superseded, the book is stale, the row unknown) yields nothing and is counted. A GAP is passed on and not
 expanded: each stage does that in its own state.
 
@@ -24,8 +24,8 @@ from pipeline.native.bookhash cimport (
 )
 from pipeline.native.bookrow cimport (
     CAUSES, CHANGES_MAX, DOUBT_AGREED, DOUBT_ROWS_MIN, DOUBT_SECONDS, FRAME_LATE, FRAME_NEW, FRAME_REPEAT,
-    FRAME_SUPERSEDED, PAIRS, STAGE_LEVELS, STAGES, TOUCHES, BookRow, Change, Counters, Doubt, Frame, Level,
-    Pair, Params, Stage, Touch,
+    FRAME_SUPERSEDED, GHOST_TICKS, PAIRS, STAGE_LEVELS, STAGES, TOUCHES, BookRow, Change, Counters, Doubt,
+    Frame, Level, Pair, Params, Recent, Stage, Touch,
 )
 from pipeline.native.flow cimport Sink, Source
 from pipeline.native.ladder cimport (
@@ -34,13 +34,14 @@ from pipeline.native.ladder cimport (
     row_ladder_place, row_publish,
 )
 from pipeline.native.records cimport (
-    CAUSE_ARENA_FULL, CAUSE_BBO_MISMATCH, CAUSE_CROSSED_BOOK, CAUSE_DISCONNECT, CAUSE_HASH_MISMATCH,
-    CAUSE_MIRROR_MISMATCH, CAUSE_NO_SNAPSHOT, CAUSE_NONE, CAUSE_OFF_GRID, CAUSE_RESOLVED,
-    CAUSE_TICK_UNPROVEN, DELTA_CHANGES, FLAG_CROSSED, FLAG_MORE, FLAG_OPEN, FLAG_REPEAT, FLAG_STALE,
-    FLAG_TICKED, KIND_BBO, KIND_CONFIG, KIND_DELTA, KIND_GAP, KIND_INSTRUMENT, KIND_RESOLVED, KIND_SNAPSHOT,
-    KIND_STALE, KIND_TICK, KIND_TICK_STEP, KIND_TOP, KIND_TRADE_PRINT, NOT_ANNOUNCED, RULE_HASHED,
-    RULE_MIRRORED, RULE_WATCH, SLOT_BYTES, SNAPSHOT_LEVELS, TOP_DEPTH, BboSlot, ConfigSlot, DeltaSlot,
-    GapSlot, InstrumentSlot, Slot, SnapshotSlot, StaleSlot, TickStepSlot, TopSlot, TradePrintSlot,
+    CAUSE_ARENA_FULL, CAUSE_BBO_MISMATCH, CAUSE_CROSSED_BOOK, CAUSE_DATED_AHEAD, CAUSE_DISCONNECT,
+    CAUSE_HASH_MISMATCH, CAUSE_MIRROR_MISMATCH, CAUSE_NO_SNAPSHOT, CAUSE_NONE, CAUSE_OFF_GRID,
+    CAUSE_RESOLVED, CAUSE_SAMPLE_DIFFERS, CAUSE_TICK_UNPROVEN, DELTA_CHANGES, FLAG_CROSSED, FLAG_MORE,
+    FLAG_OPEN, FLAG_REPEAT, FLAG_STALE, FLAG_TICKED, KIND_BBO, KIND_CONFIG, KIND_DELTA, KIND_GAP,
+    KIND_INSTRUMENT, KIND_RESOLVED, KIND_SAMPLE, KIND_SNAPSHOT, KIND_STALE, KIND_TICK, KIND_TICK_STEP,
+    KIND_TOP, KIND_TRADE_PRINT, NOT_ANNOUNCED, RULE_HASHED, RULE_MIRRORED, RULE_WATCH, SLOT_BYTES,
+    SNAPSHOT_LEVELS, TOP_DEPTH, BboSlot, ConfigSlot, DeltaSlot, GapSlot, InstrumentSlot, SampleSlot, Slot,
+    SnapshotSlot, StaleSlot, TickStepSlot, TopSlot, TradePrintSlot,
 )
 
 from pipeline.errors import InvariantError
@@ -57,6 +58,7 @@ cdef int64_t BATCH_NS_MAX = 20_000_000
 cdef int64_t DESYNC_NS_MAX = 250_000_000
 cdef int64_t TICK_NS_MAX = 1_000_000_000
 cdef int64_t HASH_ROWS_MAX = 64
+cdef int64_t AHEAD_NS_MAX = 5_000_000_000  # venue time before our receive clock: such a skew halts, too (H3)
 cdef int FLUSH_RECORDS = 8  # records between two release stores; a hash flushes at once
 
 assert max(cause for cause in Cause if cause < 32) < CAUSES
@@ -112,6 +114,7 @@ cdef void emit_stale(Books books, uint32_t number, uint32_t why, const Slot* cau
     stale.seq, stale.now_ns, stale.recv_ns = cause.seq, cause.now_ns, cause.recv_ns
     stale.source_seq, stale.source = cause.source_seq, cause.source
     stale.kind, stale.instrument, stale.cause = KIND_STALE, number, <uint16_t>why
+    stale.proof_ns = books.books[number].proof_ns
     sink.close_run(1)
 
 
@@ -121,7 +124,7 @@ cdef bint close_book(Books books, uint32_t number, BookRow* row, uint32_t why) n
     row.is_stale = True
     row.cause = <uint16_t>why
     row.is_open = row.is_crossed = row.is_tick_old = row.is_dirty = False
-    row.mismatch_since_ns = row.crossed_since_ns = row.tick_since_ns = row.search_ns = 0
+    row.mismatch_since_ns = row.crossed_since_ns = row.tick_since_ns = row.search_ns = row.sample_since_ns = 0
     memset(row.top.bid_ticks, 0, 2 * (4 + 8) * TOP_DEPTH)  # ticks and sizes of both sides
     set_pending(books, number, False)
     if is_news:
@@ -147,8 +150,14 @@ cdef void drop_block(Books books, uint32_t number, BookRow* row) noexcept nogil:
         row.place = 0
 
 
+cdef inline bint is_dated_ahead(int64_t venue_ns, int64_t recv_ns) noexcept nogil:
+    """Tell whether a frame is of a time that has not come: it orders nothing. recv_ns 0: not told."""
+    return recv_ns != 0 and venue_ns - recv_ns > AHEAD_NS_MAX
+
+
 include "books_proof.pxi"
 include "books_frames.pxi"
+include "books_sample.pxi"
 include "books_snapshot.pxi"
 
 
@@ -193,8 +202,8 @@ cdef void on_instrument(Books books, const InstrumentSlot* slot, Sink sink) noex
 
 
 cdef void forget_frames(BookRow* row) noexcept nogil:
-    row.target_ns = 0
-    row.target_has[0] = row.target_has[1] = False
+    """Frames seen before may come again. The newest announced state stays known: a snapshot that another
+    socket brings now may be older than what was told already, and is not believed then."""
     row.best_bid = row.best_ask = <uint32_t>NOT_ANNOUNCED
     row.pair_count = 0
 
@@ -293,6 +302,8 @@ cdef class Books:
             on_trade_print(self, <const TradePrintSlot*>slot, sink)
         elif slot.kind == KIND_BBO:
             on_bbo(self, <const BboSlot*>slot, sink)
+        elif slot.kind == KIND_SAMPLE:
+            on_sample(self, <const SampleSlot*>slot)
         elif slot.kind == KIND_TICK_STEP:
             on_tick_step(self, <const TickStepSlot*>slot, sink)
         elif slot.kind == KIND_INSTRUMENT:

@@ -7,22 +7,28 @@ cdef inline bint is_hashed(Books books, const BookRow* row) noexcept nogil:
             and (row.target_has[0] or row.target_has[1]))
 
 
+cdef uint32_t recent_count(Recent* recent, int64_t now_ns, uint32_t more) noexcept nogil:
+    """Add `more` to this second; return the sum of the last ten."""
+    cdef int64_t second = now_ns // 1_000_000_000, at = second % DOUBT_SECONDS
+    cdef uint32_t total = 0
+    if recent.seconds[at] != second:
+        recent.seconds[at], recent.rows[at] = second, 0
+    recent.rows[at] += more
+    for at in range(DOUBT_SECONDS):
+        if recent.seconds[at] > second - DOUBT_SECONDS:
+            total += recent.rows[at]
+    return total
+
+
 cdef void doubt_rule(Books books, BookRow* row, int64_t now_ns) noexcept nogil:
     """A book's hash stayed wrong. When too many do within ten seconds, it is not the books: the venue's rule
     must have changed. Hashes decide nothing then, until they agree again (MD09)."""
     cdef Doubt* doubt = &books.doubt
-    cdef int64_t second = now_ns // 1_000_000_000, at
-    cdef uint32_t total = 0
+    cdef uint32_t total
     if row.suspect_ns and now_ns - row.suspect_ns < <int64_t>DOUBT_SECONDS * 1_000_000_000:
         return
     row.suspect_ns = now_ns
-    at = second % DOUBT_SECONDS
-    if doubt.seconds[at] != second:
-        doubt.seconds[at], doubt.rows[at] = second, 0
-    doubt.rows[at] += 1
-    for at in range(DOUBT_SECONDS):
-        if doubt.seconds[at] > second - DOUBT_SECONDS:
-            total += doubt.rows[at]
+    total = recent_count(&doubt.recent, now_ns, 1)
     if not doubt.is_advisory and total >= DOUBT_ROWS_MIN and total * 20 > doubt.hashed_rows:
         doubt.is_advisory = True
         doubt.agreed = 0
@@ -163,7 +169,7 @@ cdef void settle(Books books, uint32_t number, BookRow* row, const Slot* cause, 
             check_now(books, row, now_ns)
         elif row.mismatch_since_ns == 0 and not row.is_tick_old and not bbo_agrees(row):
             row.mismatch_since_ns = now_ns
-    set_pending(books, number, row.is_open or row.is_crossed)
+    set_pending(books, number, row.is_open or row.is_crossed or row.sample_since_ns != 0)
     emit_top(books, number, row, cause, sink)
 
 
@@ -213,12 +219,14 @@ cdef void tick_book(Books books, uint32_t number, BookRow* row, const Slot* caus
             prove(books, row, now_ns)
             is_proven = True
     why = stale_cause(books, row, now_ns)
-    if why == CAUSE_HASH_MISMATCH:
+    if why == CAUSE_HASH_MISMATCH and row.venue_ns >= row.target_ns:  # else it is behind, not wrong
         doubt_rule(books, row, now_ns)
+    elif why == CAUSE_NONE and row.sample_since_ns and lacks_sample(books, row, now_ns):
+        why = CAUSE_SAMPLE_DIFFERS
     if why != CAUSE_NONE:
         go_stale(books, number, row, why, cause, sink)
         return
-    set_pending(books, number, row.is_open or row.is_crossed)
+    set_pending(books, number, row.is_open or row.is_crossed or row.sample_since_ns != 0)
     if is_proven:
         emit_top(books, number, row, cause, sink)
 

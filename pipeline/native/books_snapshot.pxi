@@ -155,7 +155,11 @@ cdef void on_whole_book(Books books, uint32_t number, BookRow* row, Stage* stage
         row.is_stale = False
         row.mismatch_since_ns = row.tick_since_ns = row.search_ns = 0
         row.is_open = False
+    if slot.venue_ns < row.target_ns and slot.now_ns - row.target_arrived_ns >= AHEAD_NS_MAX:
+        row.target_ns = 0  # no snapshot is so long on its way: the newer state was none of the venue's
     rebuild(books, number, row, stage, slot.venue_ns)
+    if was_stale and row.sampled_ns and own_mix(row) == row.sample_mix:
+        believe_sample(books, row)
     if place == FRAME_NEW or slot.venue_ns >= row.target_ns:
         if stage.outcome:
             set_target(row, slot.venue_ns, slot.now_ns, NULL, slot.hash)
@@ -193,6 +197,10 @@ cdef void on_snapshot(Books books, Source source, uint64_t at, uint32_t parts, S
         return
     stage.is_active = False
     books.counters.snapshots += 1
+    if is_dated_ahead(slot.venue_ns, slot.recv_ns):
+        books.counters.dated_ahead += 1
+        go_stale(books, number, row, CAUSE_DATED_AHEAD, <const Slot*>slot, sink)
+        return
     if is_good and slot.tick_step and slot.tick_step < PRICE_TICKS_FULL and (
             row.is_stale or slot.venue_ns >= row.venue_ns):
         row.has_stream_tick = True

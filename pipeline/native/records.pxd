@@ -28,6 +28,7 @@ cdef enum:
     KIND_GAP = 22
     KIND_RESOLVED = 23
     KIND_QUESTION = 24
+    KIND_SAMPLE = 25
     KIND_REPORT = 32
     KIND_FILL = 33
     KIND_BALANCE = 34
@@ -85,6 +86,8 @@ cdef enum:
     CAUSE_DECODE = 12
     CAUSE_FREEZE = 13
     CAUSE_SHUTDOWN = 14
+    CAUSE_SAMPLE_DIFFERS = 15
+    CAUSE_DATED_AHEAD = 16
     CAUSE_TAKEN = 32
     CAUSE_BELOW_EDGE = 33
     CAUSE_NOT_PROVEN = 34
@@ -482,6 +485,26 @@ cdef packed struct QuestionSlot:
     uint8_t reserved0[6]
     uint64_t reserved[21]
 
+cdef packed struct SampleSlot:
+    uint64_t seq
+    int64_t now_ns
+    int64_t recv_ns
+    uint64_t source_seq
+    uint16_t kind
+    uint16_t flags
+    uint32_t instrument
+    uint16_t source
+    uint8_t part
+    uint8_t parts
+    uint32_t check
+    int64_t venue_ns
+    uint64_t levels_mix
+    uint8_t hash[20]
+    uint32_t bid_ticks
+    uint32_t ask_ticks
+    uint32_t level_count
+    uint64_t reserved[20]
+
 cdef packed struct ReportSlot:
     uint64_t seq
     int64_t now_ns
@@ -638,7 +661,8 @@ cdef packed struct StaleSlot:
     uint32_t check
     uint16_t cause
     uint8_t reserved0[6]
-    uint64_t reserved[25]
+    int64_t proof_ns
+    uint64_t reserved[24]
 
 cdef packed struct IdeaSlot:
     uint64_t seq

@@ -46,6 +46,7 @@ from pipeline.stages import (
     recall,
     recorder,
     refdata,
+    samples,
     sequencer,
     signer,
     trade,
@@ -111,8 +112,11 @@ def _refdata(name: str, ident: str, env: Env) -> Built:
         exclude_slugs=universe.exclude_slugs, assets_per_socket_max=venue.assets_per_socket_max,
         order_delay_ns=venue.order_delay_ms * NS_PER_MS, watch=env.config.strategies.basket.enabled)
     machine = refdata.RefdataMachine(settings, writer, env.counts)
+    if env.config.books.samples_per_s and not env.is_recording:
+        machine.sample(samples.SampleSettings(venue.clob_url, env.config.books.samples_per_s))
     stage = refdata.RefdataStage(
-        name, machine, env.rows(Kind.INSTRUMENT), lambda: writer.unread_count, env.clock)
+        name, machine, env.rows(Kind.INSTRUMENT, Kind.RESOLVED, Kind.REPORT), lambda: writer.unread_count,
+        env.clock)
     return Built(stage, rest=machine)
 
 

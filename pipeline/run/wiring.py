@@ -34,8 +34,8 @@ class Wire:
 
 #: Rings whose id is that of a stage of another kind: whoever writes reports, or reads hints.
 _NAMED_AFTER = {"report": "gateway", "hints": "signer"}
-#: These go on from the archive, or read only at their start: what they have not read may be deleted.
-_PINS_NOTHING = ("archive", "observe", "refdata")
+#: These go on from the archive: what they have not read may be deleted.
+_PINS_NOTHING = ("archive", "observe")
 EDGE_RINGS = ("feed.{id}", "refdata.{id}", "account.{id}", "report.{id}")
 
 WIRES: dict[str, Wire] = {

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from pipeline.sim import errors_text as texts
 from pipeline.sim.exchange import Reply
+from pipeline.sim.fault_books import ghosts_of
 from pipeline.sim.fault_run import FaultRun
 from pipeline.sim.faults import HttpFault
 from pipeline.sim.http import Response, refuse
@@ -48,6 +49,8 @@ class HttpFaults:
             self._timers.at(now_ns + delay_ns, lambda due_ns: carry_out(due_ns, reply))
         elif fault.kind == "slow_answer":
             carry_out(now_ns, lambda at_ns, answer: self._reply_late(at_ns + delay_ns, answer, reply))
+        elif fault.kind == "ghost_books":
+            carry_out(now_ns, lambda at_ns, answer: reply(at_ns, ghosts_of(answer, fault.dated, at_ns)))
         elif fault.kind == "error_after":
             carry_out(now_ns, lambda at_ns, _: reply(at_ns, answer_of(fault)))
         else:

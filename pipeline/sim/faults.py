@@ -34,8 +34,10 @@ HTTP_KINDS = (
     "rate_limit",
     "unauthorized",
     "not_json",
+    "ghost_books",
 )
 ORDER_ROUTES = ("POST /order", "POST /orders")
+BOOK_ROUTES = ("GET /book", "POST /books")
 DAY_S = 86_400
 
 
@@ -66,7 +68,11 @@ class FrameFault(Fault):
 
 @dataclass(frozen=True, slots=True)
 class HttpFault(Fault):
-    """Spoils requests of `routes` ("POST /order"; a * at the end stands for anything)."""
+    """Spoils requests of `routes` ("POST /order"; a * at the end stands for anything).
+
+    ghost_books shows each book of an answer as 0.01 against 0.99, with a hash that fits; its routes are those
+    of books, and its time is the book's or, `dated` so, now.
+    """
 
     routes: tuple[str, ...] = ORDER_ROUTES
     chance_ppm: int = PPM
@@ -74,6 +80,7 @@ class HttpFault(Fault):
     delay_ms: int = 0  # slow_request, slow_answer
     status: int = 0  # error_*: 500, not_json: 502 when not said
     retry_after_s: int = 1  # rate_limit
+    dated: str = "book"  # ghost_books
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +210,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "channel": ("market", "user", "both"),
     "orders": ("keep", "wipe"),
     "closes": ("market", "user"),
+    "dated": ("book", "now"),
     "mode": ("post_only", "cancel_only", "disabled"),
     "self_trade": tuple(rule.value for rule in SelfTrade),
 }
@@ -260,6 +268,8 @@ def parse_fault(raw: Any) -> Fault:
         raise ConfigError(f"a fault with a name expected, was {name!r}")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(f"{where}: kind expected to be one of {', '.join(KINDS)}{_near(kind, KINDS)}")
+    if kind == "ghost_books":
+        raw = {"routes": list(BOOK_ROUTES), **raw}
     fault: Fault = _make(KINDS[kind], where, raw)
     _check(where, fault)
     return fault
@@ -273,6 +283,8 @@ def _check(where: str, fault: Fault) -> None:
     if isinstance(fault, HttpFault):
         if not fault.routes or not all(map(_ROUTE.fullmatch, fault.routes)):
             raise ConfigError(f'{where}: routes like "POST /order" expected, was {list(fault.routes)}')
+        if fault.kind != "ghost_books" and fault.dated != "book":
+            raise ConfigError(f"{where}: dated is not for this kind")
         says_status = fault.kind in ("error_before", "error_after", "not_json")
         if fault.status and (not says_status or fault.status < 400):
             raise ConfigError(f"{where}: status is for error_* and not_json, from 400 on; was {fault.status}")

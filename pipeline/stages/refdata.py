@@ -7,6 +7,8 @@ wins over an older page (the book stage judges that).
 
 Gamma alone makes no market tradable: the order book's own word on it (`/clob-markets`) must name the same
 tokens, labels and fee first (MD14). A market that the two contradict each other about is watched, not traded.
+
+Beside that it samples books over REST (`stages/samples`).
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
-from pipeline.codec import CODECS
+from pipeline.codec import CODECS, kind_of
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, Outbox
 from pipeline.records import HEADER, SLOT_BYTES, Cause, Flag, Kind, Rule
+from pipeline.stages.samples import TAG, Sampler, SampleSettings
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.clob_market import clob_market_path, merge_clob_market
@@ -88,6 +91,11 @@ class RefdataMachine:
         self._source_seq = settings.source_seq
         self.is_held = False  # nothing is asked yet
         self.is_complete = False  # one whole walk over all pages was read
+        self.samples: Sampler | None = None
+
+    def sample(self, settings: SampleSettings) -> None:
+        """Ask for books, too."""
+        self.samples = Sampler(settings, self.outbox, self._counts, self._owe)
 
     def learn(self, record: Any) -> None:
         """Take an INSTRUMENT that stands in the stream: its row is given, its event has its number."""
@@ -97,7 +105,9 @@ class RefdataMachine:
 
     def on_timer(self, now_ns: int) -> None:
         """Start a walk over the pages when one is due."""
-        self.flush()
+        has_room = self.flush()
+        if self.samples is not None and has_room and not self.is_held:
+            self.samples.on_timer(now_ns)
         if self._target or self.is_held:
             return
         if now_ns >= self._ask_ns:
@@ -110,7 +120,9 @@ class RefdataMachine:
 
     def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
         """Take one page and ask for the next; behind the last, wait `refresh_ns`."""
-        del headers
+        if tag == TAG and self.samples is not None:
+            self.samples.on_answer(now_ns, status, headers, body)
+            self.flush()
         if tag != self._tag or not self._target:
             return
         target, self._target = self._target, ""
@@ -147,6 +159,8 @@ class RefdataMachine:
     def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
         """Start the walk anew after `retry_ns`: a cursor may not outlive the failure."""
         del was_sent, cause
+        if tag == TAG and self.samples is not None:
+            self.samples.on_failure(now_ns)
         if tag == self._tag:
             is_confirmation, self._target = self._target.startswith(PATH_CLOB_MARKET), ""
             if is_confirmation:
@@ -323,16 +337,19 @@ class RefdataStage:
 
     def poll(self, budget: int) -> int:
         """Publish what waited for room; at the start, learn the rows that were given before."""
-        if self._is_learning:
-            is_whole = not self._unread_count()  # asked before the stream is read to its end
-            data = self._rows.read(budget)
-            for at in range(0, len(data), SLOT_BYTES):
+        is_whole = self._is_learning and not self._unread_count()  # asked before the stream is read
+        data, now_ns = self._rows.read(budget), self._clock()
+        for at in range(0, len(data), SLOT_BYTES):
+            if self._is_learning and kind_of(data, at) == Kind.INSTRUMENT:
                 self.machine.learn(CODECS[Kind.INSTRUMENT].unpack(data, at))
+            if self.machine.samples is not None:
+                self.machine.samples.follow(now_ns, data, at)
+        if self._is_learning:
             if data or not is_whole:
                 return len(data) // SLOT_BYTES
             self._is_learning = self.machine.is_held = False
-        self.machine.on_timer(self._clock())
-        return 0
+        self.machine.on_timer(now_ns)
+        return len(data) // SLOT_BYTES
 
     def close(self) -> None:
         """Nothing is held here."""

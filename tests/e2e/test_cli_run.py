@@ -67,7 +67,12 @@ def nothing_left(state: Path) -> bool:
 
 
 def test_dry_run_decides_and_sends_nothing(market: Market, start: Any, state: Path) -> None:
-    """Without --mode it is a dry run: packages and DRY reports, no order leaves; Ctrl-C is exit 0."""
+    """Without --mode it is a dry run: packages and DRY reports, no order leaves; Ctrl-C is exit 0.
+
+    From here on the exchange's REST shows ghosts (MD10): they are counted, and no book falls for them.
+    """
+    market.exchange.control(
+        "POST", "/control/fault", {"name": "ghosts", "kind": "ghost_books", "dated": "now"})
     before = len(market.arrivals())
     run = start()
     assert ("dry", str(state), "H0") == (run.up["mode"], run.up["state"], run.up["halt"])
@@ -78,6 +83,10 @@ def test_dry_run_decides_and_sends_nothing(market: Market, start: Any, state: Pa
     assert {"running"} == {lane["is"] for lane in found["lanes"]}
     assert all([lane["cpu_wanted"]] == lane["cpus"] for lane in found["lanes"])
     assert any("mode dry" in line for line in found["why_nothing"])
+    counters = until(
+        lambda: (now := status(state)["counters"]).get("book_samples_ghost", 0) >= 10 and now, "ten ghosts")
+    assert 0 == counters["book_samples_ahead"] == counters.get("book_stale_sample_differs", 0)
+    assert counters["samples"] >= counters["book_samples_ghost"]
     code, said, errors = run.stop(signal.SIGINT)
     assert (0, "", "SIGINT") == (code, errors, json.loads(said)["signal"])
     assert len(market.arrivals()) == before

@@ -5,6 +5,7 @@ The venue is a truthful model that speaks text; between it and the stages stand 
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from pipeline import records as r
+from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.models.chain import Chain
-from tests.models.text_venue import text_of
+from tests.models.text_venue import TextLine, text_of
 from tests.models.venue_model import Market
 from tests.proxy.plan import Fate, Plan
 from tests.shared import fresh_seed, seeds
@@ -31,9 +33,9 @@ def markets(rng: random.Random, count: int) -> list[Market]:
             for row in rng.sample(range(1, 40), count)]
 
 
-def started(rng: random.Random, plan: Plan, count: int = 2) -> Chain:
+def started(rng: random.Random, plan: Plan, count: int = 2, samples_per_s: int = 0) -> Chain:
     """Return a chain whose books all stand."""
-    chain = Chain(markets(rng, count), plan)
+    chain = Chain(markets(rng, count), plan, samples_per_s=samples_per_s)
     assert chain.run(20_000, until=chain.is_settled), f"seed {plan.seed}: no books"
     return chain
 
@@ -186,3 +188,66 @@ def state(market: Market) -> Any:
 def levels(top: Any) -> Any:
     sides = ((top.bid_ticks, top.bid_micro), (top.ask_ticks, top.ask_micro))
     return tuple(tuple((p, s) for p, s in zip(*side, strict=True) if s) for side in sides)
+
+
+def redated(frame: bytes, venue_ns: int) -> bytes:
+    """Return a frame with another time of its own."""
+    said = json.loads(frame)
+    said["timestamp"] = str(venue_ns // NS_PER_MS)
+    return json.dumps(said).encode()
+
+
+@pytest.mark.parametrize("ahead_s", [6, 3_600, 10**6])
+@pytest.mark.parametrize("is_whole", [False, True], ids=["a change", "a book"])
+def test_MD06_a_time_that_has_not_come_orders_nothing(is_whole: bool, ahead_s: int) -> None:
+    """A frame of a far future: its book is not believed, asked for anew, and back within 1 s."""
+    rng = random.Random(ahead_s)
+    chain = started(rng, Plan(0))
+    market, other = chain.venue.markets.values()
+    run = market.snapshot(0) if is_whole else one_frame(rng, market)[0]
+    chain.feed(redated(text_of(run, market), chain.now_ns + ahead_s * NS_PER_S))
+    assert not chain.is_believed(market.row)
+    assert chain.is_believed(other.row)
+    assert chain.run(1_000, 5, until=chain.is_settled), chain.counts
+    assert 1 == chain.counts["resyncs"] == chain.counts["stale_dated_ahead"]
+    chain.venue.tell(market, one_frame(rng, market), chain.now_ns)
+    chain.run(50, 5)
+    assert chain.is_settled(), "the next change is taken as any other"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_MD06_a_time_soon_to_come_is_waited_for_no_longer(seed: int) -> None:
+    """A frame of the next five seconds may be the venue's clock; was it a lie, the book is back in 12 s."""
+    rng = random.Random(seed)
+    chain = started(rng, Plan(seed))
+    market, _ = chain.venue.markets.values()
+    chain.feed(redated(text_of(one_frame(rng, market)[0], market), chain.now_ns + 4 * NS_PER_S))
+    chain.run(300, 5)
+    assert not chain.is_believed(market.row) or chain.equals(market)
+    assert chain.run(12_000, 20, until=chain.is_settled), chain.counts
+    assert chain.counts["resyncs"] <= 4, "asked for under a budget"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_MD06_a_snapshot_older_than_what_was_told_is_not_believed(seed: int) -> None:
+    """Two sockets; the second one's first snapshot is late, the first one dies: nothing goes back in time."""
+    rng = random.Random(seed)
+    chain = Chain(markets(rng, 2), Plan(seed), sockets=2)
+
+    def slow_down(conn: int, line: TextLine) -> None:
+        line.lag_ns = NS_PER_S if conn else 0
+
+    chain.venue.on_line = slow_down
+    second = 1 << 16
+    assert chain.run(20_000, until=lambda: second in chain.venue.lines)
+    assert chain.run(500, 5, until=chain.is_settled), "the first socket brought the books"
+    for market in chain.venue.markets.values():
+        chain.venue.tell(market, one_frame(rng, market), chain.now_ns)
+    chain.run(20, 5)
+    assert chain.is_settled()
+    chain.cut(0)
+    while not chain.venue.lines[second].is_clear:
+        chain.step(5)
+        for market in chain.venue.markets.values():
+            assert not chain.is_believed(market.row) or chain.equals(market), f"seed {seed}"
+    assert chain.run(10_000, 20, until=chain.is_settled), f"seed {seed}: {chain.counts}"

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.units import NS_PER_MS
-from tests.faults.test_MD03_books import markets
+from pipeline import records as r
+from pipeline.units import NS_PER_MS, NS_PER_S
+from tests.faults.test_MD03_books import HASHED, markets
 from tests.models.chain import Chain
 from tests.models.venue_model import Market
 from tests.shared import fresh_seed
@@ -77,3 +78,24 @@ def test_MD07_nothing_is_believed_while_crossed(seed: int, gate_record: Callable
                 assert chain.equals(market)
             assert chain.run(8_000, until=chain.is_settled), f"seed {seed}: {chain.counts}"
     gate_record("MD07", "crosses", done, seed)
+
+
+def test_MD07_a_book_that_fails_again_is_asked_for_again() -> None:
+    """Lasting crosses of a book that was right in between: each is asked for by 500 ms, three in 2 s."""
+    market = Market(3, random.Random(8), 100, HASHED | r.Rule.WATCH)
+    asks = [6_000, 6_500, 7_000]
+    market.sides = [{1_000: 10**8}, dict.fromkeys([*asks, 9_000], 10**8)]
+    chain = Chain([market])
+    assert chain.run(20_000, until=chain.is_settled)
+    begun_ns = chain.now_ns
+    for number, ask in enumerate(asks, 1):
+        market.venue_ns = chain.now_ns // NS_PER_MS * NS_PER_MS
+        changes = [market.place(0, ask, 10**7), market.place(1, ask, 0)]
+        chain.venue.tell(market, market.frames([one for one in changes if one], 1)[:1], chain.now_ns)
+        chain.step()
+        assert not chain.is_believed(market.row), "the taker's rest came, the end of what it took is lost"
+        crossed_ns = chain.now_ns
+        assert chain.run(1_000, 5, until=lambda: chain.counts["resyncs"] == number)  # noqa: B023
+        assert chain.now_ns - crossed_ns <= RESYNC_NS_MAX
+        assert chain.run(500, 5, until=chain.is_settled)
+    assert chain.now_ns - begun_ns <= 2 * NS_PER_S

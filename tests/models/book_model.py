@@ -11,10 +11,11 @@ from typing import Any
 
 from pipeline import records as r
 from pipeline.codec import unpack
-from tests.models.book_state import FULL, NONE_ANNOUNCED, SIZE_MAX, ZERO_HASH, Book, gcd, identity, mirror
+from tests.models.book_hints import AHEAD_NS_MAX, BookHints, is_ahead
+from tests.models.book_state import FULL, NONE_ANNOUNCED, SIZE_MAX, ZERO_HASH, Book, gcd, identity, mix_of
 
 
-class BookModel:
+class BookModel(BookHints):
     """The whole fold; `blocks` is the arena's capacity by class."""
 
     def __init__(
@@ -49,7 +50,7 @@ class BookModel:
     def close(self, book: Book, cause: int) -> bool:
         news = not book.stale or book.cause != cause
         book.stale, book.cause, book.open, book.tick_old, book.dirty = True, cause, False, False, False
-        book.mismatch_since = book.crossed_since = book.tick_since = book.searched = 0
+        book.mismatch_since = book.crossed_since = book.tick_since = book.searched = book.sample_since = 0
         return news
 
     def go_stale(self, number: int, book: Book, cause: int) -> None:
@@ -141,7 +142,7 @@ class BookModel:
             if not book.resolved and (
                 head.instrument == number or (not head.instrument and book.shard == head.shard)
             ):
-                book.target_ns, book.hashes, book.best = 0, [None, None], [NONE_ANNOUNCED] * 2
+                book.best = [NONE_ANNOUNCED] * 2
                 book.pairs.clear()
                 if not (book.stale and book.cause == r.Cause.NO_SNAPSHOT):
                     self.close(book, head.cause or r.Cause.DISCONNECT)
@@ -157,34 +158,6 @@ class BookModel:
                 self.free[book.levels_used] += 1
                 book.levels_used = 0
         self.out.append(("pass", run))
-
-    def on_trade_print(self, head: Any, slots: list[Any], run: bytes) -> None:
-        del slots, run
-        book = self.known(head)
-        if book is None:
-            return
-        if head.price_ticks < FULL:
-            book.print_ticks = head.price_ticks
-        if not book.stale:
-            book.dirty = book.dirty or book.open
-            self.settle(head.instrument, book, head.now_ns)
-
-    def on_bbo(self, head: Any, slots: list[Any], run: bytes) -> None:
-        del slots, run
-        book = self.known(head)
-        if book is None or book.stale:
-            return
-        if head.venue_ns > book.target_ns:
-            book.best = (
-                [mirror(head.ask_ticks), mirror(head.bid_ticks)]
-                if head.outcome
-                else [head.bid_ticks, head.ask_ticks]
-            )
-            if not book.bbo_ok:
-                book.open = True
-            elif book.open:
-                book.dirty = True
-        self.settle(head.instrument, book, head.now_ns)
 
     def on_tick_step(self, head: Any, slots: list[Any], run: bytes) -> None:
         del slots
@@ -225,6 +198,10 @@ class BookModel:
         changes = [(FULL - p if o else p, size, side ^ o, o) for p, size, side, o in raw] if good else []
         content = tuple(c[:3] for c in changes) if good else None
         place = book.place(head.venue_ns, head.hash_yes, head.hash_no, content)
+        if is_ahead(head):
+            if not book.stale:
+                self.go_stale(head.instrument, book, r.Cause.DATED_AHEAD)
+            return
         if book.stale:
             if good and place == "new" and not book.resolved:
                 book.set_target(head.venue_ns, head.now_ns, head.hash_yes, head.hash_no)
@@ -289,6 +266,9 @@ class BookModel:
         if head.flags & r.Flag.MORE:
             self.stages[head.source] = ((head.instrument, head.outcome), levels)
             return
+        if is_ahead(head):
+            self.go_stale(head.instrument, book, r.Cause.DATED_AHEAD)
+            return
         fresh = book.stale or head.venue_ns >= book.venue_ns
         if 0 < head.tick_step < FULL and fresh:
             book.stream_tick, book.tick_step = True, head.tick_step
@@ -338,7 +318,11 @@ class BookModel:
         cause, book.stale = book.cause, False
         if was_stale:
             book.mismatch_since = book.tick_since = book.searched = 0
+        if head.venue_ns < book.target_ns and head.now_ns - book.arrived_ns >= AHEAD_NS_MAX:
+            book.target_ns = 0
         book.sides = sides
+        if was_stale and book.sampled_ns and mix_of(sides) == book.sample[2]:
+            self.doubt.forgive(book)
         book.venue_ns = book.base_ns = book.floor_ns = head.venue_ns
         book.touches.clear()
         book.base_outcome, book.pristine, book.change_ticks, book.crossed_since = head.outcome, True, 0, 0
@@ -362,7 +346,7 @@ class BookModel:
         start = self.cursor if self.cursor < end else 0
         for number in [n for n in numbers if n >= start] + [n for n in numbers if n < start]:
             book = self.books[number]
-            if book.stale or not (book.open or book.crossed):
+            if book.stale or not (book.open or book.crossed or book.sample_since):
                 continue
             proven = False
             if book.open and book.hashed:
@@ -388,7 +372,9 @@ class BookModel:
                     self.prove(book, now_ns)
                     proven = True
             cause = book.too_long(now_ns, self.desync_ns)
-            if cause == r.Cause.HASH_MISMATCH:
+            if not cause and book.sample_since and book.lacks_sample(now_ns, self.books):
+                cause = r.Cause.SAMPLE_DIFFERS
+            if cause == r.Cause.HASH_MISMATCH and book.venue_ns >= book.target_ns:
                 self.doubt.wrong(number, now_ns, self.books)
             if cause:
                 self.go_stale(number, book, cause)

@@ -92,6 +92,7 @@ class Doubt:
         self.agreed = self.times = 0
         self.seen: dict[int, int] = {}  # row -> when its hash was last counted as wrong
         self.counted: list[int] = []  # the second of each count
+        self.sampled: list[int] = []  # the second of each book that a sample made stale
 
     def wrong(self, number: int, now_ns: int, books: dict[int, Book]) -> None:
         if number in self.seen and now_ns - self.seen[number] < 10 * 10**9:
@@ -99,13 +100,48 @@ class Doubt:
         self.seen[number] = now_ns
         second = now_ns // 10**9
         self.counted = [one for one in self.counted if one > second - 10] + [second]
-        hashed = sum(bool(book.rules & r.Rule.HASHED) and not book.resolved for book in books.values())
+        hashed = hashed_count(books)
         if not self.advisory and len(self.counted) >= 5 and 20 * len(self.counted) > hashed:
             self.advisory, self.agreed, self.times = True, 0, self.times + 1
+
+    def may_fall(self, now_ns: int, books: dict[int, Book]) -> bool:
+        """MD10: five books within ten seconds, or 5 %, may fall for what REST shows."""
+        second = now_ns // 10**9
+        self.sampled = [one for one in self.sampled if one > second - 10]
+        if len(self.sampled) >= 5 and 20 * len(self.sampled) >= hashed_count(books):
+            return False
+        self.sampled.append(second)
+        return True
+
+    def forgive(self, book: Book) -> None:
+        """The stream shows what REST showed: hearing it costs nothing."""
+        if book.sampled_ns // 10**9 in self.sampled:
+            self.sampled.remove(book.sampled_ns // 10**9)
+        book.sampled_ns = 0
 
     def weigh(self, agrees: bool) -> None:
         self.agreed = self.agreed + 1 if agrees else 0
         self.advisory = self.advisory and self.agreed < 64
+
+
+def hashed_count(books: dict[int, Book]) -> int:
+    return sum(bool(book.rules & r.Rule.HASHED) and not book.resolved for book in books.values())
+
+
+def mix_of(sides: list[dict[int, int]]) -> int:
+    """Return the `levels_mix` of a SAMPLE, by Python's own integers."""
+    total, full = 0, 2**64
+    for side, levels in enumerate(sides):
+        for price, size in levels.items():
+            mix = (size + 1) * 0x9E3779B97F4A7C15 % full ^ (price * 2 + side)
+            mix = (mix ^ mix >> 30) * 0xBF58476D1CE4E5B9 % full
+            mix = (mix ^ mix >> 27) * 0x94D049BB133111EB % full
+            total += mix ^ mix >> 31
+    return total % full
+
+
+def is_wide(bid: int, ask: int) -> bool:
+    return bid <= 100 and (ask == 0 or ask >= FULL - 100)
 
 
 class Book:
@@ -128,6 +164,8 @@ class Book:
         self.touches: collections.deque[Any] = collections.deque(maxlen=32)
         self.floor_ns = 0
         self.levels_used = 0
+        self.sample_since = self.sampled_ns = 0
+        self.sample: tuple[int, bytes, int] = (0, b"", 0)  # venue time, hash, mix
 
     def top(self, side: int) -> list[tuple[int, int]]:
         if self.stale:
@@ -209,6 +247,30 @@ class Book:
     def all_trades(self) -> list[tuple[int, int]]:
         fine = range(self.tick_step, FULL, self.tick_step) if self.tick_step % 10 else ()
         return [(0, 0), *((p, 3) for p in range(10, FULL, 10)), *((p, 4) for p in fine)]
+
+    def owed(self, venue_ns: int, digest: bytes, mix: int) -> bool:
+        """Whether the stream owes what REST showed."""
+        if venue_ns != self.target_ns:
+            return venue_ns > self.target_ns
+        if mix == mix_of(self.sides):
+            return False
+        if not self.hashes[0]:
+            return not self.hashes[1]
+        if digest[:8] == self.hashes[0][:8]:
+            return self.open or not self.hashed
+        return not any(p[0] == venue_ns and (p[1][0] or ZERO_HASH)[:8] == digest[:8] for p in self.pairs)
+
+    def lacks_sample(self, now_ns: int, books: dict[int, Book]) -> bool:
+        if now_ns - self.sample_since < 2 * 10**9 and self.target_ns <= self.sample[0]:
+            return False
+        self.sample_since = 0
+        if not self.owed(*self.sample):
+            return False
+        is_tired = self.sampled_ns and now_ns - self.sampled_ns < 60 * 10**9
+        if is_tired or not self.doubt.may_fall(now_ns, books):
+            return False
+        self.sampled_ns = now_ns
+        return True
 
     def set_best(self, head: Any) -> None:
         self.best = [

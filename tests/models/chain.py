@@ -2,6 +2,7 @@
 
 The stages' own code, without lanes: `FeedMachine` with scanner and decoder, the native `Sequencer` and
 `Books`, and `Trader`, whose RESYNC goes back to the feed. `rate` slows the sequencer or the book stage down.
+With `samples_per_s`, refdata's `Sampler` asks the venue's REST, which answers after 20 ms.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.ladder import arena_bytes, rows_bytes
 from pipeline.native.sequence import Sequencer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
-from pipeline.net.edge import CloseSocket, OpenSocket, SendText
+from pipeline.net.edge import Ask, CloseSocket, OpenSocket, Outbox, SendText
 from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
 from pipeline.stages.feed import FeedMachine, FeedSettings
+from pipeline.stages.samples import Sampler, SampleSettings
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.market_decode import MarketDecoder
@@ -30,7 +32,8 @@ from tests.models.venue_model import Market, stamped
 from tests.proxy.plan import Fate, Plan
 
 T0_NS = 1_790_000_000 * NS_PER_S
-FEED, CONTROL = 3, 1  # sources
+FEED, CONTROL, SAMPLES = 3, 1, 4  # sources
+REST_NS = 20 * NS_PER_MS
 BLOCKS = (6, 6, 1)
 ALL = 1 << 20
 OPENING_NS = 2 * NS_PER_MS
@@ -42,7 +45,7 @@ class Chain:
     def __init__(
         self, markets: list[Market], plan: Plan | None = None, *, slots: int = 1_024, lag: int = 16_384,
         sequencer_rate: float = ALL, book_rate: float = ALL, stream_slots: int = 4_096,
-        blocks: tuple[int, int, int] = BLOCKS, **settings: int,
+        blocks: tuple[int, int, int] = BLOCKS, samples_per_s: int = 0, **settings: int,
     ) -> None:
         self.now_ns = T0_NS
         self.venue = TextVenue(markets, plan or Plan(0))
@@ -65,12 +68,19 @@ class Chain:
             FeedSettings(ws_url="ws://x/", source=FEED, **settings), table, Scanner(table, FEED),
             MarketDecoder(table.get, FEED, self._work), self.feed_in, Counts(StatusPage(page)),
             Stamps(bytearray(ENTRY_BYTES)), lambda: self.now_ns)
-        self.sequencer = Sequencer([control_out], [self.feed_out], self._stream_in, instruments_max=64,
-                                   stream_lag_records_max=lag)
+        self.samples_in, samples_out = channel(256)
+        self.sequencer = Sequencer(
+            [control_out], [self.feed_out, samples_out], self._stream_in, instruments_max=64,
+            stream_lag_records_max=lag)
+        self._rest = Outbox()
+        self._answers: list[tuple[int, bytes]] = []
+        self.questions: list[tuple[int, list[int]]] = []  # when, and the rows asked for over REST
+        self.sampler = Sampler(
+            SampleSettings("http://x", samples_per_s), self._rest, Counts(StatusPage(page)), self._owe_sample)
         self._buffers = bytearray(arena_bytes(blocks)), bytearray(rows_bytes(64))
         self.books = Books(64, *self._buffers, blocks)
         self.trader = Trader()
-        self._control_seq = self.book_position = 0
+        self._control_seq = self.book_position = self._sample_seq = 0
         self.opening_ns = OPENING_NS
         self.work_ns = 0  # what each look at the decoder's work finds spent since the last one
         self._worked_ns = 0
@@ -78,6 +88,8 @@ class Chain:
         self.opens: list[tuple[int, int]] = []  # (when, connection) of each socket that was asked for
         for market in markets:
             self.control(stamped(market.instrument, source=0))
+            if samples_per_s:
+                self.sampler.follow(self.now_ns, market.instrument, 0)
             self.machine.on_instrument(
                 self.now_ns, market.row, market.shard, tuple(market.ids["tokens"]), market.ids["market"])
 
@@ -104,6 +116,7 @@ class Chain:
         self.now_ns += int(ms * NS_PER_MS)
         self.machine.on_timer(self.now_ns)
         self._pump()
+        self._sample()
         for line in self.venue.lines.values():
             line.release(self.now_ns)
         self._deliver()
@@ -154,6 +167,19 @@ class Chain:
                 line.queue.popleft()
                 self.counts["handed"] += 1
                 self._pump()
+
+    def _sample(self) -> None:
+        while self._answers and self._answers[0][0] <= self.now_ns:
+            self.sampler.on_answer(self.now_ns, 200, {}, self._answers.pop(0)[1])
+        self.sampler.on_timer(self.now_ns)
+        while (ask := self._rest.take()) is not None:
+            assert isinstance(ask, Ask)
+            self.questions.append((self.now_ns, self.venue.rows_of(ask.body)))
+            self._answers.append((self.now_ns + REST_NS, self.venue.rest(ask.body)))
+
+    def _owe_sample(self, record: bytearray) -> None:
+        self._sample_seq += 1
+        assert self.samples_in.push(stamped(bytes(record), source=SAMPLES, source_seq=self._sample_seq))
 
     def _pump(self) -> None:
         while True:

@@ -152,6 +152,7 @@ class TextVenue:
         self.withholds: Callable[[Market], bool] = lambda market: False  # whose snapshots do not come
         self.respell: Callable[[Market, bytes], bytes] = lambda market, text: text  # what it says otherwise
         self.on_line: Callable[[int, TextLine], None] = lambda conn, line: None  # a look at each new line
+        self.shows: Callable[[Market, Any], Any] = lambda market, book: book  # over REST
         self.before_snapshot: list[Market] = []  # these change between a subscription and its snapshot
 
     def open(self, conn: int) -> None:
@@ -197,6 +198,17 @@ class TextVenue:
         if known is None or known[0] != state:
             known = self._snapshots[market.row, outcome] = state, text_of(market.snapshot(outcome), market)
         return known[1]
+
+    def rows_of(self, body: bytes) -> list[int]:
+        """Return the rows that a `POST /books` asks for."""
+        return [self._by_token[item["token_id"]][0].row for item in json.loads(body)]
+
+    def rest(self, body: bytes) -> bytes:
+        """Answer `POST /books`."""
+        asked = [self._by_token[item["token_id"]] for item in json.loads(body)]
+        return json.dumps([
+            self.shows(market, json.loads(self._snapshot(market, outcome))) for market, outcome in asked
+        ]).encode()
 
     def tell(self, market: Market, runs: list[bytes], now_ns: int) -> list[tuple[int, Fate]]:
         """Send runs of a market to who listens; return kind and fate of each message."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import records as r
 from pipeline.codec import CODECS, HEADER_STRUCT, unpack
-from tests.models.book_state import FULL, announced_hash, identity, trade_text
+from tests.models.book_state import FULL, announced_hash, identity, mix_of, trade_text
 
 Frame = bytes
 
@@ -209,6 +209,13 @@ class Market:
                     )
                 )
         return b"".join(found)
+
+    def sample(self, **said: Any) -> Frame:
+        """What REST shows of the first outcome, as a SAMPLE; `said` replaces fields."""
+        fields = {
+            "bid_ticks": self.best(0), "ask_ticks": self.best(1), "hash": self.hashes()[0],
+            "level_count": len(self.sides[0]) + len(self.sides[1]), "levels_mix": mix_of(self.sides)}
+        return CODECS[r.Kind.SAMPLE].pack(**(self.header() | fields | said))
 
     def bbo(self, outcome: int) -> Frame:
         bid, ask = self.best(0), self.best(1)

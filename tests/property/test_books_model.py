@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline import records as r
-from pipeline.codec import CODECS, unpack
+from pipeline.codec import CODECS, KIND_OFFSET, unpack
 from tests.models.book_model import BookModel
 from tests.models.fold import Fold
 from tests.models.venue_model import Market, runs_of, stamped
@@ -102,9 +102,17 @@ def step(rng: random.Random, market: Market, history: list[bytes]) -> list[bytes
                 desync_ns_max=rng.choice((0, 30_000_000)),
             )
         ]
-    if draw < 0.925:
+    if draw < 0.95:
+        lie = rng.choice((
+            {}, {}, {"venue_ns": market.venue_ns - 10**6 * rng.randrange(1, 90)},
+            {"venue_ns": market.venue_ns + 10**6 * rng.choice((1, 40, 9_000))},
+            {"levels_mix": rng.getrandbits(64)}, {"levels_mix": 1, "hash": rng.randbytes(20)},
+            {"bid_ticks": 100, "ask_ticks": rng.choice((0, 9_900))}))
+        later = [tick(0)] * rng.choice((0, 0, 3))  # in all, as long as the stream may owe it
+        return [market.sample(**lie), *later]
+    if draw < 0.955:
         return [CODECS[r.Kind.RESOLVED].pack(instrument=market.row)]
-    if draw < 0.97 and history:
+    if draw < 0.99 and history:
         return [mutant(rng, rng.choice(history[-10:]))]
     return [
         CODECS[r.Kind.FILL].pack(instrument=market.row),
@@ -117,6 +125,7 @@ def timed(rng: random.Random, now_ns: int, runs: list[bytes]) -> tuple[int, list
     found = []
     for run in runs:
         gap_ns = rng.choice((0, 0, 200_000, 1_000_000, 1_000_000, 25_000_000, 60_000_000))
+        gap_ns = 700_000_000 if run[KIND_OFFSET] == r.Kind.TICK else gap_ns
         for _ in range(min(3, gap_ns // 10**6)):
             now_ns += max(10**6, gap_ns // 3)
             found.append(tick(now_ns))

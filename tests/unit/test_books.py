@@ -317,11 +317,11 @@ def test_observers_see_the_newest_top_and_the_whole_ladder() -> None:
     bench = Bench()
     bench.take(bench.market.snapshot(0))
     assert bench.fold.source_in.push(
-        stamped(bench.changed(), now_ns=bench.now_ns, seq=77, recv_ns=5, source_seq=6)
+        stamped(bench.changed(), now_ns=bench.now_ns, seq=77, recv_ns=bench.now_ns - 5, source_seq=6)
     )
     assert 1 == bench.fold.books.poll(bench.fold.source, bench.fold.sink, 10)
     top = bench.fold.sink_out.read(1)
-    assert (77, 5, 6) == (unpack(top).seq, unpack(top).recv_ns, unpack(top).source_seq)
+    assert (77, bench.now_ns - 5, 6) == (unpack(top).seq, unpack(top).recv_ns, unpack(top).source_seq)
     rows = Rows(bench.fold.rows)
     assert top == rows.read(3)
     assert (bench.row["bids"], bench.row["asks"]) == rows.ladder(3, bench.fold.arena)

@@ -44,6 +44,20 @@ def test_stale_books_are_asked_for_under_a_budget() -> None:
         assert kinds(runs).count(Kind.RESYNC) <= 8
 
 
+def test_a_book_that_was_right_again_is_asked_for_at_once_under_a_budget() -> None:
+    """Three at once of one book, then one a second; without a proof in between the next one waits 5 s."""
+    def asked(rig: Rig, ms: int, is_proven: bool) -> int:
+        now_ns = T0_NS + ms * NS_PER_MS
+        wrong = pack(
+            Kind.STALE, instrument=4, cause=int(Cause.CROSSED_BOOK), now_ns=now_ns,
+            proof_ns=now_ns - NS_PER_MS if is_proven else T0_NS - 1)
+        return kinds(rig.feed(wrong, tick(now_ns))).count(Kind.RESYNC)
+
+    assert [1, 1, 1, 0, 0, 1] == [asked(rig, ms, True) for rig in [started()] for ms in (
+        10, 300, 600, 900, 1_000, 1_100)]
+    assert [1, 0, 0, 1] == [asked(rig, ms, False) for rig in [started()] for ms in (10, 300, 600, 1_020)]
+
+
 def test_beats_every_half_second_of_stream_time() -> None:
     """A beat at the first tick and every 500 ms from then; ticks between them say nothing."""
     rig = started()

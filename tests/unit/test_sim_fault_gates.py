@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -115,6 +116,37 @@ def test_what_a_request_meets(
     assert [("x", 1, "clob POST /order")] == [
         (row["name"], row["count"], row["notes"][0][1]) for row in bench.plan.rows()
     ]
+
+
+@pytest.mark.parametrize("dated", ["book", "now"])
+def test_ghost_books_are_shown_and_the_book_stays(dated: str) -> None:
+    """/book and /books show 0.01 against 0.99 with a hash that fits; the engine's book does not change."""
+    bench = Bench({"name": "x", "kind": "ghost_books", "at_s": 1, "for_s": 2, "dated": dated})
+    tokens = [{"token_id": bench.of.tokens[outcome]} for outcome in (0, 1)]
+
+    def books() -> list[dict[str, Any]]:
+        one: list[Response | None] = []
+        bench.exchange.ask(
+            bench.now_ns, "clob", "POST", "/books", {}, json.dumps(tokens).encode(),
+            lambda _, answer: one.append(answer))
+        assert one[0] is not None
+        target = f"/book?token_id={bench.of.tokens[0]}"
+        bench.exchange.ask(bench.now_ns, "clob", "GET", target, {}, b"", lambda _, answer: one.append(answer))
+        assert one[1] is not None
+        return [*json_of(one[0]), json_of(one[1])]
+
+    before = books()
+    bench.at(1)
+    ghosts = books()
+    for ghost, book in zip(ghosts, before, strict=True):
+        assert ["0.01", "0.99"] == [level["price"] for side in ("bids", "asks") for level in ghost[side]]
+        text = json.dumps(ghost | {"hash": ""}, separators=(",", ":"))
+        assert hashlib.sha1(text.encode()).hexdigest() == ghost["hash"] != book["hash"]
+        expected = str(bench.now_ns // MS) if dated == "now" else book["timestamp"]
+        assert (expected, list(book)) == (ghost["timestamp"], list(ghost))
+    bench.at(4)
+    assert before == books()
+    assert [2] == [row["count"] for row in bench.plan.rows()]
 
 
 def test_routes_end_in_a_star_for_anything() -> None:

@@ -41,6 +41,7 @@ PATH_APPROVALS: Final = "/v2/approvals"  # of the data API
 PATH_DERIVE_API_KEY: Final = "/auth/derive-api-key"
 PATH_CLOB_MARKET: Final = "/clob-markets/"
 PATH_BOOK: Final = "/book"
+PATH_BOOKS: Final = "/books"  # POST
 # Paths of Gamma. D: API reference, read 2026-11-20; keyset pages hold at most 100 since 2026-05-14.
 PATH_GAMMA_MARKETS: Final = "/markets/keyset"
 PATH_GAMMA_EVENTS: Final = "/events/keyset"
@@ -155,6 +156,7 @@ GTD_SECONDS_MIN: Final = 180  # V: SDK 0.14.0; the engine expires 60 s before th
 
 # Limits. D: rate-limit pages read 2026-11-20, requests per 10 s and per 10 min of one address.
 BATCH_ORDERS_MAX: Final = 15
+BOOKS_MAX: Final = 500  # D: tokens of one POST /books
 BATCH_CANCELS_MAX: Final = 1000  # D: changelog 2026-06-15 and OpenAPI; the docs page says 3000
 RATE_LIMITS: Final = MappingProxyType({
     ("POST", PATH_ORDER): (5000, 120_000), ("DELETE", PATH_ORDER): (5000, 120_000),
@@ -162,7 +164,7 @@ RATE_LIMITS: Final = MappingProxyType({
     ("DELETE", PATH_CANCEL_ALL): (250, 6000), ("DELETE", PATH_CANCEL_MARKET): (1500, 21_000),
     ("GET", PATH_OPEN_ORDERS): (500, 0), ("GET", PATH_TRADES): (500, 0),
     ("GET", PATH_BALANCE): (200, 0), ("GET", PATH_BALANCE_UPDATE): (50, 0),
-    ("GET", PATH_BOOK): (1500, 0),
+    ("GET", PATH_BOOK): (1500, 0), ("POST", PATH_BOOKS): (500, 0),
 })
 
 
