@@ -49,6 +49,7 @@ class Kind(enum.IntEnum):
     RESOLVED = 23
     QUESTION = 24
     SAMPLE = 25
+    ANNOUNCED = 26
     # truth about our own orders and money
     REPORT = 32
     FILL = 33
@@ -100,6 +101,8 @@ class Rule(enum.IntFlag):
     AUGMENTED = 128  # event has placeholders: never exhaustive
     HASHED = 256  # the venue announces a book hash for this market
     TAKER_DELAY = 512
+    CLOSED = 1024  # takes no orders any more: what is held waits for its resolution
+    RETIRED = 2048  # not carried now: others matter more; its row stays its own
 
 
 class Side(enum.IntEnum):
@@ -201,6 +204,7 @@ class Cause(enum.IntEnum):
     COOL_DOWN = 55  # it refused too many of this market in a row
     SELF_MATCH = 56  # it would meet an order of our own
     REVERTS = 57  # too many of this market's matches failed on the chain
+    FENCED = 58  # its market ends, or its game starts, too soon
     # refusals of the effect lanes and the venue
     DEADLINE = 64
     HALT_LEVEL = 65
@@ -290,7 +294,8 @@ CONFIG = [
     ("submit_timeout_ns", "<i8"), ("package_usd_micro_max", "<i8"),
     ("package_orders_max", "<i8"), ("levels_max", "<i8"),
     ("salt_epoch", "<u8"), ("desync_ns_max", "<i8"),
-    ("reserved", "<u8", 4),
+    ("fence_ns", "<i8"),  # before a scheduled end, and around a game's start; 0 = none
+    ("reserved", "<u8", 3),
 ]
 
 #: Supervisor: the lane of a stage (re)started; what an old epoch left unanswered is UNKNOWN or UNSENT.
@@ -327,7 +332,8 @@ INSTRUMENT = [
     ("size_micro_min", "<i8"), ("usd_micro_min", "<i8"),  # resting size, marketable BUY
     ("taker_delay_ns", "<i8"), ("ends_ns", "<i8"),
     ("label", "S32"),  # for people; cut, never parsed
-    ("reserved", "u1", 20),
+    ("game_start_ns", "<i8"),  # of a match: the venue may clear the book then; 0 = none named
+    ("reserved", "u1", 12),
 ]
 
 #: Whole book of one outcome token: `bid_count` levels, then `ask_count`, in this slot; in any order.
@@ -392,6 +398,13 @@ QUESTION = [
     ("question_id", "u1", _BYTES32),  # the last byte is its index in the event
     ("fee_bips", "<u2"),  # of a conversion; 0xFFFF = the venue does not tell
     ("reserved0", "u1", 6), ("reserved", "<u8", 21),
+]
+
+#: A feed heard of a new market; refdata looks it up. No decision uses it.
+ANNOUNCED = [
+    ("condition", "u1", _BYTES32),
+    ("event_id", "S20"),  # the venue's number of its event; empty = none named
+    ("reserved0", "u1", 4), ("venue_ns", "<i8"), ("reserved", "<u8", 18),
 ]
 
 #: What happened to one order of ours; changes order state only, positions never.

@@ -174,6 +174,7 @@ def config_record(config: Config, salt_epoch: int) -> dict[str, int | bytes]:
         "batch_ns_max": books.batch_ms_max * NS_PER_MS,
         "desync_ns_max": books.desync_ms_max * NS_PER_MS,
         "hash_rows_max": books.hash_rows_max,
+        "fence_ns": risk.fence_ms * NS_PER_MS,
         "salt_epoch": salt_epoch,
     }
 

@@ -1,4 +1,4 @@
-"""`[risk]`: limits that no strategy can pass. None of them can be switched off."""
+"""`[risk]`: limits that no strategy can pass. None of the money limits can be switched off."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ class Risk(Section):
     )
     proof_age_ms_max: int = setting(
         "ms", "Age of the last proof that a book is right; older is not traded on.", 2_000, ge=1, le=600_000
+    )
+
+    fence_ms: int = setting(
+        "ms",
+        "No new order, and none left open, so long before a market's scheduled end, and so long before and "
+        "behind the start of its game, when the venue may clear the book; 0 = no such fence.",
+        30_000, ge=0, le=86_400_000,
     )
 
     @model_validator(mode="after")

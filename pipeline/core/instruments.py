@@ -46,6 +46,7 @@ class Instrument:
     token_yes: bytes
     token_no: bytes
     label: str
+    game_start_ns: int = 0  # of a match; 0 = none named
     #: Orders are accepted and nothing that an order needs is missing (fail closed).
     is_tradable: bool = field(init=False)
 
@@ -59,6 +60,16 @@ class Instrument:
     def token(self, outcome: int) -> bytes:
         """Return the 32-byte id of the outcome's token."""
         return self.token_yes if outcome == Outcome.YES else self.token_no
+
+    def is_fenced(self, now_ns: int, fence_ns: int) -> bool:
+        """Tell whether the market is about to end, or its game to start or just started (VN01).
+
+        From fence_ns before a scheduled end on, until metadata names a later one; around a game's start,
+        where the venue may clear the book, as long before as behind. fence_ns 0 = no fence.
+        """
+        return fence_ns > 0 and (
+            0 < self.ends_ns <= now_ns + fence_ns
+            or (self.game_start_ns > 0 and abs(self.game_start_ns - now_ns) <= fence_ns))
 
     def _is_complete(self) -> bool:
         return (

@@ -42,11 +42,12 @@ class Limits:
     package_orders_max: int = 0
     levels_max: int = 0
     salt_epoch: int = 0
+    fence_ns: int = 0  # 0 = no fence: the one value that may be
 
     @property
     def missing(self) -> str:
         """Return the name of the first value that is not above zero, "" when all are there."""
-        for name in _FIELDS:
+        for name in _NEEDED:
             if not getattr(self, name) > 0:
                 return name
         return "salt_epoch" if self.salt_epoch > SALT_EPOCH_MAX else ""
@@ -66,6 +67,7 @@ class Limits:
 
 
 _FIELDS = tuple(field.name for field in fields(Limits))
+_NEEDED = tuple(name for name in _FIELDS if name != "fence_ns")
 NO_LIMITS = Limits()
 
 

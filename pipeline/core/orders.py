@@ -270,10 +270,10 @@ class Orders:
                 self.doubt(order, now_ns, int(Cause.UNKNOWN_ORDER_OPEN))
             self.settle(order)
 
-    def want_cancel_all(self, cause: int) -> None:
-        """Ask for the cancel of everything open (halt level 2 and above)."""
+    def want_cancel_all(self, cause: int, row: int = 0) -> None:
+        """Ask for the cancel of everything open (halt level 2 and above), or of one market's."""
         for order in self.open_orders:
-            if order.state not in _ENDED and not order.cancel_ns:
+            if row in (0, order.row) and order.state not in _ENDED and not order.cancel_ns:
                 self.cancel_wanted.setdefault(order.order_no, cause)
 
     def want_cancel_off_grid(self, row: int, tick_step: int) -> None:

@@ -187,12 +187,14 @@ class RiskGate:
                 return Verdict(Cause.NO_INSTRUMENT, row, 0)
             rows[row] = instrument
         payouts, unknown = self._positions.payouts, self._orders.reservations.unknown
-        unexplained = self._quarantine.rows
+        unexplained, fence_ns = self._quarantine.rows, self.limits.fence_ns
         for row, instrument in rows.items():
             if row in payouts:
                 return Verdict(Cause.RESOLVED, row, 0)
             if not instrument.is_tradable:
                 return Verdict(Cause.NOT_TRADABLE, row, 0)
+            if fence_ns and instrument.is_fenced(proposal.now_ns, fence_ns):
+                return Verdict(Cause.FENCED, row, fence_ns)
             if row in unknown or row in unexplained:
                 return Verdict(Cause.UNKNOWN_ORDER_OPEN, row, 0)
             if row in self._reverts.until_ns and proposal.now_ns < self._reverts.until_ns[row]:

@@ -21,7 +21,7 @@ from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.reverts import Reverts
 from pipeline.core.risk import RiskGate
-from pipeline.records import Cause, HaltLevel, Kind, OrderState, VenueMode
+from pipeline.records import Cause, HaltLevel, Kind, OrderState, Rule, VenueMode
 from pipeline.units import NS_PER_MS, NS_PER_S, cost_micro
 
 Slot = bytes | bytearray | memoryview
@@ -116,6 +116,15 @@ class TraderState:
             self.orders.on_timeouts(now_ns)
             self.orders.want_due_cancels(now_ns, max(self.limits.submit_timeout_ns, NS_PER_S))
             self.orders.doubt_missing_fills(now_ns, MISSING_FILL_NS)
+            if self.limits.fence_ns:
+                self._fence(now_ns)
+
+    def _fence(self, now_ns: int) -> None:
+        """Nothing of ours rests in a market that ends, or whose game starts, within the fence."""
+        for row in dict.fromkeys(order.row for order in self.orders.open_orders):
+            instrument = self._known.get(row)
+            if instrument is not None and instrument.is_fenced(now_ns, self.limits.fence_ns):
+                self.orders.want_cancel_all(int(Cause.FENCED), row)
 
     def _on_halt(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.HALT].unpack(slot, offset)
@@ -158,6 +167,8 @@ class TraderState:
         if changed is not None and is_new:
             self.subscribe_wanted[changed.row] = None
         elif changed is not None and self.orders.open_count:
+            if not changed.has(Rule.TRADABLE):  # closed, paused or disputed: nothing of ours waits there
+                self.orders.want_cancel_all(int(Cause.NOT_TRADABLE), changed.row)
             self.orders.want_cancel_off_grid(changed.row, changed.tick_step)
 
     def _on_tick_step(self, slot: Slot, offset: int) -> None:
@@ -175,9 +186,7 @@ class TraderState:
         if self.positions.resolve(record.instrument, record.payout_micro_yes, record.payout_micro_no):
             self.external.resolve(record.instrument, record.payout_micro_yes, record.payout_micro_no)
             self.orders.reservations.forget_residue(record.instrument)
-            for order in self.orders.open_orders:
-                if order.row == record.instrument and not order.cancel_ns:
-                    self.orders.cancel_wanted.setdefault(order.order_no, int(Cause.RESOLVED))
+            self.orders.want_cancel_all(int(Cause.RESOLVED), record.instrument)
 
     def _forget(self, order_no: int) -> None:
         self.accounting.on_forgotten(order_no)

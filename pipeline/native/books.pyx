@@ -36,12 +36,12 @@ from pipeline.native.ladder cimport (
 from pipeline.native.records cimport (
     CAUSE_ARENA_FULL, CAUSE_BBO_MISMATCH, CAUSE_CROSSED_BOOK, CAUSE_DATED_AHEAD, CAUSE_DISCONNECT,
     CAUSE_HASH_MISMATCH, CAUSE_MIRROR_MISMATCH, CAUSE_NO_SNAPSHOT, CAUSE_NONE, CAUSE_OFF_GRID,
-    CAUSE_RESOLVED, CAUSE_SAMPLE_DIFFERS, CAUSE_TICK_UNPROVEN, DELTA_CHANGES, FLAG_CROSSED, FLAG_MORE,
-    FLAG_OPEN, FLAG_REPEAT, FLAG_STALE, FLAG_TICKED, KIND_BBO, KIND_CONFIG, KIND_DELTA, KIND_GAP,
+    CAUSE_RESOLVED, CAUSE_SAMPLE_DIFFERS, CAUSE_SHUTDOWN, CAUSE_TICK_UNPROVEN, DELTA_CHANGES, FLAG_CROSSED,
+    FLAG_MORE, FLAG_OPEN, FLAG_REPEAT, FLAG_STALE, FLAG_TICKED, KIND_BBO, KIND_CONFIG, KIND_DELTA, KIND_GAP,
     KIND_INSTRUMENT, KIND_RESOLVED, KIND_SAMPLE, KIND_SNAPSHOT, KIND_STALE, KIND_TICK, KIND_TICK_STEP,
-    KIND_TOP, KIND_TRADE_PRINT, NOT_ANNOUNCED, RULE_HASHED, RULE_MIRRORED, RULE_WATCH, SLOT_BYTES,
-    SNAPSHOT_LEVELS, TOP_DEPTH, BboSlot, ConfigSlot, DeltaSlot, GapSlot, InstrumentSlot, SampleSlot, Slot,
-    SnapshotSlot, StaleSlot, TickStepSlot, TopSlot, TradePrintSlot,
+    KIND_TOP, KIND_TRADE_PRINT, NOT_ANNOUNCED, RULE_HASHED, RULE_MIRRORED, RULE_RETIRED, RULE_WATCH,
+    SLOT_BYTES, SNAPSHOT_LEVELS, TOP_DEPTH, BboSlot, ConfigSlot, DeltaSlot, GapSlot, InstrumentSlot,
+    SampleSlot, Slot, SnapshotSlot, StaleSlot, TickStepSlot, TopSlot, TradePrintSlot,
 )
 
 from pipeline.errors import InvariantError
@@ -192,6 +192,12 @@ cdef void on_instrument(Books books, const InstrumentSlot* slot, Sink sink) noex
         if number >= books.rows_end:
             books.rows_end = number + 1
     identity_rules(&row.identity, slot.rules, slot.size_micro_min)
+    if slot.rules & RULE_RETIRED:  # nobody tells of it any more: its block serves another book
+        if not row.is_resolved:
+            forget_frames(row)
+            go_stale(books, number, row, CAUSE_SHUTDOWN, <const Slot*>slot, sink)
+            drop_block(books, number, row)
+        return
     if not row.has_stream_tick:
         row.tick_step = slot.tick_step
         row.has_stream_tick = slot.flags & FLAG_TICKED != 0

@@ -29,6 +29,7 @@ cdef enum:
     KIND_RESOLVED = 23
     KIND_QUESTION = 24
     KIND_SAMPLE = 25
+    KIND_ANNOUNCED = 26
     KIND_REPORT = 32
     KIND_FILL = 33
     KIND_BALANCE = 34
@@ -69,6 +70,8 @@ cdef enum:
     RULE_AUGMENTED = 128
     RULE_HASHED = 256
     RULE_TAKER_DELAY = 512
+    RULE_CLOSED = 1024
+    RULE_RETIRED = 2048
 
 cdef enum:
     CAUSE_NONE = 0
@@ -114,6 +117,7 @@ cdef enum:
     CAUSE_COOL_DOWN = 55
     CAUSE_SELF_MATCH = 56
     CAUSE_REVERTS = 57
+    CAUSE_FENCED = 58
     CAUSE_DEADLINE = 64
     CAUSE_HALT_LEVEL = 65
     CAUSE_CEILING = 66
@@ -222,7 +226,8 @@ cdef packed struct ConfigSlot:
     int64_t levels_max
     uint64_t salt_epoch
     int64_t desync_ns_max
-    uint64_t reserved[4]
+    int64_t fence_ns
+    uint64_t reserved[3]
 
 cdef packed struct LaneUpSlot:
     uint64_t seq
@@ -323,7 +328,8 @@ cdef packed struct InstrumentSlot:
     int64_t taker_delay_ns
     int64_t ends_ns
     uint8_t label[32]
-    uint8_t reserved[20]
+    int64_t game_start_ns
+    uint8_t reserved[12]
 
 cdef packed struct SnapshotSlot:
     uint64_t seq
@@ -504,6 +510,24 @@ cdef packed struct SampleSlot:
     uint32_t ask_ticks
     uint32_t level_count
     uint64_t reserved[20]
+
+cdef packed struct AnnouncedSlot:
+    uint64_t seq
+    int64_t now_ns
+    int64_t recv_ns
+    uint64_t source_seq
+    uint16_t kind
+    uint16_t flags
+    uint32_t instrument
+    uint16_t source
+    uint8_t part
+    uint8_t parts
+    uint32_t check
+    uint8_t condition[32]
+    uint8_t event_id[20]
+    uint8_t reserved0[4]
+    int64_t venue_ns
+    uint64_t reserved[18]
 
 cdef packed struct ReportSlot:
     uint64_t seq

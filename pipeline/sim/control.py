@@ -2,7 +2,8 @@
 
 Every request needs `authorization: Bearer TOKEN`. POST /control/start, /control/stop-flow,
 /control/resolve {"seed": n}, /control/account {"closed_only": bool, "geoblocked": bool},
-/control/fault {"name": n} of the file or {"name", "kind", …} of a new one, /control/quit;
+/control/market {"open": name} or {"slug": s, "do": "pause"|"accept"|"resolve"|"void", "winner": 0|1,
+"told": bool}, /control/fault {"name": n} of the file or {"name", "kind", …} of a new one, /control/quit;
 GET /control/status, /control/faults, /control/report.
 """
 
@@ -21,6 +22,8 @@ from pipeline.sim.report import report
 from pipeline.sim.scenario import Scenario
 from pipeline.sim.server import Server, json_answer
 
+_MARKET_DEEDS = ("pause", "accept", "resolve", "void")
+
 
 class ControlPort:
     """Routes of the control service."""
@@ -35,6 +38,7 @@ class ControlPort:
             "POST /control/resolve": self._resolve,
             "POST /control/account": self._account,
             "POST /control/fault": self._fault,
+            "POST /control/market": self._market,
             "POST /control/quit": self._quit,
             "GET /control/faults": self._faults,
             "GET /control/status": self._status,
@@ -106,6 +110,33 @@ class ControlPort:
         account.closed_only = value.get("closed_only", account.closed_only)
         geoblock.blocked = value.get("geoblocked", geoblock.blocked)
         return json_answer(self.status())
+
+    def _market(self, request: Request) -> Response:
+        """Open a market, or change the life of one: what only the venue can do."""
+        try:
+            value = orjson.loads(request.body or b"{}")
+        except orjson.JSONDecodeError:
+            value = None
+        now_ns, exchange = self._server.clock.now_ns(), self._scenario.exchange
+        if isinstance(value, dict) and isinstance(value.get("open"), str):
+            market = self._scenario.open_market(now_ns, value["open"])
+            self._server.flush()
+            return json_answer({"slug": market.slug, "condition": market.condition})
+        slug = value.get("slug") if isinstance(value, dict) else None
+        found = [one for one in exchange.engine.markets.values() if one.slug == slug]
+        do = value.get("do") if found else None
+        if not found or found[0].payout_micro is not None or do not in _MARKET_DEEDS:
+            words = f"open, or slug of an open market and do out of {', '.join(_MARKET_DEEDS)} expected"
+            return json_answer({"error": words}, 400)
+        if do == "resolve":
+            told = value.get("told") is not False
+            exchange.resolve(now_ns, found[0], int(value.get("winner") == 1), is_told=told)
+        elif do == "void":
+            exchange.void(now_ns, found[0])
+        else:
+            found[0].accepting = do == "accept"
+        self._server.flush()
+        return json_answer({"slug": slug, "accepting": found[0].accepting})
 
     def _fault(self, request: Request) -> Response:
         try:

@@ -256,12 +256,17 @@ class Exchange:
         self._advance(now_ns)
         self.engine.fill_resting(now_ns, market, is_bid, fills)
 
-    def resolve(self, now_ns: int, market: Market, winner: int) -> None:
+    def resolve(self, now_ns: int, market: Market, winner: int, *, is_told: bool = True) -> None:
         """Resolve one market: outcome 0 or 1 pays 1 USD a share. Announced on the market channel."""
         self._advance(now_ns)
         self.engine.resolve(now_ns, market, (MICRO, 0) if winner == 0 else (0, MICRO))
-        if self.market_channel is not None:
+        if self.market_channel is not None and is_told:
             self.market_channel.on_resolved(now_ns, market)
+
+    def void(self, now_ns: int, market: Market) -> None:
+        """End one market without a winner: half a USD a share. How the venue tells that is unconfirmed."""
+        self._advance(now_ns)
+        self.engine.resolve(now_ns, market, (MICRO // 2, MICRO // 2))
 
     def resolve_event(self, now_ns: int, event_id: str, winner_index: int) -> None:
         """Resolve a neg-risk event: YES in the market of that `outcome_index`, NO in all others.

@@ -268,6 +268,14 @@ class MarketChannel:
             wanted = [frame for frame, has in zip(frames, (yes, no), strict=True) if has]
             self._send(client.socket, wanted, TICK)
 
+    def announce(self, now_ns: int, market: Market) -> None:
+        """Tell every custom subscriber of a new market, whatever else it asked for."""
+        number = identity.number("market", market.condition)
+        frame = render.new_market_frame(market, number, now_ns // NS_PER_MS)
+        for client in self._clients.values():
+            if client.wants_custom:
+                self._send(client.socket, [frame], OTHER)
+
     def on_resolved(self, now_ns: int, market: Market) -> None:
         """Tell custom subscribers which outcome pays."""
         payout = market.payout_micro

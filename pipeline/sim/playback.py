@@ -75,6 +75,12 @@ class Player:
         self._exchange.foreign_changes(now_ns, flow.market, flow.opening)
         self._add_flow(flow.market, flow.events)
 
+    def add_late(self, now_ns: int, flow: FlowMarket) -> None:
+        """Play a market that opens now, while others are played."""
+        first_ns = self.flow_ns
+        later = (event._replace(at_ns=first_ns + event.at_ns) for event in flow.events)
+        self.add_live(now_ns, FlowMarket(flow.market, flow.opening, flow.opening_ms, later))
+
     def add_replay(self, replay: Replay) -> None:
         """Play a recording unaltered."""
         self.replays.append(replay)

@@ -12,6 +12,7 @@ both tokens when its size changes and a hash costs two joins and one SHA-1.
 from __future__ import annotations
 
 import hashlib
+import json
 from bisect import bisect_left
 from collections.abc import Iterable
 
@@ -226,6 +227,25 @@ def tick_size_frames(market: Market, old_step: int, new_step: int, timestamp_ms:
         for token in market.tokens
     )
     return yes, no
+
+
+def new_market_frame(market: Market, market_id: str, timestamp_ms: int) -> bytes:
+    """Return `new_market` as captured on 2026-07-28: numbers are texts, the order of sides means nothing."""
+    fee = {"exponent": str(market.fee_exponent), "rate": int_to_decimal(market.fee_rate_ppm, 6),
+           "taker_only": True, "rebate_rate": "0.25"}
+    return json.dumps({
+        "id": market_id, "question": market.question, "market": market.condition, "slug": market.slug,
+        "description": "", "assets_ids": list(market.tokens), "outcomes": list(market.outcomes),
+        "event_message": {
+            "id": market.event_id, "ticker": market.event_slug, "slug": market.event_slug,
+            "title": market.event_title, "description": ""},
+        "timestamp": str(timestamp_ms), "event_type": "new_market", "tags": [],
+        "condition_id": market.condition, "active": False, "clob_token_ids": list(market.tokens),
+        "sports_market_type": "", "line": "", "game_start_time": "",
+        "order_price_min_tick_size": int_to_decimal(market.tick_step, 4),
+        "group_item_title": market.group_item_title, "taker_base_fee": "1000",
+        "fees_enabled": market.fee_rate_ppm > 0, "fee_schedule": fee,
+    }).encode()
 
 
 def market_resolved_frame(market: Market, market_id: str, winner: int, timestamp_ms: int) -> bytes:

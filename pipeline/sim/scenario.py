@@ -35,6 +35,7 @@ from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 
 PLAYED_FRAMES_PER_S_MAX = 30_000  # no subscriber takes more; bounds what is rendered for speed max
 LIVE_MARKETS_MAX = 60  # markets times speed; more generated flow than that is rendered before the run
+MARKETS_MAX = 10_000  # generated ones
 ACCOUNT_NAME = "demo"
 POLL_DOWN_S = 0.05  # between looks at a venue that is down
 Progress = Callable[[str, int, int], None]  # what, done, total
@@ -84,8 +85,9 @@ class ScenarioConfig:
             raise ConfigError(f'exchange config: speed in (0, 1000] or "max" expected, was {self.speed}')
         if self.tier not in TIERS:
             raise ConfigError(f"exchange config: tier out of {sorted(TIERS)} expected, was {self.tier}")
-        if not 0 <= self.planted_events <= 500 or not 0 <= self.markets <= 2_000:
-            raise ConfigError("exchange config: planted_events up to 500 and markets up to 2000 expected")
+        if not 0 <= self.planted_events <= 500 or not 0 <= self.markets <= MARKETS_MAX:
+            raise ConfigError(
+                f"exchange config: planted_events up to 500 and markets up to {MARKETS_MAX} expected")
         if self.signature_type not in (0, 1, 2, 3):
             raise ConfigError(f"exchange config: signature_type 0 to 3 expected, was {self.signature_type}")
         if self.guest_cash_usd_micro < 0:
@@ -122,6 +124,14 @@ class Scenario:
             wait_s = self.player.pump(now_ns)
         due_ns = self.planting.pump(now_ns)
         return wait_s if due_ns is None else min(wait_s, max(0.0, (due_ns - now_ns) / NS_PER_S))
+
+    def open_market(self, now_ns: int, name: str) -> Market:
+        """Open one more generated market and tell of it on the market channel; return it."""
+        flow = generate.GeneratedMarket(self.config.seed, name).flow(now_ns // NS_PER_MS)
+        self.exchange.add_market(flow.market)
+        self.player.add_late(now_ns, flow)
+        self.channel.announce(now_ns, flow.market)
+        return flow.market
 
     def stop_flow(self, now_ns: int) -> None:
         """End every source of change but the account's own orders."""

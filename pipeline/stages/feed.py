@@ -8,8 +8,9 @@ the rows concerned, and their books are stale until a fresh snapshot. `feedwatch
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sized
+from typing import Any
 
 from picows import WSListener
 
@@ -21,13 +22,14 @@ from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
 from pipeline.native.wslistener import FeedListener, ShortCut
 from pipeline.net.edge import CloseSocket, Outbox, PauseSocket
-from pipeline.records import SLOT_BYTES, Cause, Kind
+from pipeline.records import SLOT_BYTES, Cause, Kind, Rule
 from pipeline.stages.feedlines import FeedSettings, Line
 from pipeline.stages.feedwatch import Watch
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_S
-from pipeline.venues.polymarket.market_decode import MarketDecoder
+from pipeline.venues.polymarket.market_decode import MarketDecoder, announced_of
 
+_HEARD_MAX = 4_096  # new markets that are remembered: every socket of the venue tells of each
 _PONG = b"PONG"
 
 
@@ -51,6 +53,7 @@ class FeedMachine:
         scanner.judge_by(self._arbiter)
         self._watch = Watch(settings, self._arbiter, self.outbox, counts)
         self._lines = self._watch.lines
+        self._heard: OrderedDict[bytes, None] = OrderedDict()  # new markets that were told, oldest first
         self._owed: deque[bytes] = deque()  # decoded runs and gaps that wait for room, oldest first
         self._waiting_conn = -1  # whose frame the scanner holds since it found no room
         self._resync_tokens = settings.resync_per_s_max
@@ -87,7 +90,7 @@ class FeedMachine:
             self._watch.open(now_ns, first)
 
     def on_resolved(self, now_ns: int, row: int) -> None:
-        """The market is over: nobody tells of it any more, and nobody shall wait for it."""
+        """The market is over, or retired: nobody tells of it any more, and nobody shall wait for it."""
         for shard in self._watch.shards.values():
             if row in shard.rows:
                 for line in shard.lines:
@@ -203,6 +206,8 @@ class FeedMachine:
         decoded = self._decoder.decode(data, line.late_ns or now_ns)
         self._scanner.source_seq = self._decoder.source_seq
         self._counts.add("fallbacks", 1)
+        for obj in decoded.announced:
+            self._announce(now_ns, obj)
         if decoded.reject is not None:
             self._counts.add("frames_rejected", 1)
             for row in decoded.rows or [0]:
@@ -219,6 +224,19 @@ class FeedMachine:
         else:
             self._counts.add("frames_unknown_token" if decoded.unknown_count else "frames_ignored", 1)
         self.flush()
+
+    def _announce(self, now_ns: int, obj: dict[str, Any]) -> None:
+        """Owe one Announced for each new market, however many sockets tell of it: refdata looks it up."""
+        found = announced_of(obj)
+        if found is None or found[0] in self._heard:
+            return
+        self._heard[found[0]] = None
+        if len(self._heard) > _HEARD_MAX:
+            self._heard.popitem(last=False)
+        self._scanner.source_seq += 1
+        self._owed.append(CODECS[Kind.ANNOUNCED].pack(
+            source=self._settings.source, source_seq=self._scanner.source_seq, recv_ns=now_ns,
+            condition=found[0], event_id=found[1].encode(), venue_ns=found[2]))
 
     def _gap(self, line: Line, cause: Cause, row: int = 0) -> None:
         """Owe one Gap: of one row, or with row 0 of the whole shard."""
@@ -311,6 +329,9 @@ class FeedStage:
             kind = kind_of(data, at)
             if kind == Kind.INSTRUMENT:
                 record = CODECS[Kind.INSTRUMENT].unpack(data, at)
+                if record.rules & Rule.RETIRED:
+                    self.machine.on_resolved(now_ns, record.instrument)
+                    continue
                 yes, no = (str(int.from_bytes(token, "big")) for token in (record.token_yes, record.token_no))
                 market = "0x" + record.condition.hex()
                 self.machine.on_instrument(now_ns, record.instrument, record.shard, (yes, no), market)

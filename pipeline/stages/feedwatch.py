@@ -23,6 +23,7 @@ AWAY_NS = NS_PER_S  # a timer that comes so late was stopped itself: what is sil
 AGAIN_NS = NS_PER_S  # a canary that showed something new is asked once more
 BUSY_GAPS = 10  # so many mean gaps of silence on a busy socket are no accident
 ASK_TRIES_MAX = 5  # doublings of the time between two questions for one snapshot
+SLICE_ROWS = 10  # of one subscription: its snapshots are one frame, and a socket's buffer stays as large
 MOVE_NS_MAX = 15 * NS_PER_S  # a planned reconnect that takes longer is tried again later
 Finding = tuple[Line, Cause, int]  # a socket that is to be given up (row 0), or one of its rows
 
@@ -71,8 +72,9 @@ class Watch:
         line.pulse.restart()
         line.asked.clear()
         self._see_twins()
-        if line.shard.rows:
-            self.subscribe(now_ns, line, list(line.shard.rows), None)
+        rows = list(line.shard.rows)
+        for first in range(0, len(rows), SLICE_ROWS):
+            self.subscribe(now_ns, line, rows[first:first + SLICE_ROWS], "subscribe" if first else None)
 
     def closed(self, now_ns: int, line: Line) -> list[int] | None:
         """The socket is gone. Return the rows that no other socket tells of; None = all of its shard's."""

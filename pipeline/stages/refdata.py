@@ -1,321 +1,320 @@
 """refdata.<venue>: the universe as `Instrument` records, each neg-risk market's `Question` behind its own.
 
-Reads Gamma's event pages over REST and, at its start, the rows that the stream holds; writes its ring. Rows
-are given from this stage's own range and never reused, not by a later start either; a changed market is
-written again under its row. Asking again replaces nothing that the stream knows better: a live tick change
-wins over an older page (the book stage judges that).
+Reads Gamma's pages over REST and, in `stream`, the rows that were given before our start, new markets that a
+feed heard of, resolutions and which rows we traded; writes its ring. Rows are never reused, not by a later
+start either; a changed market is written again under its row. Asking again replaces nothing that the stream
+knows better: a live tick change wins over an older page (the book stage judges that).
 
 Gamma alone makes no market tradable: the order book's own word on it (`/clob-markets`) must name the same
 tokens, labels and fee first (MD14). A market that the two contradict each other about is watched, not traded.
+A market that closes, or is listed no more, is asked about until strict evidence says what it pays (VN02).
+What the shares of a row are never changes: a market that gets other tokens closes its row and finds another.
 
 Beside that it samples books over REST (`stages/samples`).
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
-from pipeline.codec import CODECS, kind_of
+from pipeline.codec import unpack
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, Outbox
-from pipeline.records import HEADER, SLOT_BYTES, Cause, Flag, Kind, Rule
+from pipeline.records import SLOT_BYTES, Cause, Kind
+from pipeline.stages.agenda import Agenda
+from pipeline.stages.refchoice import Unit
+from pipeline.stages.refrows import Rows
+from pipeline.stages.refuniverse import ASSETS_PER_CONDITION, RefdataSettings, Universe, listings, lookup_path
+from pipeline.stages.refwrite import RowWriter
 from pipeline.stages.samples import TAG, Sampler, SampleSettings
-from pipeline.stages.stage import Clock, Counts, push_owed
-from pipeline.units import NS_PER_MS, NS_PER_S
+from pipeline.stages.stage import Clock, Counts
+from pipeline.units import NS_PER_S
+from pipeline.venues.polymarket.budgets import Window
 from pipeline.venues.polymarket.clob_market import clob_market_path, merge_clob_market
 from pipeline.venues.polymarket.fields import MarketRefusal
-from pipeline.venues.polymarket.universe import (
-    EventInfo,
-    MarketInfo,
-    instrument_record,
-    parse_events,
-    parse_markets,
-    question_record,
-)
-from pipeline.venues.polymarket.wire import PATH_CLOB_MARKET
+from pipeline.venues.polymarket.resolution import OPEN, PENDING, clob_verdict, gamma_verdict
+from pipeline.venues.polymarket.universe import MarketInfo, parse_events, parse_markets
+from pipeline.venues.polymarket.wire import META_ASKS_10S, PATH_GAMMA_EVENTS, PATH_GAMMA_MARKETS
 
-PAGE_LIMIT = 100  # polymarket.md 3.1: keyset pages hold at most 100
-_HEADER_FIELDS = len(HEADER)
-ASSETS_PER_CONDITION = 2
-
-
-@dataclass(frozen=True, slots=True)
-class RefdataSettings:
-    """`watch` marks events whose books prove their hash at each frame: those of enabled strategies."""
-
-    gamma_url: str
-    source: int
-    row_first: int = 1  # row 0 means "no instrument"
-    rows_max: int = 16_384
-    refresh_ns: int = 60 * NS_PER_S
-    retry_ns: int = NS_PER_S
-    event_slugs: tuple[str, ...] = ()  # these, and those with one of `tags`; both empty: every event
-    tags: tuple[str, ...] = ()
-    exclude_slugs: tuple[str, ...] = ()  # of events and of markets
-    volume_24h_micro_min: int = 0  # USD; of a market without a row yet
-    assets_per_socket_max: int = 200
-    clob_url: str = ""  # where markets are confirmed; "" = nowhere, Gamma is believed
-    order_delay_ns: int = 250 * NS_PER_MS  # how long `itode` holds a taker order
-    watch: bool = True
-    source_seq: int = 0  # our count of records goes on from here
+CONFIRMING_MAX = 8  # markets that the order book is asked about at once
+LOOKUP_NS_MIN, LOOKUP_NS_MAX = NS_PER_S // 2, 30 * NS_PER_S  # between two questions about a new market
+LOOKUP_TRIES_MAX = 40  # a quarter of an hour: then the walks find it
+END_NS_MIN, END_NS_MAX = 2 * NS_PER_S, 3_600 * NS_PER_S  # between two questions about one that ended
+STREAM_KINDS = (Kind.INSTRUMENT, Kind.RESOLVED, Kind.FILL, Kind.ANNOUNCED, Kind.REPORT)
+Answer = Callable[[int, Any, str, int, bytes], None]  # (now_ns, about what, target, status, body)
 
 
 class RefdataMachine:
-    """Sans-IO: pages in, Instrument records and the next question out."""
+    """Sans-IO: pages in, Instrument records and the next questions out."""
 
     def __init__(self, settings: RefdataSettings, sink: Sink, counts: Counts) -> None:
         self.outbox = Outbox()
         self._settings = settings
-        self._sink = sink
         self._counts = counts
-        self._rows: dict[bytes, int] = {}  # condition -> row
-        self._row_next = settings.row_first
-        self._switched: set[bytes] = set()  # conditions that got other tokens in this run, and another row
-        self._events: dict[str, int] = {}  # event id -> event row, 1 first
-        self._written: dict[int, MarketInfo] = {}
+        self._rows = Rows(
+            settings.row_first, settings.rows_max, settings.assets_per_socket_max // ASSETS_PER_CONDITION)
+        self._writer = RowWriter(
+            self._rows, sink, counts, settings.source, settings.source_seq, settings.watch)
+        self._universe = Universe(settings, self._rows)
+        self._targets: list[str] = []  # listings of this walk that were not begun
+        self._is_walking = False
+        self._walk_ns = 0
         self._listed: dict[int, MarketInfo] = {}  # what Gamma said last
-        self._doubted: deque[int] = deque()  # rows that the order book has not confirmed as listed
-        self._unheard_of: deque[tuple[int, int]] = deque()  # (when to ask again, row)
+        self._doubted: OrderedDict[int, None] = OrderedDict()  # rows that the order book has not confirmed
+        self._unheard_of = Agenda[int](settings.retry_ns, settings.retry_ns)
+        self._announced = Agenda[bytes](LOOKUP_NS_MIN, LOOKUP_NS_MAX, LOOKUP_TRIES_MAX)
+        self._event_of: dict[bytes, str] = {}  # announced condition -> its event
+        self._ended = Agenda[int](END_NS_MIN, END_NS_MAX)
+        self._switched: set[bytes] = set()  # conditions that got other tokens in this run
         self._confirm_ns = 0
-        self._learned: dict[int, Any] = {}  # row -> its INSTRUMENT, written before our start
-        self._questions: dict[int, tuple[bytes, int]] = {}  # row -> its question as written since our start
-        self._owed: deque[bytes] = deque()
         self._tag = 0
-        self._target = ""  # the question on the wire; "" = none
-        self._ask_ns = 0
-        self._source_seq = settings.source_seq
+        self._asked: dict[int, tuple[Answer, Any, str]] = {}  # tag -> (who hears it, about what, target)
+        self._confirming = 0  # of those
+        self._budgets = {base: Window(limit, 10 * NS_PER_S) for base, limit in (
+            (settings.clob_url, META_ASKS_10S["clob"]), (settings.gamma_url, META_ASKS_10S["gamma"]))}
         self.is_held = False  # nothing is asked yet
         self.is_complete = False  # one whole walk over all pages was read
         self.samples: Sampler | None = None
 
     def sample(self, settings: SampleSettings) -> None:
         """Ask for books, too."""
-        self.samples = Sampler(settings, self.outbox, self._counts, self._owe)
+        self.samples = Sampler(settings, self.outbox, self._counts, self._writer.owe)
+
+    # ------------------------------------------------------------------ what the stream tells us
 
     def learn(self, record: Any) -> None:
-        """Take an INSTRUMENT that stands in the stream: its row is given, its event has its number."""
-        self._rows[bytes(record.condition)] = record.instrument
-        self._row_next = max(self._row_next, record.instrument + 1)
-        self._learned[record.instrument] = record
+        """Take an INSTRUMENT of the stream from before our start."""
+        self._rows.learn(record)
+
+    def on_record(self, now_ns: int, slot: Any) -> None:
+        """Take a resolution, a trade of ours, or a new market that a feed heard of."""
+        if slot.kind == Kind.RESOLVED:
+            self._rows.resolve(slot.instrument)
+            self._forget(slot.instrument)
+        elif slot.kind == Kind.FILL:
+            self._rows.pinned[slot.instrument] = None
+        elif slot.kind == Kind.ANNOUNCED and not self.is_held:
+            condition = bytes(slot.condition)
+            if condition not in self._rows.of and condition not in self._announced:
+                self._counts.add("markets_announced")
+                self._event_of[condition] = slot.event_id.decode("ascii", "replace")
+                self._announced.add(condition, now_ns)
+                self._pump(now_ns)
+
+    def _forget(self, row: int) -> None:
+        """Nobody asks about a row any more."""
+        self._unheard_of.drop(row)
+        self._ended.drop(row)
+        self._doubted.pop(row, None)
+        self._universe.forget(row)
+
+    # ------------------------------------------------------------------ what is asked, and when
 
     def on_timer(self, now_ns: int) -> None:
-        """Start a walk over the pages when one is due."""
+        """Ask what is due."""
         has_room = self.flush()
-        if self.samples is not None and has_room and not self.is_held:
-            self.samples.on_timer(now_ns)
-        if self._target or self.is_held:
-            return
-        if now_ns >= self._ask_ns:
-            self._ask(f"/events/keyset?closed=false&limit={PAGE_LIMIT}")
-            return
-        while self._unheard_of and now_ns >= self._unheard_of[0][0]:
-            self._doubted.append(self._unheard_of.popleft()[1])
-        if self._doubted and now_ns >= self._confirm_ns:
-            self._ask(clob_market_path(self._listed[self._doubted[0]]), self._settings.clob_url)
+        if not self.is_held:
+            self._pump(now_ns)
+            if self.samples is not None and has_room:
+                self.samples.on_timer(now_ns)
+
+    def _pump(self, now_ns: int) -> None:
+        gamma, clob = self._settings.gamma_url, self._settings.clob_url
+        if not self._is_walking and now_ns >= self._walk_ns:
+            self._is_walking = True
+            self._universe.begin()
+            self._targets = listings(self._settings)
+            self._ask(now_ns, self._on_page, None, self._targets.pop(0), gamma)
+        while self._has_room(now_ns, gamma) and (condition := self._announced.due(now_ns)) is not None:
+            path = lookup_path(condition, self._event_of[condition])
+            self._ask(now_ns, self._on_lookup, condition, path, gamma)
+        while (late := self._unheard_of.due(now_ns)) is not None:
+            self._unheard_of.drop(late)
+            self._doubted[late] = None
+        while (self._doubted and self._confirming < CONFIRMING_MAX and now_ns >= self._confirm_ns
+               and self._has_room(now_ns, clob)):
+            row, _ = self._doubted.popitem(last=False)
+            self._confirming += 1
+            self._ask(now_ns, self._on_confirmation, row, clob_market_path(self._listed[row]), clob)
+        while clob and self._has_room(now_ns, clob) and (over := self._ended.due(now_ns)) is not None:
+            self._ask(now_ns, self._on_end, over, f"/markets/0x{self._rows.condition[over].hex()}", clob)
+
+    def _has_room(self, now_ns: int, base: str) -> bool:
+        return self._budgets[base].room(now_ns) > 0
+
+    def _ask(self, now_ns: int, hears: Answer, about: Any, target: str, base: str) -> None:
+        self._tag += 1
+        self._asked[self._tag] = hears, about, target
+        self._budgets[base].take(now_ns, 1)
+        self.outbox.put(Ask(self._tag, "GET", base, target))
 
     def on_answer(self, now_ns: int, tag: int, status: int, headers: dict[str, str], body: bytes) -> None:
-        """Take one page and ask for the next; behind the last, wait `refresh_ns`."""
+        """Take one answer, and ask what it leads to."""
         if tag == TAG and self.samples is not None:
             self.samples.on_answer(now_ns, status, headers, body)
             self.flush()
-        if tag != self._tag or not self._target:
+        asked = self._asked.pop(tag, None)
+        if asked is None:
             return
-        target, self._target = self._target, ""
-        if target.startswith(PATH_CLOB_MARKET):
-            self._on_confirmation(now_ns, status, body)
-            return
-        if status != 200:
+        hears, about, target = asked
+        if status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             self._counts.add("refdata_errors", 1)
-            self._ask_ns = now_ns + self._settings.retry_ns
-            return
-        is_events = target.startswith("/events")
-        page = parse_events(body) if is_events else parse_markets(body)
-        for event in page.events:
-            if self._is_wanted(event):
-                self._take_event(event, now_ns)
-        if not is_events:
-            # Only a market's event knows its place and what the set proves: such rows are left alone here.
-            for market in page.markets:
-                row = self._rows.get(market.condition)
-                if row is None or not self._has_event(row):
-                    self._take_market(market, now_ns)
-        self._counts.add("markets_refused", len(page.refused))
-        base = target.partition("&after_cursor=")[0]
-        if page.next_cursor:
-            self._ask(f"{base}&after_cursor={page.next_cursor}")
-        elif is_events and not self._is_choosing:
-            # Markets without an event exist; the events' own markets are known by then and change nothing.
-            self._ask(f"/markets/keyset?closed=false&limit={PAGE_LIMIT}")
-        else:
-            self.is_complete = True
-            self._ask_ns = now_ns + self._settings.refresh_ns
-        self.flush()
+        hears(now_ns, about, target, status, body)
+        self.on_timer(now_ns)
 
     def on_failure(self, now_ns: int, tag: int, was_sent: bool, cause: Cause) -> None:
-        """Start the walk anew after `retry_ns`: a cursor may not outlive the failure."""
+        """No answer comes; each question has its own way to be asked again."""
         del was_sent, cause
         if tag == TAG and self.samples is not None:
             self.samples.on_failure(now_ns)
-        if tag == self._tag:
-            is_confirmation, self._target = self._target.startswith(PATH_CLOB_MARKET), ""
-            if is_confirmation:
-                self._on_confirmation(now_ns, 0, b"")
-                return
-            self._counts.add("refdata_errors", 1)
-            self._ask_ns = now_ns + self._settings.retry_ns
+        else:
+            self.on_answer(now_ns, tag, 0, {}, b"")
 
     def flush(self) -> bool:
         """Publish owed rows; True when none is left."""
-        return push_owed(self._sink, self._owed)
+        return self._writer.flush()
 
-    def _ask(self, target: str, base: str = "") -> None:
-        self._tag += 1
-        self._target = target
-        self.outbox.put(Ask(self._tag, "GET", base or self._settings.gamma_url, target))
+    # ------------------------------------------------------------------ what Gamma lists
 
-    @property
-    def _is_choosing(self) -> bool:
-        return bool(self._settings.event_slugs or self._settings.tags)
+    def _on_page(self, now_ns: int, about: None, target: str, status: int, body: bytes) -> None:
+        """Take one page and ask for the next; behind the last, choose, and wait `refresh_ns`.
 
-    def _is_wanted(self, event: EventInfo) -> bool:
-        """Tell whether the filters let an event in."""
-        settings = self._settings
-        if event.slug in settings.exclude_slugs:
-            return False
-        return not self._is_choosing or event.slug in settings.event_slugs or any(
-            tag in settings.tags for tag in event.tags)
-
-    def _is_admitted(self, market: MarketInfo) -> bool:
-        """Tell whether a market without a row gets one; a volume that nobody told is none."""
-        settings = self._settings
-        return market.slug not in settings.exclude_slugs and (
-            not settings.volume_24h_micro_min
-            or (market.volume_24h_micro or 0) >= settings.volume_24h_micro_min)
-
-    def _take_event(self, event: EventInfo, now_ns: int) -> None:
-        for market in event.markets:
-            self._take_market(market, now_ns)
-
-    def _on_confirmation(self, now_ns: int, status: int, body: bytes) -> None:
-        """Take the order book's word on the oldest doubted row; without one it is asked again later."""
-        if status not in (200, HTTPStatus.NOT_FOUND):
-            self._counts.add("refdata_errors", 1)
-            self._confirm_ns = now_ns + self._settings.retry_ns
+        A walk whose page fails begins anew: a cursor may not outlive the failure.
+        """
+        del about
+        if status != HTTPStatus.OK:
+            self._is_walking, self._walk_ns = False, now_ns + self._settings.retry_ns
             return
-        row = self._doubted.popleft()
-        if status == HTTPStatus.NOT_FOUND:  # for minutes, while the market is new (venue sheet 3.2)
-            self._unheard_of.append((now_ns + self._settings.retry_ns, row))
+        is_events = target.startswith(PATH_GAMMA_EVENTS)
+        page = parse_events(body) if is_events else parse_markets(body)
+        self._counts.add("markets_refused", len(page.refused))
+        for row, market in self._universe.take_page(page, is_events=is_events):
+            if is_events or not self._writer.has_event(row):
+                self._take(now_ns, row, market)
+        if page.next_cursor:
+            base = target.partition("&after_cursor=")[0]
+            target = f"{base}&after_cursor={quote(page.next_cursor, safe='=')}"
+        elif self._targets:
+            target = self._targets.pop(0)
+        else:
+            self._end_walk(now_ns)
             return
-        listed = self._listed[row]
-        merged = merge_clob_market(listed, body, self._settings.order_delay_ns)
-        if isinstance(merged, MarketRefusal):
-            self._counts.add("markets_disputed", 1)
-            merged = replace(listed, accepting=False)
-        self._write(row, merged, now_ns)
-        self.on_timer(now_ns)  # the next question at once: nothing is traded before its answer
+        self._ask(now_ns, self._on_page, None, target, self._settings.gamma_url)
 
-    def _has_event(self, row: int) -> bool:
-        written = self._written.get(row)
-        return bool(written.event_id) if written is not None else bool(self._learned[row].event)
+    def _end_walk(self, now_ns: int) -> None:
+        ended = self._universe.end()
+        for row in ended.retired:
+            self._writer.retire(now_ns, row)
+            self._forget(row)
+        for unit, markets in ended.taken:
+            self._carry(now_ns, unit, markets)
+        for row in ended.missing:
+            self._ended.add(row, now_ns)
+        self._counts.put("instruments_over_limit", ended.waiting_count)
+        self._counts.put("markets_filtered", self._universe.filtered_count)
+        self._is_walking, self._walk_ns = False, now_ns + self._settings.refresh_ns
+        self.is_complete = True
 
-    def _shares_of(self, row: int | None) -> tuple[bytes, bytes, bool, bool] | None:
-        """Return what the stream says that the shares of a row are, None when it says nothing yet."""
-        if row in self._written:
-            return _shares(self._written[row])
-        record = self._learned.get(row) if row is not None else None
-        return None if record is None else (
-            record.token_yes, record.token_no, bool(record.rules & Rule.NEG_RISK),
-            bool(record.rules & Rule.V2))
+    def _on_lookup(self, now_ns: int, about: bytes, target: str, status: int, body: bytes) -> None:
+        """Take the event of a new market; what Gamma does not know yet is asked again (venue sheet 3.2)."""
+        page = parse_markets(body) if target.startswith(PATH_GAMMA_MARKETS) else parse_events(body)
+        if status != HTTPStatus.OK or about not in [market.condition for market in page.markets]:
+            self._announced.again(about, now_ns)
+        else:
+            self._announced.drop(about)
+            updates, taken = self._universe.take_lookup(page)
+            for row, market in updates:
+                self._take(now_ns, row, market)
+            for unit, markets in taken:
+                self._carry(now_ns, unit, markets)
+        if about not in self._announced:
+            self._event_of.pop(about, None)
 
-    def _event_row(self, market: MarketInfo, row: int) -> int:
-        """Return the number of the market's event: the one that the stream knows it by, else the next."""
-        if not market.event_id:
-            return 0
-        known = self._learned.get(row)
-        if known is not None and known.event:
-            self._events.setdefault(market.event_id, known.event)
-        if market.event_id not in self._events:
-            given = (*self._events.values(), *(learned.event for learned in self._learned.values()))
-            self._events[market.event_id] = max(given, default=0) + 1
-        return self._events[market.event_id]
+    def _carry(self, now_ns: int, unit: Unit, markets: tuple[MarketInfo, ...]) -> None:
+        """Give markets their rows and places."""
+        for market in markets:
+            row = self._rows.give(market.condition)
+            if not row:
+                self._counts.add("rows_over_limit")
+                continue
+            self._rows.activate(row)
+            self._universe.carry(row, unit)
+            self._listed.pop(row, None)
+            self._take(now_ns, row, market, is_new=True)
 
-    def _take_market(self, market: MarketInfo, now_ns: int) -> None:
-        row = self._rows.get(market.condition)
-        if row is not None and self._listed.get(row) == market:
+    def _take(self, now_ns: int, row: int, market: MarketInfo, *, is_new: bool = False) -> None:
+        """Take what Gamma says of a row that is carried."""
+        if market.closed or (not market.accepting and self._writer.is_tradable(row)):
+            self._ended.add(row, now_ns)
+        elif market.accepting:
+            self._ended.drop(row)
+        if self._listed.get(row) == market:
             return
-        known = self._shares_of(row)
-        if known is not None and known[:2] != _shares(market)[:2] and market.condition not in self._switched:
+        if self._writer.has_other_tokens(row, market) and market.condition not in self._switched:
             self._switched.add(market.condition)
-            self._write(self._rows[market.condition], market, now_ns)  # closes it
-            row = None
-        if row is None:
-            if not self._is_admitted(market):
-                self._counts.add("markets_filtered", 1)
-                return
-            if self._row_next - self._settings.row_first >= self._settings.rows_max:
-                self._counts.add("instruments_over_limit", 1)
-                return
-            row, self._row_next = self._row_next, self._row_next + 1
-            self._rows[market.condition] = row
+            self._writer.write(now_ns, row, market)  # closes it
+            self._rows.release(row)
+            self._listed.pop(row, None)
+            self._doubted.pop(row, None)
+            self._unheard_of.drop(row)
+            return
         self._listed[row] = market
         if self._settings.clob_url and market.tradable:
-            if row not in self._doubted and all(row != late for _, late in self._unheard_of):
-                self._doubted.append(row)
-            if row in self._written or row in self._learned:
+            if row not in self._unheard_of:
+                self._doubted[row] = None
+            if self._writer.is_known(row) and not is_new:
                 return  # what was confirmed before holds until the order book says otherwise
             market = replace(market, accepting=False)
-        self._write(row, market, now_ns)
+        self._writer.write(now_ns, row, market)
 
-    def _write(self, row: int, market: MarketInfo, now_ns: int) -> None:
-        """Owe the row's INSTRUMENT unless the stream says the same.
+    # ------------------------------------------------------------------ what the order book says
 
-        What the shares of a row are never changes: where the venue says otherwise, the row is closed.
-        """
-        known_shares = self._shares_of(row)
-        if known_shares is not None and known_shares != _shares(market):
-            self._counts.add("markets_switched", 1)
-            yes, no, neg_risk, v2 = known_shares
-            market = replace(
-                market, token_yes=yes, token_no=no, neg_risk=neg_risk, v2=v2, accepting=False, event_id="")
-        event_row = self._event_row(market, row)
-        self._written[row] = market
-        index = row - self._settings.row_first
-        record = bytearray(instrument_record(
-            market, row, event_row, index // (self._settings.assets_per_socket_max // ASSETS_PER_CONDITION),
-            watch=self._settings.watch and market.neg_risk, recv_ns=now_ns))
-        self._counts.put("instruments", len(self._rows))
-        known = self._learned.get(row)
-        if known is None or not _says_the_same(CODECS[Kind.INSTRUMENT].unpack(record), known):
-            self._learned.pop(row, None)
-            self._owe(record)
-        question = question_record(market, row, recv_ns=now_ns)
-        if question and self._questions.get(row) != (market.question_id, market.fee_bips):
-            self._questions[row] = market.question_id, market.fee_bips
-            self._owe(bytearray(question))  # once a start: what stands in the stream of it is not learned
+    def _on_confirmation(self, now_ns: int, row: int, target: str, status: int, body: bytes) -> None:
+        """Take the order book's word on a doubted row; without one it is asked again later."""
+        del target
+        self._confirming -= 1
+        if row not in self._rows.active or row not in self._listed:
+            return
+        if status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
+            self._doubted[row] = None
+            self._doubted.move_to_end(row, last=False)
+            self._confirm_ns = now_ns + self._settings.retry_ns
+        elif status == HTTPStatus.NOT_FOUND:  # for minutes, while the market is new (venue sheet 3.2)
+            self._unheard_of.add(row, now_ns + self._settings.retry_ns)
+        else:
+            listed = self._listed[row]
+            merged = merge_clob_market(listed, body, self._settings.order_delay_ns)
+            if isinstance(merged, MarketRefusal):
+                self._counts.add("markets_disputed", 1)
+                merged = replace(listed, accepting=False)
+            self._writer.write(now_ns, row, merged)
 
-    def _owe(self, record: bytearray) -> None:
-        self._source_seq += 1
-        record[24:32] = self._source_seq.to_bytes(8, "little")
-        record[40:42] = self._settings.source.to_bytes(2, "little")
-        self._owed.append(bytes(record))
-
-
-def _shares(market: MarketInfo) -> tuple[bytes, bytes, bool, bool]:
-    """Return the tokens of a market and what chooses the exchange that they are signed for."""
-    return market.token_yes, market.token_no, market.neg_risk, market.v2
-
-
-def _says_the_same(found: Any, known: Any) -> bool:
-    """Compare two INSTRUMENT records but for their headers, and the tick where the stream's own one holds."""
-    fields = found._fields[_HEADER_FIELDS:]
-    if known.flags & Flag.TICKED:
-        fields = [name for name in fields if not name.startswith("tick_step")]
-    return all(getattr(found, name) == getattr(known, name) for name in fields)
+    def _on_end(self, now_ns: int, row: int, target: str, status: int, body: bytes) -> None:
+        """Take what is said of a market that ended without a word: strict evidence settles it (VN02)."""
+        if row not in self._rows.active or row not in self._ended:
+            return
+        condition, tokens = self._rows.condition[row], self._writer.tokens(row)
+        is_gamma = target.startswith(PATH_GAMMA_MARKETS)
+        read = gamma_verdict if is_gamma else clob_verdict
+        verdict = read(body, condition, tokens) if status == HTTPStatus.OK else OPEN
+        if verdict == PENDING and not is_gamma:
+            self._writer.close(now_ns, row)
+            path = f"{PATH_GAMMA_MARKETS}?closed=true&condition_ids=0x{condition.hex()}"
+            self._ask(now_ns, self._on_end, row, path, self._settings.gamma_url)
+            return
+        self._ended.again(row, now_ns)
+        if isinstance(verdict, MarketRefusal):
+            self._counts.add("markets_disputed", 1)
+        elif isinstance(verdict, tuple):
+            self._writer.close(now_ns, row)
+            self._writer.resolve(now_ns, row, verdict)
+            self._ended.drop(row)
 
 
 class RefdataStage:
@@ -340,10 +339,13 @@ class RefdataStage:
         is_whole = self._is_learning and not self._unread_count()  # asked before the stream is read
         data, now_ns = self._rows.read(budget), self._clock()
         for at in range(0, len(data), SLOT_BYTES):
-            if self._is_learning and kind_of(data, at) == Kind.INSTRUMENT:
-                self.machine.learn(CODECS[Kind.INSTRUMENT].unpack(data, at))
+            slot = unpack(data, at)
+            if slot.kind != Kind.INSTRUMENT:
+                self.machine.on_record(now_ns, slot)
+            elif self._is_learning:
+                self.machine.learn(slot)
             if self.machine.samples is not None:
-                self.machine.samples.follow(now_ns, data, at)
+                self.machine.samples.follow(now_ns, slot)
         if self._is_learning:
             if data or not is_whole:
                 return len(data) // SLOT_BYTES

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
-from pipeline.codec import CODECS, kind_of
 from pipeline.net.edge import Ask, Outbox
-from pipeline.records import Kind
+from pipeline.records import Kind, Rule
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket import wire
@@ -56,23 +56,21 @@ class Sampler:
         self._due_ns = 0
         self._failures = 0  # in a row
 
-    def follow(self, now_ns: int, data: bytes, at: int) -> None:
-        """Take what stands in `stream`: a row, its end, a report on an order."""
-        kind = kind_of(data, at)
-        if kind == Kind.INSTRUMENT:
-            record = CODECS[Kind.INSTRUMENT].unpack(data, at)
-            self._on_row(record.instrument, str(int.from_bytes(record.token_yes, "big")))
-        elif kind == Kind.RESOLVED:
-            self._on_resolved(CODECS[Kind.RESOLVED].unpack(data, at).instrument)
-        elif kind == Kind.REPORT:
-            self._on_order(now_ns, CODECS[Kind.REPORT].unpack(data, at).instrument)
+    def follow(self, now_ns: int, slot: Any) -> None:
+        """Take a record of `stream`: a row, its end, a report on an order."""
+        if slot.kind == Kind.RESOLVED or (slot.kind == Kind.INSTRUMENT and slot.rules & Rule.RETIRED):
+            self._on_end(slot.instrument)
+        elif slot.kind == Kind.INSTRUMENT:
+            self._on_row(slot.instrument, str(int.from_bytes(slot.token_yes, "big")))
+        elif slot.kind == Kind.REPORT:
+            self._on_order(now_ns, slot.instrument)
 
     def _on_row(self, row: int, token: str) -> None:
         if row not in self._tokens:
             self._turn.append(row)
         self._tokens[row] = token
 
-    def _on_resolved(self, row: int) -> None:
+    def _on_end(self, row: int) -> None:
         if self._tokens.pop(row, None) is not None:
             self._turn.remove(row)
             self._traded.pop(row, None)

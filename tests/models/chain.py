@@ -89,7 +89,7 @@ class Chain:
         for market in markets:
             self.control(stamped(market.instrument, source=0))
             if samples_per_s:
-                self.sampler.follow(self.now_ns, market.instrument, 0)
+                self.sampler.follow(self.now_ns, unpack(market.instrument, 0))
             self.machine.on_instrument(
                 self.now_ns, market.row, market.shard, tuple(market.ids["tokens"]), market.ids["market"])
 

@@ -18,7 +18,7 @@ GENERATED = ("pipeline/native/records.pxd",)
 # Longer files, each with the reason and a limit of its own.
 FILE_EXCEPTIONS = {
     "pipeline/records.py": (
-        580,
+        600,
         "one table: every dtype is declared in this one place and generated from it",
     ),
 }

@@ -288,6 +288,24 @@ def test_a_full_arena_is_a_stale_book_and_a_resolved_market_frees_its_block() ->
     assert [] == fold.fold(one.snapshot(0))
 
 
+def test_a_retired_market_frees_its_block_and_may_come_back() -> None:
+    """Stale for good (SHUTDOWN) while others need its place; carried again, a snapshot makes it right."""
+    fold, rng = Fold(blocks=(1, 0, 0)), random.Random(2)
+    one, two = (Market(row, rng, 100, WATCHED) for row in (1, 2))
+    for market in (one, two):
+        fold.fold(market.instrument)
+    fold.fold(one.snapshot(0))
+    known = CODECS[r.Kind.INSTRUMENT].unpack(one.instrument)
+    rules = int(known.rules & ~r.Rule.HASHED | r.Rule.RETIRED)
+    retired = CODECS[r.Kind.INSTRUMENT].pack(**known._replace(rules=rules)._asdict())
+    assert [("pass", retired), ("stale", 1, r.Cause.SHUTDOWN), ("top", 1, STALE)] == kinds(fold.fold(retired))
+    assert [("top", 2, 0)] == kinds(fold.fold(two.snapshot(0)))
+    assert [("pass", retired)] == kinds(fold.fold(retired))
+    fold.fold(CODECS[r.Kind.RESOLVED].pack(instrument=2))
+    fold.fold(one.instrument)
+    assert [("stale", 1, 0), ("top", 1, 0)] == kinds(fold.fold(one.snapshot(0)))
+
+
 def test_a_snapshot_of_many_runs_counts_at_its_last() -> None:
     """Runs of two sources mixed: each book changes once, whole; one that its source gave up never does."""
     fold, rng = Fold(), random.Random(3)

@@ -91,7 +91,15 @@ BAD = [
     ),
     ('[universe]\nevent_slugs = "x"', "universe.event_slugs: expected a valid tuple, was 'x'"),
     ("[universe]\nevent_slugs = [1]", "universe.event_slugs.0: expected a valid string, was 1"),
-    ('[universe]\nevent_slugs = [" "]', "universe.event_slugs, tags and exclude_slugs are texts of 1 to 200"),
+    (
+        '[universe]\nevent_slugs = [" "]',
+        "universe.event_slugs, tags, exclude_slugs and prefer_tags are texts of 1 to 200",
+    ),
+    (
+        "[universe]\ninstruments_max = 20\nrows_max = 19",
+        "universe.rows_max must be at least instruments_max (20), was 19",
+    ),
+    ("[universe]\nreplace_percent = 100", "universe.replace_percent must be 0 or above 100, was 100"),
     (
         "[shm]\nladders_128 = 10\nladders_1024 = 4\nladders_16384 = 2\n[universe]\ninstruments_max = 17",
         "universe.instruments_max must be at most the ladders of [shm] (16), was 17",

@@ -156,3 +156,39 @@ def test_a_shard_that_gives_up_loses_only_its_own_frames():
     rig.machine.on_timer(rig.now_ns)
     rig.machine.on_timer(rig.now_ns)
     assert not rig.machine.short_cut.is_held
+
+
+def new_market(condition: str, event: object = "759201") -> bytes:
+    """Return a frame in the shape of the recorded one, which most sockets of the venue tell."""
+    return json.dumps({
+        "event_type": "new_market", "market": condition, "condition_id": condition, "assets_ids": ["1", "2"],
+        "event_message": {"id": event}, "timestamp": "1785208850592"}).encode()
+
+
+def test_a_new_market_is_told_once_whoever_hears_of_it():
+    """One Announced for both sockets' frames, with its event; without a name neither is guessed."""
+    rig, conditions = Rig(), ["0x" + digit * 64 for digit in "cdef"]
+    for shard in TOKENS:
+        assert rig.machine.on_frame(rig.now_ns, shard, new_market(conditions[0]))
+    for event in (5, "7/7", "1" * 21):
+        assert rig.machine.on_frame(rig.now_ns, 0, new_market(conditions.pop(), event))
+    assert rig.machine.on_frame(rig.now_ns, 0, new_market("0xzz"))
+    assert rig.machine.on_frame(rig.now_ns, 0, new_market("0x" + "ab" * 33))
+    first, *others = rig.read()
+    assert (Kind.ANNOUNCED, b"\xcc" * 32, b"759201", 1_785_208_850_592_000_000) == (
+        first.kind, first.condition, first.event_id, first.venue_ns)
+    assert [(Kind.ANNOUNCED, b"")] * 3 == [(record.kind, record.event_id) for record in others]
+    assert [1, 2, 3, 4] == [record.source_seq for record in (first, *others)]
+
+
+def test_a_socket_asks_for_its_rows_in_slices():
+    """60 rows: six messages, the first as a socket begins, each asset once; so snapshots are small frames."""
+    rig = Rig()
+    for row in range(10, 70):
+        rig.machine.on_instrument(T0_NS, row, 5, (f"{row}0", f"{row}1"), market(0))
+    rig.machine.on_open(T0_NS, 5)
+    sent = [json.loads(one.data) for one in rig.asked() if isinstance(one, SendText)]
+    assert [20] * 6 == [len(one["assets_ids"]) for one in sent]
+    assert ["market", *[None] * 5] == [one.get("type") for one in sent]
+    assert [None, *["subscribe"] * 5] == [one.get("operation") for one in sent]
+    assert 120 == len({asset for one in sent for asset in one["assets_ids"]})

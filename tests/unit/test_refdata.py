@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.codec import CODECS, unpack
 from pipeline.native.ring import Reader, Writer
 from pipeline.net.edge import Ask
-from pipeline.records import FEE_NOT_TOLD, SLOT_BYTES, Kind
+from pipeline.records import FEE_NOT_TOLD, SLOT_BYTES, Kind, Rule
 from pipeline.stages.refdata import RefdataMachine, RefdataSettings
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_S
@@ -22,10 +22,11 @@ SOURCE, SOURCE_SEQ = 3, 40
 class Refdata:
     """A machine over a ring of its own; `records` are what it wrote since they were last read."""
 
-    def __init__(self, learned: list[Any] | None = None) -> None:
+    def __init__(self, learned: list[Any] | None = None, **settings: Any) -> None:
         memory = ring()
         self.machine = RefdataMachine(
-            RefdataSettings("gamma.example", SOURCE, source_seq=SOURCE_SEQ), Writer(memory), Counts())
+            RefdataSettings("gamma.example", SOURCE, source_seq=SOURCE_SEQ, **settings), Writer(memory),
+            Counts())
         for record in learned or []:
             self.machine.learn(record)
         self._reader = Reader(memory)
@@ -123,3 +124,120 @@ def test_a_question_belongs_to_its_neg_risk_market() -> None:
     assert read(market(negRisk=False, negRiskMarketID="0x" + "ce" * 32)).question_id
     for bips in (-1, 10_001, "x"):
         assert parse_events(json.dumps([event(3, negRiskFeeBips=bips)]).encode()).refused
+
+
+def lone(number: int, volume: int, **changes: Any) -> dict[str, Any]:
+    """Return an event of one plain market with tokens and condition of its own."""
+    obj = event(1, {"negRisk": False}, id=str(number), slug=f"e{number}", negRisk=False)
+    obj["markets"][0] |= {
+        "id": str(number), "slug": f"m{number}", "conditionId": f"0x{number:064x}", "questionID": None,
+        "clobTokenIds": json.dumps([str((5 << 250) + (3 << 100) + 2 * number + side) for side in (1, 2)]),
+        "volume24hr": volume, **changes}
+    return obj
+
+
+def ids(records: list[Any]) -> list[tuple[int, int, bool]]:
+    """Return (condition, row, whether it is retired) of INSTRUMENTs."""
+    return [(int.from_bytes(one.condition, "big"), one.instrument, bool(one.rules & Rule.RETIRED))
+            for one in records if one.kind == Kind.INSTRUMENT]
+
+
+def test_the_best_markets_have_the_places_and_keep_them():
+    """Two places, three markets: by volume; a far better one takes a place after three walks."""
+    refdata = Refdata(places_max=2, rows_max=8, replace_percent=200)
+    refdata.walk(lone(1, 10), lone(2, 30), lone(3, 20))
+    assert [(2, 1, False), (3, 2, False)] == ids(refdata.records())
+    for _ in range(3):
+        assert [] == refdata.records()
+        refdata.walk(lone(1, 40), lone(2, 30), lone(3, 20))
+    assert [(3, 2, True), (1, 3, False)] == ids(refdata.records())
+    for _ in range(3):
+        refdata.walk(lone(1, 40), lone(2, 30), lone(3, 100))
+    assert [(2, 1, True), (3, 2, False)] == ids(refdata.records())  # it has its own row again
+
+
+def test_what_we_traded_and_what_has_no_other_row_stays():
+    """A row with a fill of ours is not replaced; a run whose rows are used up takes nothing new."""
+    refdata = Refdata(places_max=1, rows_max=1, replace_percent=200)
+    refdata.walk(lone(1, 10))
+    (row,) = refdata.records()
+    refdata.machine.on_record(refdata.now_ns, unpack(CODECS[Kind.FILL].pack(instrument=row.instrument)))
+    for _ in range(6):
+        refdata.walk(lone(1, 10), lone(2, 9_000))
+    assert [] == refdata.records()
+    refdata.machine.on_record(refdata.now_ns, unpack(CODECS[Kind.RESOLVED].pack(instrument=row.instrument)))
+    refdata.walk(lone(2, 9_000))
+    assert [] == refdata.records()
+
+
+def test_a_later_start_goes_on_with_rows_places_and_retirements():
+    """Rows learned from the stream, a retired one among them: nothing is written anew, no place is lost."""
+    first = Refdata(places_max=2, rows_max=8, replace_percent=200)
+    first.walk(lone(1, 10), lone(2, 30))
+    for _ in range(3):
+        first.walk(lone(1, 10), lone(2, 30), lone(3, 90))
+    newest = {one.instrument: one for one in first.records()}
+    later = Refdata(list(newest.values()), places_max=2, rows_max=8, replace_percent=200)
+    later.walk(lone(1, 10), lone(2, 30), lone(3, 90))
+    assert [] == later.records()
+    later.machine.on_record(later.now_ns, unpack(CODECS[Kind.RESOLVED].pack(instrument=3)))
+    later.walk(lone(1, 10), lone(2, 30))
+    assert [(1, 2, False)] == ids(later.records())
+
+
+def announce(refdata: Refdata, number: int, event_id: bytes) -> None:
+    refdata.machine.on_record(refdata.now_ns, unpack(CODECS[Kind.ANNOUNCED].pack(
+        condition=number.to_bytes(32, "big"), event_id=event_id)))
+
+
+def answer(refdata: Refdata, status: int, body: Any) -> str:
+    """Answer the only question that is on its way; return what was asked."""
+    ask = refdata.machine.outbox.take()
+    assert isinstance(ask, Ask)
+    assert refdata.machine.outbox.take() is None
+    refdata.machine.on_answer(refdata.now_ns, ask.tag, status, {}, json.dumps(body).encode())
+    return ask.target
+
+
+def test_an_announced_market_is_looked_up_at_once_and_again_until_it_is_there():
+    """Asked in the turn that tells of it, by its event; 404, or an event without it: asked again, later."""
+    refdata = Refdata()
+    refdata.walk(lone(1, 10))
+    refdata.records()
+    announce(refdata, 7, b"7")
+    announce(refdata, 7, b"7")
+    assert "/events/7" == answer(refdata, 404, {})
+    assert refdata.machine.outbox.take() is None
+    refdata.now_ns += NS_PER_S
+    refdata.machine.on_timer(refdata.now_ns)
+    assert "/events/7" == answer(refdata, 200, lone(8, 0))
+    refdata.now_ns += 2 * NS_PER_S
+    refdata.machine.on_timer(refdata.now_ns)
+    assert "/events/7" == answer(refdata, 200, lone(7, 0, events=[{"id": "7"}]))
+    assert [(7, 2, False)] == ids(refdata.records())
+    announce(refdata, 7, b"7")
+    assert refdata.machine.outbox.take() is None
+    announce(refdata, 9, b"")
+    assert f"/markets/keyset?condition_ids=0x{9:064x}" == answer(
+        refdata, 200, {"markets": lone(9, 0)["markets"]})
+    assert [(9, 3, False)] == ids(refdata.records())
+
+
+def test_an_announced_market_passes_the_filters():
+    """Not its event's slug, or no place left: no row; the next walk finds it a place when there is one."""
+    refdata = Refdata(event_slugs=("e1", "e7"), places_max=1)
+    refdata.now_ns += 120 * NS_PER_S
+    refdata.machine.on_timer(refdata.now_ns)
+    assert "/events/keyset?closed=false&limit=100&slug=e1&slug=e7" == answer(
+        refdata, 200, {"events": [lone(1, 10)]})
+    refdata.records()
+    announce(refdata, 5, b"5")
+    assert "/events/5" == answer(refdata, 200, lone(5, 10))
+    announce(refdata, 7, b"7")
+    assert "/events/7" == answer(refdata, 200, lone(7, 10))
+    assert [] == refdata.records()
+    refdata.machine.on_record(refdata.now_ns, unpack(CODECS[Kind.RESOLVED].pack(instrument=1)))
+    refdata.now_ns += 120 * NS_PER_S
+    refdata.machine.on_timer(refdata.now_ns)
+    answer(refdata, 200, {"events": [lone(7, 10)]})
+    assert [(7, 2, False)] == ids(refdata.records())

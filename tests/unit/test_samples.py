@@ -35,7 +35,7 @@ class Bench:
             lambda record: self.owed.append(unpack(record)))
         self.now_ns = T0_NS
         for row in range(1, rows + 1):
-            self.sampler.follow(self.now_ns, instrument(row), 0)
+            self.sampler.follow(self.now_ns, unpack(instrument(row), 0))
 
     def ask(self, seconds: float = 1.0) -> list[int] | None:
         """Let time pass; return the rows of the question, if one is asked."""
@@ -65,10 +65,10 @@ def test_books_are_asked_for_in_turn_and_traded_ones_first() -> None:
     bench = Bench()
     assert [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 1, 2]] == [bench.turn() for _ in range(4)]
     for row in (8, 9, 77):
-        bench.sampler.follow(bench.now_ns, CODECS[Kind.REPORT].pack(instrument=row), 0)
+        bench.sampler.follow(bench.now_ns, unpack(CODECS[Kind.REPORT].pack(instrument=row), 0))
     found = [bench.turn() for _ in range(6)]
     assert [[8, 9, 3], [4, 5, 6], [7, 8, 9], [10, 1, 2], [8, 9, 3], [4, 5, 6]] == found
-    bench.sampler.follow(bench.now_ns, CODECS[Kind.RESOLVED].pack(instrument=7), 0)
+    bench.sampler.follow(bench.now_ns, unpack(CODECS[Kind.RESOLVED].pack(instrument=7), 0))
     assert [8, 9, 10] == bench.turn()
     bench.now_ns += 600 * NS_PER_S
     assert [1, 2, 3] == bench.turn(), "ten minutes behind the last order a row is as any other"

@@ -359,6 +359,7 @@ def test_mutated_schemas_never_crash_or_default(seed: int) -> None:
                 "fee_rate_ppm",
                 "fee_exponent",
                 "accepting",
+                "closed",
                 "taker_delay_ns",
                 "ends_ns",
                 "event_id",

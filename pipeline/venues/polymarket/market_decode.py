@@ -41,6 +41,7 @@ OBJECTS_MAX = 4_096  # of one array
 CHANGES_MAX = 10_000  # of one price_change
 LEVELS_MAX = TICKS_PER_USD - 1  # of one side; there are no more prices
 SPENT_NS_MAX = 5 * NS_PER_MS  # work on one object of a frame; the parse before it is bounded by the caps
+EVENT_ID_MAX = 20  # digits
 _LOOK_EVERY = 256  # items between two looks at the work done
 _NO_HASH = bytes(20)
 _HEX = frozenset("0123456789abcdef")
@@ -299,6 +300,26 @@ class MarketDecoder:
     def _new_market(self, obj: dict[str, Any], path: str) -> None:
         self._ignored += 1
         self._announced.append(obj)
+
+
+def announced_of(obj: dict[str, Any]) -> tuple[bytes, str, int] | None:
+    """Return (condition, event id or "", venue ns) of a `new_market` object; None when it names no market.
+
+    Nothing else of it is believed: sides, fees and ids come from Gamma and the order book.
+    """
+    text = obj.get("condition_id") or obj.get("market")
+    event, stamp = obj.get("event_message"), obj.get("timestamp")
+    try:
+        condition = bytes.fromhex(str(text).removeprefix("0x"))
+    except ValueError:
+        return None
+    if len(condition) not in (31, 32):
+        return None
+    ident = event.get("id") if isinstance(event, dict) else None
+    is_number = isinstance(ident, str) and ident.isascii() and ident.isdigit() and len(ident) <= EVENT_ID_MAX
+    venue_ms = int(stamp) if isinstance(stamp, str) and stamp.isascii() and stamp.isdigit() else 0
+    venue_ns = venue_ms * NS_PER_MS if venue_ms < 1 << 43 else 0
+    return condition.ljust(32, b"\0"), str(ident) if is_number else "", venue_ns
 
 
 def _market(obj: dict[str, Any], path: str) -> str:

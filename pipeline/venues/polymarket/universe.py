@@ -72,6 +72,7 @@ class MarketInfo:
     augmented: bool = False
     volume_24h_micro: int | None = field(default=None, compare=False)  # USD; None = unknown
     game_start_ns: int = 0  # of a match; 0 = none named
+    closed: bool = False  # takes no orders any more, says the venue: not a market that is still to open
 
     @property
     def question_index(self) -> int:
@@ -89,7 +90,7 @@ class MarketInfo:
         for is_set, bit in ((self.tradable, Rule.TRADABLE), (self.neg_risk, Rule.NEG_RISK),
                             (self.v2, Rule.V2), (watch, Rule.WATCH), (self.exclusive, Rule.EXCLUSIVE),
                             (self.exhaustive, Rule.EXHAUSTIVE), (self.augmented, Rule.AUGMENTED),
-                            (self.taker_delay_ns > 0, Rule.TAKER_DELAY)):
+                            (self.taker_delay_ns > 0, Rule.TAKER_DELAY), (self.closed, Rule.CLOSED)):
             if is_set:
                 bits |= bit
         return bits
@@ -249,7 +250,7 @@ def _read_market(obj: dict[str, Any], version_if_missing: str | None) -> MarketI
         taker_delay_ns=delay_s * NS_PER_S, ends_ns=ends_ns_of(obj),
         event_id=event_id if isinstance(event_id, str) else "", question_id=_question_id(obj),
         augmented=first.get("negRiskAugmented") is True, volume_24h_micro=_volume(obj),
-        game_start_ns=game_start_ns_of(obj))
+        game_start_ns=game_start_ns_of(obj), closed=flag_of(obj, "closed"))
 
 
 def parse_market(obj: Any, version_if_missing: str | None = None) -> MarketInfo | MarketRefusal:
@@ -356,13 +357,15 @@ def parse_events(data: bytes, version_if_missing: str | None = None) -> Page:
 
 def instrument_record(info: MarketInfo, row: int, event_row: int, shard: int, *, watch: bool = False,
                       planted: bool = False, tick_step_finest: int = 0, recv_ns: int = 0,
-                      is_barred: bool = False) -> bytes:
+                      is_retired: bool = False) -> bytes:
     """Return the INSTRUMENT slot of a market at a row.
 
     watch: prove its book's hash at each frame. tick_step_finest: the finest step seen in this run,
-    0 = the market's own. is_barred: never TRADABLE, whatever the market says.
+    0 = the market's own. is_retired: nobody carries the market now, so nobody proves or trades it.
     """
-    rules = info.rules(watch) & ~Rule.TRADABLE if is_barred else info.rules(watch)
+    rules = info.rules(watch)
+    if is_retired:
+        rules = rules & ~(Rule.TRADABLE | Rule.HASHED) | Rule.RETIRED
     return CODECS[Kind.INSTRUMENT].pack(
         recv_ns=recv_ns, instrument=row, flags=int(Flag.PLANTED) if planted else 0,
         condition=info.condition, token_yes=info.token_yes, token_no=info.token_no,
@@ -372,7 +375,8 @@ def instrument_record(info: MarketInfo, row: int, event_row: int, shard: int, *,
         tick_step_finest=min(tick_step_finest, info.tick_step) or info.tick_step,
         fee_rate_ppm=info.fee_rate_ppm or 0, fee_exponent=info.fee_exponent,
         size_micro_min=info.size_micro_min, usd_micro_min=wire.MARKETABLE_USD_MICRO_MIN,
-        taker_delay_ns=info.taker_delay_ns, ends_ns=info.ends_ns, label=ascii_label(info.label))
+        taker_delay_ns=info.taker_delay_ns, ends_ns=info.ends_ns, label=ascii_label(info.label),
+        game_start_ns=info.game_start_ns)
 
 
 def question_record(info: MarketInfo, row: int, *, recv_ns: int = 0) -> bytes:

@@ -45,6 +45,9 @@ PATH_BOOKS: Final = "/books"  # POST
 # Paths of Gamma. D: API reference, read 2026-11-20; keyset pages hold at most 100 since 2026-05-14.
 PATH_GAMMA_MARKETS: Final = "/markets/keyset"
 PATH_GAMMA_EVENTS: Final = "/events/keyset"
+# Metadata questions in 10 s: half of the smallest limit of Gamma's listings (300), and of the order book's
+# general limit (9,000) less than half; polymarket.md 16, read 2026-11-20.
+META_ASKS_10S: Final = MappingProxyType({"gamma": 150, "clob": 4_000})
 GAMMA_PAGE_MAX: Final = 100
 CURSOR_END: Final = "LTE="  # V: last page of a CLOB listing
 
