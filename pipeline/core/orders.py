@@ -29,7 +29,6 @@ from pipeline.units import NS_PER_S
 
 UNKNOWN_FINAL_NS = 120 * NS_PER_S  # T_UNKNOWN_FINAL: absent everywhere after this, and a cancel says so: dead
 ORDERS_KEPT_MAX = 65_536  # closed orders remembered for late fills
-DUST_MICRO = 1_000  # a claim may exceed its fills by this for ever: 1 unit a fill is lost on chain (10.5)
 
 _NOTHING = (OrderState.REJECTED, OrderState.UNSENT, OrderState.DRY)  # nothing is or was open
 _ENDED = (OrderState.MATCHED, OrderState.CANCELED, OrderState.EXPIRED)
@@ -264,9 +263,7 @@ class Orders:
             elif order.state in _ENDED:
                 if asked_ns >= order.changed_ns:
                     order.is_final = True
-                    matched = order.filled_micro + order.voided_micro
-                    if order.claim_micro - matched <= DUST_MICRO:
-                        order.claim_micro = matched
+                    self.reservations.leave_dust(order)
             elif 0 < order.cancel_refused_ns <= asked_ns and order.seen_open_ns < asked_ns:
                 self._set(order, OrderState.CANCELED, now_ns, int(Cause.NONE))
                 order.is_final = True
