@@ -38,6 +38,7 @@ def played(seed: int, directory: Path, weather: Weather, orders: int, seconds: f
     world.scenario.exchange.engine.settlement.chances = Chances(150_000, 100_000)
     world.trade(orders, 0, seconds)
     world.scenario.stop_flow(world.now_ns)
+    world.network.weather = dataclasses.replace(weather, cut_ms=0)
     world.run(world.now_ns + 2 * FOUND_NS_MAX)  # settled after seconds, found after ten more
     return world
 
