@@ -29,7 +29,6 @@ from pipeline.units import NS_PER_S
 
 UNKNOWN_FINAL_NS = 120 * NS_PER_S  # T_UNKNOWN_FINAL: absent everywhere after this, and a cancel says so: dead
 ORDERS_KEPT_MAX = 65_536  # closed orders remembered for late fills
-DUST_MICRO = 1_000  # a claim may exceed its fills by this for ever: 1 unit a fill is lost on chain (10.5)
 
 _NOTHING = (OrderState.REJECTED, OrderState.UNSENT, OrderState.DRY)  # nothing is or was open
 _ENDED = (OrderState.MATCHED, OrderState.CANCELED, OrderState.EXPIRED)
@@ -263,9 +262,8 @@ class Orders:
                     order.is_final = True
             elif order.state in _ENDED:
                 order.is_final = order.is_final or asked_ns >= max(order.changed_ns, final_ns)
-                matched, is_read = order.filled_micro + order.voided_micro, asked_ns >= order.changed_ns
-                if order.is_final and is_read and order.claim_micro - matched <= DUST_MICRO:
-                    order.claim_micro = matched
+                if order.is_final and asked_ns >= order.changed_ns:
+                    self.reservations.leave_dust(order)
             elif order.seen_open_ns < asked_ns and 0 < order.cancel_refused_ns <= asked_ns > order.changed_ns:
                 self.doubt(order, now_ns, int(Cause.UNKNOWN_ORDER_OPEN))
             self.settle(order)

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.core.order import Order
 from pipeline.records import Side
 
+DUST_MICRO = 1_000  # a claim may exceed its fills by this for ever: 1 unit a fill is lost on chain (10.5)
 _BUY = int(Side.BUY)
 
 
@@ -23,6 +24,7 @@ class Reservations:
         self.unknown: dict[int, int] = {}  # row -> UNKNOWN orders; the gate asks `row in unknown`
         self._residue: dict[int, int] = {}
         self._paid_out: dict[int, None] = {}  # rows whose residue is cash
+        self.dust_micro = 0  # 1e-6 shares that ended orders claim and no trade ever told: nobody's
         self.residue_usd_micro = 0  # cost of shares that closed groups hold beyond their equal part
 
     def row(self, row: int) -> int:
@@ -53,6 +55,13 @@ class Reservations:
             else:
                 del sums[row]
 
+    def leave_dust(self, order: Order) -> None:
+        """An ended order whose trades are all listed: what it claims beyond them is written off, if dust."""
+        missing_micro = order.claim_micro - order.filled_micro - order.voided_micro
+        if 0 < missing_micro <= DUST_MICRO:
+            order.claim_micro -= missing_micro
+            self.dust_micro += missing_micro
+
     def count_unknown(self, row: int, change: int) -> None:
         """Count an order that became UNKNOWN (1) or is known again (-1)."""
         _add(self.unknown, row, change)
@@ -72,13 +81,13 @@ class Reservations:
     def state(self) -> list[Any]:
         """Return the sums as JSON values, for a checkpoint."""
         sums = [list(one.items()) for one in (self.by_row, self.unknown, self._residue)]
-        return [self.usd_micro, *sums, list(self._paid_out)]
+        return [self.usd_micro, *sums, list(self._paid_out), self.dust_micro]
 
     def load(self, state: list[Any]) -> None:
         """Replace the sums by what `state()` returned."""
         self.usd_micro = state[0]
         self.by_row, self.unknown, self._residue = (dict(pairs) for pairs in state[1:4])
-        self._paid_out = dict.fromkeys(state[4])
+        self._paid_out, self.dust_micro = dict.fromkeys(state[4]), state[5]
         self.residue_usd_micro = sum(self._residue.values())
 
 

@@ -98,6 +98,7 @@ class TradeStage:
         self._counts.put("is_reconciled", int(facts.gate.is_reconciled))
         self._counts.put("unsettled_trades", facts.fills.unsettled_count)
         self._counts.put("quarantined_fills", facts.quarantine.count)
+        self._counts.put("dust_micro_shares", facts.orders.reservations.dust_micro)
         self._counts.put("external_orders", facts.external.order_count)
         if facts.alarms.told != self._told:
             self._tell_alarms(facts.alarms)

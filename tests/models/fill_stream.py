@@ -21,13 +21,13 @@ ROWS = (1, 2, 3)
 class Facts:
     """A trader that is told facts; `now_ns` goes with the caller."""
 
-    def __init__(self, rows: tuple[int, ...] = ROWS, **instrument: Any) -> None:
+    def __init__(self, rows: tuple[int, ...] = ROWS, usd_micro: int = 10**12, **instrument: Any) -> None:
         self.trader = Trader()
         self.now_ns = T0_NS
         self.log: list[tuple[bool, bytes]] = []
         self.seq = 0
         self._checkpoint = serialise(self.trader), 0
-        self.tell(config(), balance(10**12), *event(rows, **instrument))
+        self.tell(config(), balance(usd_micro), *event(rows, **instrument))
         self._orders = 0
 
     @property

@@ -23,7 +23,7 @@ from tests.world.world import World
 
 WEATHER = Weather(
     wire_us=(40, 400), lost=0.008, cut=0.016, broken_after=0.008, raced=0.25, repeat=0.1, held=0.1,
-    cut_ms=300, ask_fault=0.05)
+    cut_ms=900, ask_fault=0.05)
 HALTS_MS = ((700, 850), (1_500, 1_600))
 LIMITS_MS = 1_000
 TICKS_MS = (400, 900, 1_200)

@@ -80,6 +80,7 @@ def _moved(stream: Any, tile: int, steps: Mapping[str, int]) -> Any:
         _add(slots, kinds, kind, "shard", tile * steps["shard"], also_zero=True)
     _add(slots, kinds, Kind.REPORT, "group_no", tile * steps["group"])
     _add(slots, kinds, Kind.RECONCILED, "request_no", tile * steps["request"])
+    _add(slots, kinds, Kind.RECONCILED, "begun_ns", tile * steps["time"])
     mark = np.frombuffer(tile.to_bytes(4, "little"), np.uint8)
     for kind in REPORTS:
         _add(slots, kinds, kind, "order_no", tile * steps["order"])

@@ -66,6 +66,21 @@ def test_a_ghost_fill_ends_its_order_and_takes_its_plant(tmp_path, order_type):
     assert (1, 1) == (found.figures["planted"], found.figures["taken"])
 
 
+@pytest.mark.parametrize(("kind", "count", "is_asked"), [
+    ("drop", 3, False), ("truncate", 1, False), ("drop", 0, True), ("duplicate", 3, True)])
+def test_a_step_whose_frame_was_dropped_need_not_stand_in_the_log(tmp_path, kind, count, is_asked):
+    """Nothing is replayed: with frames lost, a fill counts by its newest step; its money counts as ever."""
+    run = JudgedRun()
+    run.plant(1_000)
+    run.drop(Kind.FILL, order_hash=(2).to_bytes(32, "big"), status=int(TradeStatus.MATCHED))
+    run.end()
+    run.report["faults"] = [fault(kind, T0, 0, count)]
+
+    found = verdict(run, tmp_path)
+
+    assert is_asked == bool(lines_with(found, "order 2", "lacks its record MATCHED"))
+
+
 def test_the_report_says_what_each_fault_met(tmp_path):
     """First word in our log and next order, counted from the first hit; what hit nothing is left out."""
     run = JudgedRun()

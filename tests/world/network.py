@@ -44,6 +44,7 @@ class Weather:
     raced: float = 0.0  # somebody takes a leg's depth right before us
     repeat: float = 0.0  # a user event comes twice
     held: float = 0.0  # a user event comes after later ones
+    missed: float = 0.0  # a user event never comes; the socket goes on
     cut_ms: int = 0  # mean time between two cuts of a socket; 0 = none
     ask_fault: float = 0.0  # a read fails
 
@@ -213,6 +214,9 @@ class Network:
             return
         self.counts[f"sent_{line.channel}"] += 1
         if line.channel == "user" and frame != b"PONG":
+            if self.weather.missed and self._draw.random() < self.weather.missed:
+                self.counts["missed"] += 1
+                return
             if self._draw.random() < self.weather.held:
                 self.counts["held"] += 1
                 when_ns = self._now() + self._draw.randint(1, 400) * NS_PER_MS
