@@ -33,8 +33,6 @@ from pipeline.sim.user_channel import UserChannel
 from pipeline.units import MICRO, proceeds_micro
 
 CLOSE_NORMAL, CLOSE_RESTART = 1000, 1012  # RFC 6455 and its registry
-#: Dates of a market that names none, around the opening of the exchange.
-OPENED_BEFORE_S, ENDS_AFTER_S = 86_400, 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +105,7 @@ class Exchange:
         self._history: dict[str, deque[tuple[int, tuple[LevelChange, ...], int]]] = {}
         self._commits_count = 0  # over all markets: many commits share one time
         self._sockets: dict[int, str] = {}
+        self._silent: set[int] = set()  # sockets that have asked for nothing yet
         self._sockets_count = 0
         self._output: list[Output] = []
         self._now_ns = 0
@@ -120,8 +119,7 @@ class Exchange:
         if market.condition in self.engine.markets or set(market.tokens) & self.market_by_token.keys():
             raise InvariantError(f"sim.exchange: {market.condition} expected new, it or a token is known")
         require_tradable(market)
-        market.starts_s = market.starts_s or self.settings.opened_s - OPENED_BEFORE_S
-        market.ends_s = market.ends_s or self.settings.opened_s + ENDS_AFTER_S
+        market.date_from(self.settings.opened_s)
         self.engine.add_market(market, book)
         for outcome, token in enumerate(market.tokens):
             self.market_by_token[token] = (market, outcome)
@@ -195,6 +193,8 @@ class Exchange:
         self._sockets_count += 1
         socket = self._sockets_count
         self._sockets[socket] = channel
+        self._silent.add(socket)
+        self.timers.at(now_ns + self.settings.unsubscribed_ns, lambda _: self._end_silent(socket))
         if len(self._sockets) > self.settings.sockets_max:
             self.close_by_us(socket)
         elif channel == "user":
@@ -211,10 +211,12 @@ class Exchange:
             self.dropped_frames += 1
         elif text.strip() == b"PING":
             self.send(socket, b"PONG")
-        elif channel == "user":
-            self.users.on_text(socket, text, self.rest.auth)
-        elif self.market_channel is not None:
-            self.market_channel.on_text(now_ns, socket, text)
+        else:
+            self._silent.discard(socket)
+            if channel == "user":
+                self.users.on_text(socket, text, self.rest.auth)
+            elif self.market_channel is not None:
+                self.market_channel.on_text(now_ns, socket, text)
 
     def close_socket(self, now_ns: int, socket: int) -> None:
         """Forget a socket that the client or the driver closed."""
@@ -382,7 +384,13 @@ class Exchange:
         self.timers.run(now_ns)
         self._now_ns = now_ns
 
+    def _end_silent(self, socket: int) -> None:
+        """The venue closes connections that do not subscribe; how soon is unconfirmed."""
+        if socket in self._silent:
+            self.close_by_us(socket)
+
     def _forget(self, now_ns: int, socket: int) -> None:
+        self._silent.discard(socket)
         channel = self._sockets.pop(socket, None)
         if channel == "user":
             self.users.close(socket)

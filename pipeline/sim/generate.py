@@ -32,6 +32,12 @@ BATCH_CHANCE = 0.03
 REMOVE_CHANCE = 0.28
 DRIFT_CHANCE = 0.02  # the fair price moves one step at a commit
 RATE_PER_S_MAX = 4_000
+#: Taker fee in ppm -> categories that have it. Source: venue sheet 14.1, read 2026-11-20.
+CATEGORIES = {
+    70_000: ("crypto",),
+    50_000: ("sports", "economics", "culture", "weather"),
+    40_000: ("politics", "finance", "mentions", "tech"),
+}
 ROUND_SIZES = (5, 10, 20, 25, 50, 100, 200, 250, 500, 1_000)
 
 
@@ -41,6 +47,12 @@ def size_micro(draw: random.Random) -> int:
         return draw.choice(ROUND_SIZES) * MICRO
     cents = int(100 * math.exp(draw.gauss(math.log(80), 1.4)))
     return min(max(cents, 500), 40_000_000) * 10_000
+
+
+def category_of(rate_ppm: int, name: str) -> str:
+    """Return a category whose markets are created with this fee; the name chooses among several."""
+    found = CATEGORIES[rate_ppm]
+    return found[int.from_bytes(identity.digest("category", name)[:4], "big") % len(found)]
 
 
 class GeneratedMarket:
@@ -57,6 +69,7 @@ class GeneratedMarket:
             condition, tokens = identity.v2_ids(identity.BINARY_MODULE, 0, 0, "generated", seed, name)
             outcomes = ("Up", "Down")
         step = 100 if draw.random() < 0.6 else 10
+        rate_ppm = draw.choice((40_000, 50_000, 70_000))
         self.market = Market(
             condition=condition,
             tokens=tokens,
@@ -66,14 +79,14 @@ class GeneratedMarket:
             tick_step=step,
             min_order_size=DEFAULT_MIN_ORDER_SIZE,
             neg_risk=False,
-            fee_rate_ppm=draw.choice((40_000, 50_000, 70_000)),
+            fee_rate_ppm=rate_ppm,
             fee_exponent=1,
             source=Source.GENERATED,
             version=version,
             event_id=identity.number("generated", seed, name),
             event_slug=f"generated-{name}",
             event_title=f"Generated market {name}",
-            tags=event_tags,
+            tags=(*event_tags, category_of(rate_ppm, name)),
         )
         self._step = step
         self._depth = max(5, min(45, int(draw.gauss(23, 10))))  # price places a side

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 #: Documented defaults where a recording or a generator says nothing of a market.
 DEFAULT_MIN_ORDER_SIZE = "5"  # shares, as text
+DAY_S, DAYS_MAX = 86_400, 30  # from the exchange's opening to the end of a market that names none
 DEFAULT_FEE_RATE_PPM = 50_000  # the venue's rate for "other" categories
 
 
@@ -59,6 +60,11 @@ class Market:
     clears_on_start: bool = False  # `cbos`: the book is cleared when the game starts
     volume_usd_micro: int = 0  # matched here since the start
     stale_tick_step: int = 0  # what metadata still says of a tick that has changed; 0 = the truth
+
+    def date_from(self, opened_s: int) -> None:
+        """Give a market that names no dates some around the opening of its exchange."""
+        self.starts_s = self.starts_s or opened_s - DAY_S
+        self.ends_s = self.ends_s or opened_s + DAYS_MAX * DAY_S
 
     @property
     def told_tick_step(self) -> int:

@@ -73,6 +73,7 @@ class ExchangeSettings:
     books_max: int = 500  # entries of one POST /books
     body_bytes_max: int = 1 << 20
     frame_bytes_max: int = 1 << 20  # of one text from a client
+    unsubscribed_ns: int = 30 * NS_PER_S  # a socket that has not subscribed by then is closed; unconfirmed
     sockets_max: int = 1_024
     open_orders_max: int = 10_000  # per account
     orders_kept_max: int = 2_000_000  # all orders of a run; beyond it the exchange refuses new ones

@@ -7,10 +7,12 @@ what the exchange says, or nothing new is risked in that market.
 from __future__ import annotations
 
 import random
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 
 from pipeline.records import Cause
@@ -38,8 +40,8 @@ class Liar:
     def __init__(self, world: AccountWorld, seed: int, share: float) -> None:
         tokens = [token for market in world.markets for token in market.tokens]
         self.own: list[str] = []
-        self.words = Words(seed, tokens, self.own, DESK.credentials.api_key)
-        self.rng = random.Random(seed)
+        self.words = Words(f"words {seed}", tokens, self.own, DESK.credentials.api_key)
+        self.rng = random.Random(f"liar {seed}")
         self.told: Counter[str] = Counter()
         self.refused = self.taken = 0
         self._world, self._share = world, share
@@ -128,6 +130,30 @@ def test_IN04_what_the_lists_say_against_halts(tmp_path: Path) -> None:
         assert expected == halts.level_of(Cause.CONTRADICTED).name, (value, seconds)
     assert ["venue_halts", "venue_halt_over"] == [event for event, _ in told]
     assert "account two" in told[0][1]["words"]
+
+
+def test_IN04_a_lie_ahead_of_its_order_is_found() -> None:
+    """A fill that names an order before it is ours is not forgotten when it is: no list ever shows it."""
+    world = AccountWorld(1)
+    frames: list[bytes] = []
+
+    def listen(frame: bytes) -> list[bytes]:
+        frames.append(frame)
+        return [frame]
+
+    world.tell = listen
+    world.exchange.foreign_change(world.now_ns, world.markets[0], False, 5_000, 20 * SHARE)
+    world.place(1, 0, True, 5_000, 10 * SHARE, "FAK")
+    world.step(SECOND // 10)
+    told = next(orjson.loads(frame) for frame in frames if b'"trade"' in frame)
+    order_id = world.clone_next_id()
+    lie = orjson.dumps(told | {"id": str(uuid.UUID(int=5)), "taker_order_id": order_id})
+    world.machine.on_frame(world.now_ns, 0, lie)
+    world.step(SECOND // 10)
+    assert order_id == world.place(1, 0, True, 100, 50 * SHARE, "GTC")
+    world.settle()
+    assert world.differing() == [] or world.is_stopped(1)
+    assert world.gauges.values[contradictions_gauge("")]
 
 
 @pytest.mark.parametrize("seed", seeds(scaled(4, 40)))

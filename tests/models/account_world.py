@@ -121,6 +121,12 @@ class AccountWorld:
             self._answer(number, order_id, r.OrderState.REJECTED, r.Origin.HTTP, matched_micro=0)
         return order_id
 
+    def clone_next_id(self) -> str:
+        """Return the id that the next order will have."""
+        rng = random.Random()
+        rng.setstate(self.rng.getstate())
+        return "0x" + rng.randbytes(32).hex()
+
     def _answer(
         self, number: int, order_id: str, state: r.OrderState, origin: r.Origin, **told: int
     ) -> None:

@@ -28,7 +28,7 @@ OTHER_TYPES: tuple[Any, ...] = (None, True, 0, 17, 0.5, [], {}, ["5"], 1 << 63)
 class Words:
     """`next(frame)` returns (name of the way, bytes). tokens: of all markets; own: hashes of our orders."""
 
-    def __init__(self, seed: int, tokens: Sequence[str], own: Sequence[str], owner: str) -> None:
+    def __init__(self, seed: str, tokens: Sequence[str], own: Sequence[str], owner: str) -> None:
         self._random = random.Random(seed)
         self._tokens, self.own, self._owner = list(tokens), own, owner
         self.ways: dict[str, Callable[[Frame], bytes | None]] = {

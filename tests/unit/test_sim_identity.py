@@ -79,6 +79,15 @@ def test_the_pipeline_takes_them_for_what_they_are() -> None:
                 assert identity.short_condition(market.condition) == "0x" + v2_condition(yes).hex()
 
 
+def test_categories_have_the_fee_of_their_kind() -> None:
+    """Each generated market is of one category, by the venue's table of fees."""
+    rates = {"crypto": 70_000, **dict.fromkeys(("sports", "economics", "culture", "weather"), 50_000),
+             **dict.fromkeys(("politics", "finance", "mentions", "tech"), 40_000)}
+    made = [flow.market for flow in generate.generate(5, 60, 0)]
+    assert all(rates[market.tags[1]] == market.fee_rate_ppm for market in made)
+    assert 7 <= len({market.tags[1] for market in made})
+
+
 @pytest.mark.parametrize("count", [8, 40])
 def test_a_quarter_is_v2(count: int) -> None:
     """One in four of the binary markets and of the events, so that each run of some size has both."""

@@ -108,6 +108,20 @@ def test_a_restart_closes_the_sockets_it_names() -> None:
     assert {sockets["market"]: "market"} == exchange.open_sockets()
 
 
+@pytest.mark.parametrize("channel", ["market", "user"])
+def test_who_asks_for_nothing_is_closed(channel: str) -> None:
+    """PINGs alone keep no socket; one that said something, even wrongly, stays open in silence."""
+    exchange, _, _ = venue()
+    silent, speaking = (exchange.open_socket(NOW_NS, channel) for _ in range(2))
+    exchange.on_text(NOW_NS, speaking, b'{"asset_ids": [], "type": "market"}')
+    exchange.on_text(NOW_NS + 20 * SECOND, silent, b"PING")
+    exchange.on_timer(NOW_NS + 29 * SECOND)
+    assert {silent, speaking} == exchange.open_sockets().keys()
+    exchange.on_timer(NOW_NS + 31 * SECOND)
+    assert {speaking} == exchange.open_sockets().keys()
+    assert [(silent, 1000)] == [(out.socket, out.code) for out in exchange.take_output() if out.is_close]
+
+
 def test_others_post_only_too() -> None:
     """In post-only mode nobody's order takes, so the book never crosses and our order is not hit."""
     exchange, of, _ = venue()

@@ -18,7 +18,7 @@ from pipeline.units import TICKS_PER_USD
 from pipeline.venues.polymarket.decode_common import KnownToken, Refused
 
 ORDERS_MAX: Final = 65_536  # remembered; of older ones anything is believed
-WAITING_MAX: Final = 4_096  # intents whose hash is not known yet
+WAITING_MAX: Final = 4_096  # intents whose hash is not known yet, and trades of hashes that nobody knows yet
 UNLISTED_MAX: Final = 65_536
 DUST_MICRO: Final = 10_000  # 0.01 share, the venue's own dust; as much in USD of a budget
 _FINAL: Final = (TradeStatus.CONFIRMED, TradeStatus.FAILED)
@@ -35,6 +35,15 @@ class Word(NamedTuple):
     size_micro: int
     price_ticks: int
     status: int
+
+
+class Early(NamedTuple):
+    """What was said of a trade before its order's hash was known here."""
+
+    token: KnownToken
+    word: Word
+    told_ns: int
+    is_listed: bool
 
 
 @dataclass(slots=True)
@@ -57,7 +66,8 @@ class OwnOrders:
     def __init__(self) -> None:
         self._waiting: OrderedDict[int, Terms] = OrderedDict()  # by order number, hash not known
         self._orders: OrderedDict[bytes, Terms | None] = OrderedDict()  # None: of a run before
-        self._said: list[tuple[Key, Word]] = []  # of the frame at hand
+        self._early: OrderedDict[Key, Early] = OrderedDict()
+        self._said: list[tuple[Key, KnownToken, Word]] = []  # of the frame at hand
         self._unlisted: OrderedDict[Key, int] = OrderedDict()  # told by the channel alone -> when
         self.contradictions = self.listed_contradictions = 0  # of the channel; of the venue's lists
 
@@ -82,6 +92,11 @@ class OwnOrders:
             self._orders[order_hash] = terms
         if len(self._orders) > ORDERS_MAX:
             self._orders.popitem(last=False)
+        if terms is None:
+            return
+        for key in [key for key in self._early if key[0] == order_hash]:
+            early = self._early.pop(key)
+            self._note(key, terms, _own(early.word, early.token, terms), early.told_ns, early.is_listed)
 
     def knows(self, order_hash: bytes) -> bool:
         """Tell whether an order of this hash was sent from here: then it is ours, whoever a row names."""
@@ -117,18 +132,17 @@ class OwnOrders:
         """Raise Contradiction for a trade that an order of ours cannot have had; else note its words."""
         terms = self._orders.get(order_hash)
         if terms is None:
-            self._said.append(((order_hash, trade_id), Word(size_micro, price_ticks, status)))
+            self._said.append(((order_hash, trade_id), token, Word(size_micro, price_ticks, status)))
             return
-        own_ticks = price_ticks if token.outcome == terms.outcome else TICKS_PER_USD - price_ticks
-        word, before = Word(size_micro, own_ticks, status), terms.trades.get(trade_id)
-        all_trades = [(size_micro, own_ticks)]
+        word = _own(Word(size_micro, price_ticks, status), token, terms)
+        before, all_trades = terms.trades.get(trade_id), [word[:2]]
         all_trades += [one[:2] for name, one in terms.trades.items() if name != trade_id]
         what = ""
         if token.row != terms.row:
             what = f"is of row {token.row}, our order of {terms.row}"
         elif before is not None and before[:2] != word[:2]:
             told = f"{before.size_micro} at {before.price_ticks} ticks"
-            what = f"was told as {told}, is {word.size_micro} at {own_ticks}"
+            what = f"was told as {told}, is {word.size_micro} at {word.price_ticks}"
         elif before is not None and before.status in _FINAL and status in _FINAL and status != before.status:
             what = f"was {TradeStatus(before.status).name}, is {TradeStatus(status).name}: both are final"
         elif not _has_room(terms, all_trades):
@@ -136,22 +150,32 @@ class OwnOrders:
             what = f"makes {found} of 1e-6 share, our order has {terms.size_micro}"
         if what:
             raise Contradiction(f"trade at {path} {what}")
-        self._said.append(((order_hash, trade_id), word))
+        self._said.append(((order_hash, trade_id), token, word))
 
     def keep(self, now_ns: int, is_listed: bool) -> None:
         """The frame or row was taken. is_listed: the venue's list said it, not the channel."""
-        for key, word in self._said:
-            terms = self._orders.get(key[0])
-            is_known = terms is not None and key[1] in terms.trades
-            if terms is not None and not (is_known and terms.trades[key[1]].status in _FINAL):
-                terms.trades[key[1]] = word
-            if is_listed:
-                self._unlisted.pop(key, None)
-            elif terms is not None and not is_known:
-                self._unlisted[key] = now_ns
-                if len(self._unlisted) > UNLISTED_MAX:
-                    self._unlisted.popitem(last=False)
+        for key, token, word in self._said:
+            terms, early = self._orders.get(key[0]), self._early.get(key)
+            if terms is not None:
+                self._note(key, terms, word, now_ns, is_listed)
+                continue
+            told_ns, was_listed = (early.told_ns, early.is_listed) if early else (now_ns, False)
+            self._early[key] = Early(token, word, told_ns, is_listed or was_listed)
+            if len(self._early) > WAITING_MAX:
+                self._early.popitem(last=False)
         self._said.clear()
+
+    def _note(self, key: Key, terms: Terms, word: Word, told_ns: int, is_listed: bool) -> None:
+        """Remember the words of a trade of ours. What only the channel told has to be listed some time."""
+        before = terms.trades.get(key[1])
+        if before is None or before.status not in _FINAL:
+            terms.trades[key[1]] = word
+        if is_listed:
+            self._unlisted.pop(key, None)
+        elif before is None:
+            self._unlisted[key] = told_ns
+            if len(self._unlisted) > UNLISTED_MAX:
+                self._unlisted.popitem(last=False)
 
     def drop(self, error: Refused, is_listed: bool) -> None:
         """The frame or row was refused: nothing of it was said."""
@@ -164,6 +188,13 @@ class OwnOrders:
     def unlisted_before(self, told_ns: int) -> int:
         """Return how many trades the channel told before `told_ns` that no list has shown since."""
         return sum(at_ns < told_ns for at_ns in self._unlisted.values())
+
+
+def _own(word: Word, token: KnownToken, terms: Terms) -> Word:
+    """Return the words with the price in the order's own token."""
+    if token.outcome == terms.outcome:
+        return word
+    return word._replace(price_ticks=TICKS_PER_USD - word.price_ticks)
 
 
 def _has_room(terms: Terms, trades: Iterable[tuple[int, int]]) -> bool:
