@@ -1,8 +1,9 @@
-"""Halts for what the venue says of its clock, of the account and of where we are.
+"""Halts for what the venue says of its clock, of its version, of the account and of where we are.
 
 Reads the gauges that `stages/health.py` puts on the page of an account's lane; asks for a level by
-`SupervisorHalts`. A clock off by 1 s is H1, by 5 s H3 until the operator resumes; a closed-only account and a
-geographic block are H1. H1 clears itself after a time without the cause (faults.md: halt ladder, OP01, OR09).
+`SupervisorHalts`. A clock off by 1 s is H1, by 5 s H3 until the operator resumes; a closed-only account, a
+geographic block and another default version of orders are H1 (for a refused order the gateway asks H3). H1
+clears itself after a time without the cause (faults.md: halt ladder, OP01, OR09, VN04).
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from pipeline.records import Cause, HaltLevel
 from pipeline.run import wiring
 from pipeline.run.halts import SupervisorHalts
 from pipeline.shm.status import StatusView
-from pipeline.stages.health import BAD, CLOCK_COUNT, CLOCK_OFFSET_US, GEO_GAUGE, closed_only_gauge
+from pipeline.stages.health import (
+    BAD,
+    CLOCK_COUNT,
+    CLOCK_OFFSET_US,
+    GEO_GAUGE,
+    VERSION_GAUGE,
+    closed_only_gauge,
+)
 from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket.clock import SKEW_NS_H1, SKEW_NS_H3
 
@@ -34,6 +42,7 @@ class VenueWatch:
         self._offset_us = view.reader_of(CLOCK_OFFSET_US)
         self._count = view.reader_of(CLOCK_COUNT)
         self._geo = view.reader_of(GEO_GAUGE)
+        self._version = view.reader_of(VERSION_GAUGE)
         self._closed = {ident: view.reader_of(closed_only_gauge(ident)) for ident in idents}
         self._halts = halts
         self._tell = tell
@@ -55,6 +64,9 @@ class VenueWatch:
         self._judge(
             now_ns, Cause.GEO_BLOCKED, HaltLevel.H1 if self._geo() == BAD else HaltLevel.H0,
             "the venue does not serve this machine's country")
+        self._judge(
+            now_ns, Cause.VENUE_REJECT, HaltLevel.H1 if self._version() == BAD else HaltLevel.H0,
+            "the venue's version of orders is another than this build signs")
 
     def _judge(self, now_ns: int, cause: Cause, level: HaltLevel, words: str) -> None:
         if level > HaltLevel.H0:
