@@ -201,13 +201,15 @@ class RiskGate:
                 return Verdict(Cause.REVERTS, self._reverts.failed(row), FAILED_MAX)
             if row in self.rejects and (verdict := self._cooling(row, proposal)) is not None:
                 return verdict
-        return self._priced(proposal, rows) or self._meeting(orders, rows) or TAKEN
+        return self._priced(proposal, rows) or self._meeting(proposal, rows) or TAKEN
 
-    def _meeting(self, orders: tuple[Wanted, ...], rows: Mapping[int, Instrument]) -> Verdict | None:
-        """No order may meet one of ours (OR22). All are buys, so what still rests or flies reserves."""
-        if len(rows) == len(orders) and self._orders.reservations.by_row.keys().isdisjoint(rows):
+    def _meeting(self, proposal: Proposal, rows: Mapping[int, Instrument]) -> Verdict | None:
+        """No order may meet one of ours (OR22). All are buys: what may still match reserves in its row, and
+        two of one package meet in a market of two legs only."""
+        reserved = self._orders.reservations.by_row
+        if len(rows) == proposal.leg_count and (not reserved or reserved.keys().isdisjoint(rows)):
             return None
-        met = meeting(orders, self._orders.open_orders)
+        met = meeting(proposal.orders, self._orders.open_orders)
         return Verdict(Cause.SELF_MATCH, *met) if met is not None else None
 
     def _ready(self, proposal: Proposal) -> Verdict | None:

@@ -7,7 +7,7 @@ Source: venue sheet 7.2 and 17.1, read 2026-11-20.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pipeline.core.order import Order
 from pipeline.records import OrderState, Outcome, Side
@@ -15,7 +15,7 @@ from pipeline.units import TICKS_PER_USD
 
 #: One order of a proposal: leg, row, outcome, side, type, price_ticks, size_micro.
 Wanted = tuple[int, int, int, int, int, int, int]
-_OVER = (OrderState.MATCHED, OrderState.CANCELED, OrderState.EXPIRED)  # what closed is not listed at all
+_OVER = tuple(map(int, (OrderState.MATCHED, OrderState.CANCELED, OrderState.EXPIRED)))  # closed: not listed
 _BUY, _YES = int(Side.BUY), int(Outcome.YES)
 _NO_BID, _NO_ASK = 0, TICKS_PER_USD  # nothing crosses these
 
@@ -26,15 +26,16 @@ def _in_yes(outcome: int, side: int, price_ticks: int) -> tuple[bool, int]:
     return (side == _BUY) == is_yes, price_ticks if is_yes else TICKS_PER_USD - price_ticks
 
 
-def meeting(wanted: Iterable[Wanted], open_orders: Iterable[Order]) -> tuple[int, int] | None:
+def meeting(wanted: Sequence[Wanted], open_orders: Iterable[Order]) -> tuple[int, int] | None:
     """Return (row, number of our order) of the first meeting; 0 = within the package; None = there is none.
 
     open_orders: also those in flight and those whose cancel is; what ended at the venue meets nobody.
     """
     bids: dict[int, tuple[int, int]] = {}  # row -> our best price and its order
     asks: dict[int, tuple[int, int]] = {}
+    rows = {order[1] for order in wanted}
     for order in open_orders:
-        if order.state not in _OVER:
+        if order.row in rows and order.state not in _OVER:
             is_bid, ticks = _in_yes(order.outcome, order.side, order.price_ticks)
             _put(order.row, is_bid, ticks, order.order_no, bids, asks)
     for _, row, outcome, side, _, price_ticks, _ in wanted:

@@ -138,6 +138,10 @@ class Guard:
         for group in list(self._dead):
             self._try_to_revive(group, now_ns)
         self._judge(now_ns)
+        for one in self._halts.news():
+            self._run.tell(
+                "error" if one.level else "info", "halt_changed", owner=one.owner, halt=one.level.name,
+                cause=one.cause, words=one.reason)
         resume_no = self._halts.follow_operator()
         if resume_no:
             self._revive_ns.clear()

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.records import Cause, HaltLevel
-from pipeline.shm.halt import HaltPage
+from pipeline.shm.halt import OWNERS, Halt, HaltPage
 
 #: From H3 on only an operator lifts these; the others go when what caused them is gone, or with a new start.
 LATCHED = (Cause.CRASH_LOOP, Cause.DISK_FULL, Cause.CLOCK_SKEW)
+OTHERS = tuple(owner for owner in OWNERS if owner != "supervisor")
 
 
 class SupervisorHalts:
@@ -23,6 +24,7 @@ class SupervisorHalts:
         self._clock = clock
         self._reasons: dict[Cause, tuple[HaltLevel, str]] = {}
         self._resumed_ns = page.entry("operator").since_ns
+        self._told = {owner: page.entry(owner) for owner in OTHERS}
         self._take_over()
 
     def _take_over(self) -> None:
@@ -54,6 +56,16 @@ class SupervisorHalts:
         self._reasons[cause] = (level, reason)
         self._store()
         return True
+
+    def news(self) -> list[Halt]:
+        """Return what other owners asked for or lifted since the last call; somebody has to hear of it."""
+        found = []
+        for owner in OTHERS:
+            entry = self._page.entry(owner)
+            if entry.level != self._told[owner].level:
+                self._told[owner] = entry
+                found.append(entry)
+        return found
 
     def drop(self, cause: Cause) -> bool:
         """The cause is gone; False when it was not there."""

@@ -1,9 +1,10 @@
-"""Halts for what the venue says of its clock, of the account, of our trades and of where we are.
+"""Halts for what the venue says of its clock, its version, the account, our trades and of where we are.
 
 Reads the gauges that `stages/health.py` and `stages/reconcile.py` put on the page of an account's lane; asks
 for a level by `SupervisorHalts`. A clock off by 1 s is H1, by 5 s H3 until the operator resumes; a
-closed-only account, a geographic block and lists that say against the user channel are H1. H1 clears itself
-after a time without the cause (faults.md: halt ladder, OP01, OR09, IN04).
+closed-only account, a geographic block, lists that say against the user channel and another default version
+of orders are H1 (for a refused order the gateway asks H3). H1 clears itself after a time without the cause
+(faults.md: halt ladder, OP01, OR09, IN04, VN04).
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from pipeline.records import Cause, HaltLevel
 from pipeline.run import wiring
 from pipeline.run.halts import SupervisorHalts
 from pipeline.shm.status import StatusView
-from pipeline.stages.health import BAD, CLOCK_COUNT, CLOCK_OFFSET_US, GEO_GAUGE, closed_only_gauge
+from pipeline.stages.health import (
+    BAD,
+    CLOCK_COUNT,
+    CLOCK_OFFSET_US,
+    GEO_GAUGE,
+    VERSION_GAUGE,
+    closed_only_gauge,
+)
 from pipeline.stages.reconcile import contradictions_gauge
 from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket.clock import SKEW_NS_H1, SKEW_NS_H3
@@ -36,6 +44,7 @@ class VenueWatch:
         self._offset_us = view.reader_of(CLOCK_OFFSET_US)
         self._count = view.reader_of(CLOCK_COUNT)
         self._geo = view.reader_of(GEO_GAUGE)
+        self._version = view.reader_of(VERSION_GAUGE)
         self._closed = {ident: view.reader_of(closed_only_gauge(ident)) for ident in idents}
         self._against = {ident: view.reader_of(contradictions_gauge(ident)) for ident in idents}
         self._halts = halts
@@ -63,6 +72,9 @@ class VenueWatch:
             now_ns, Cause.CONTRADICTED, HaltLevel.H1 if against else HaltLevel.H0,
             f"account {', '.join(against)}: what the venue lists of our trades is not what its channel told; "
             "compare positions with the venue before you resume")
+        self._judge(
+            now_ns, Cause.VENUE_REJECT, HaltLevel.H1 if self._version() == BAD else HaltLevel.H0,
+            "the venue's version of orders is another than this build signs")
 
     def _judge(self, now_ns: int, cause: Cause, level: HaltLevel, words: str) -> None:
         if level > HaltLevel.H0:

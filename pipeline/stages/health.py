@@ -1,4 +1,4 @@
-"""What the venue says while we trade: its clock, whether the account may open positions, where we are.
+"""What the venue says while we trade: its clock, its version, whether the account may open, where we are.
 
 Part of account.<id>: it has the API key and a REST driver. Each answer becomes a gauge on the lane's page;
 the supervisor's guard halts by them (`run/venue_watch.py`). Nothing of it enters the stream.
@@ -17,10 +17,11 @@ from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import L2Auth
 from pipeline.venues.polymarket.clock import ClockOffset, parse_time
-from pipeline.venues.polymarket.health import Geo, parse_closed_only, parse_geoblock
+from pipeline.venues.polymarket.health import VERSION as ORDER_VERSION
+from pipeline.venues.polymarket.health import Geo, parse_closed_only, parse_geoblock, parse_version
 from pipeline.venues.polymarket.keys import header_pairs
 
-TIME, CLOSED_ONLY, GEO = -1, -2, -3  # tags: below 0, a reconcile's are above
+TIME, CLOSED_ONLY, GEO, VERSION = -1, -2, -3, -4  # tags: below 0, a reconcile's are above
 UNKNOWN, FINE, BAD = 0, 1, 2  # what a gauge says; 0 is also what a page begins with
 ASKS_MAX = 10  # of one measurement of the clock
 ERROR_NS_WANTED, ERROR_NS_MAX = 60 * NS_PER_MS, 250 * NS_PER_MS
@@ -28,7 +29,7 @@ RETRY_NS = 5 * NS_PER_S
 
 #: Counters on the page of an account's lane.
 CLOCK_OFFSET_US, CLOCK_COUNT = "venue_clock_offset_us", "venue_clock_count"
-GEO_GAUGE = "venue_geo"
+GEO_GAUGE, VERSION_GAUGE = "venue_geo", "venue_version"
 
 
 def closed_only_gauge(ident: str) -> str:
@@ -54,11 +55,13 @@ class VenueHealth:
         self._auth = auth
         self._outbox = outbox
         self._counts = counts
-        self._due_ns = dict.fromkeys((TIME, CLOSED_ONLY, *((GEO,) if settings.geoblock_url else ())), 0)
+        tags = (TIME, CLOSED_ONLY, VERSION, *((GEO,) if settings.geoblock_url else ()))
+        self._due_ns = dict.fromkeys(tags, 0)
         self._asked_ns: dict[int, int] = {}  # tag -> when; on its way
         self._offset = ClockOffset()
         self._asks = 0  # of the measurement that goes on
-        for name in (CLOCK_OFFSET_US, CLOCK_COUNT, GEO_GAUGE, closed_only_gauge(settings.ident)):
+        names = CLOCK_OFFSET_US, CLOCK_COUNT, GEO_GAUGE, VERSION_GAUGE, closed_only_gauge(settings.ident)
+        for name in names:
             counts.counter(name)
 
     def on_timer(self, now_ns: int) -> None:
@@ -79,6 +82,9 @@ class VenueHealth:
         if tag == CLOSED_ONLY:
             closed = parse_closed_only(status, body)
             name, verdict = closed_only_gauge(self._settings.ident), closed
+        elif tag == VERSION:
+            version = parse_version(status, body)
+            name, verdict = VERSION_GAUGE, version != ORDER_VERSION if isinstance(version, int) else version
         else:
             geo = parse_geoblock(status, body)
             name, verdict = GEO_GAUGE, geo.is_blocked if isinstance(geo, Geo) else geo
@@ -125,6 +131,8 @@ class VenueHealth:
             return Ask(TIME, "GET", self._settings.clob_url, wire.PATH_TIME)
         if tag == GEO:
             return Ask(GEO, "GET", self._settings.geoblock_url, "")
+        if tag == VERSION:
+            return Ask(VERSION, "GET", self._settings.clob_url, wire.PATH_VERSION)
         block = self._auth.headers("GET", wire.PATH_CLOSED_ONLY, b"", now_ns // NS_PER_S)
         return Ask(CLOSED_ONLY, "GET", self._settings.clob_url, wire.PATH_CLOSED_ONLY, header_pairs(block))
 

@@ -41,6 +41,7 @@ class World:
         self.rng = rng
         self.now_ns = START_NS
         self.offset_ns = 0  # venue time minus ours, the truth
+        self.version = 2  # of orders, by default
         self.asked = 0
         self._pending: list[tuple[int, int, bytes]] = []  # when an answer comes, tag, body
         memory = bytearray(PAGE_BYTES)
@@ -81,6 +82,8 @@ class World:
         body = b'{"closed_only":false}'
         if ask.target == "/time":
             body = str((read_ns + self.offset_ns) // SECOND).encode()
+        elif ask.target == "/version":
+            body = b'{"version":%d}' % self.version
         self._pending.append((read_ns + self.rng.randint(1, 15) * MS, ask.tag, body))
 
     def resume(self) -> None:

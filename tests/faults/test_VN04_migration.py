@@ -21,6 +21,7 @@ from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.answers import VenueState, venue_condition
+from tests.faults.test_OP01_clock import CLEAR_S, EVERY_S, World
 from tests.faults.test_OR18_wrong_domain import LEG, OWNER, recovered, signer_of
 from tests.models.core_rig import T0_NS, pack, report
 from tests.models.desk import Desk
@@ -157,6 +158,19 @@ def test_VN04_a_version_mismatch_halts_and_nothing_is_tried_again(
 def test_VN04_the_words_count_wherever_they_stand(status: int, body: Any, state: VenueState) -> None:
     """The official client knows it inside HTTP 200, too; a batch tells it of each leg."""
     assert state == venue_condition(status, json.dumps(body).encode()).state
+
+
+def test_VN04_another_default_version_halts_new_risk(tmp_path: Path) -> None:
+    """While we trade the venue is asked for its version, too: H1 with the reason, until it is ours again."""
+    world = World(tmp_path, random.Random(1))
+    try:
+        for version, level in ((2, HaltLevel.H0), (3, HaltLevel.H1), (2, HaltLevel.H0)):
+            world.version = version
+            world.run(2 * EVERY_S * NS_PER_S + CLEAR_S * NS_PER_S)
+            assert level == world.halts.level
+            assert ("version" in world.halt_page.entry("supervisor").reason) == (level == HaltLevel.H1)
+    finally:
+        world.close()
 
 
 def test_VN04_no_signature_for_another_version(tmp_path: Path, gate_record: Callable[..., None]) -> None:

@@ -73,6 +73,7 @@ class FakeRun:
         self.lanes = {one.lane.name: one for one in self.lanes_running}
         self.revived: list[tuple[list[str], bool]] = []
         self.events: list[str] = []
+        self.halts: list[tuple[object, ...]] = []
         self.cleared: list[int] = []
         self.spares = 0
         self.has_room = True
@@ -97,6 +98,8 @@ class FakeRun:
 
     def tell(self, level: str, event: str, **fields: object) -> None:
         self.events.append(event)
+        if event == "halt_changed":
+            self.halts.append((level, fields["owner"], fields["halt"], fields["words"]))
 
     def prepare_spare(self) -> None:
         self.spares += 1
@@ -282,6 +285,18 @@ def test_a_latch_outlives_its_supervisor(tmp_path: Path) -> None:
     operator.put(HaltLevel.H0, now_ns=400, reason="resumed: mended")
     assert HaltLevel.H0 == SupervisorHalts(page, lambda: 500).level
     assert HaltLevel.H0 == page.level()
+
+
+def test_a_halt_of_another_lane_is_told_once(rig: Rig) -> None:
+    """What a gateway halts for, and its end, is an event each; ours are told where they are made."""
+    gateway = HaltPage(rig.directory, "gateway.0")
+    gateway.put(HaltLevel.H3, now_ns=5, reason="gateway: the venue migrated", durable=False)
+    rig.round(5)
+    assert [("error", "gateway.0", "H3", "gateway: the venue migrated")] == rig.run.halts
+    gateway.put(HaltLevel.H0, now_ns=6, reason="gateway: resumed", durable=False)
+    rig.halts.want(Cause.LANE_STALLED, HaltLevel.H1, "a lane stands")
+    rig.round(5)
+    assert [("info", "gateway.0", "H0", "gateway: resumed")] == rig.run.halts[1:]
 
 
 def test_a_spare_waits_for_calm(rig: Rig) -> None:
