@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -130,6 +131,59 @@ def test_IN04_what_the_lists_say_against_halts(tmp_path: Path) -> None:
         assert expected == halts.level_of(Cause.CONTRADICTED).name, (value, seconds)
     assert ["venue_halts", "venue_halt_over"] == [event for event, _ in told]
     assert "account two" in told[0][1]["words"]
+
+
+def resting(size: str = "10") -> tuple[AccountWorld, list[bytes]]:
+    """Let 10 of 40 shares of a resting order match; the trade's first frame is heard with another size."""
+    world = AccountWorld(1)
+    frames: list[bytes] = []
+
+    def listen(frame: bytes) -> list[bytes]:
+        if b'"trade"' not in frame:
+            return [frame]
+        frames.append(frame)
+        return [altered(frame, size)] if len(frames) == 1 else [frame]
+
+    world.tell = listen
+    world.place(1, 0, True, 5_000, 40 * SHARE, "GTC")
+    world.step(SECOND // 10)
+    world.exchange.foreign_take(world.now_ns, world.markets[0], False, 5_000, 10 * SHARE)
+    world.step(SECOND // 10)
+    assert 10 * SHARE == world.held()[1, 0]
+    return world, frames
+
+
+def altered(frame: bytes, size: str, **lie: Any) -> bytes:
+    """Return a trade's frame with another size, of the whole and of our part, and other fields."""
+    told = orjson.loads(frame) | {"size": size} | lie
+    told["maker_orders"] = [maker | {"matched_amount": size} for maker in told["maker_orders"]]
+    return orjson.dumps(told)
+
+
+def test_IN04_a_trade_does_not_grow() -> None:
+    """The same trade told larger is refused; told too small first, the truth is, and the lists halt us."""
+    world, frames = resting()
+    world.machine.on_frame(world.now_ns, 0, altered(frames[0], "20"))
+    world.step(SECOND // 10)
+    assert (1, 10 * SHARE) == (
+        world.gauges.values["user_contradictions"], world.rig.trader.facts.positions.held(1, 0))
+    world.settle()
+    assert ([], False) == (world.differing(), world.is_stopped(1))
+    world, _ = resting("5")
+    world.settle()
+    assert 5 * SHARE == world.rig.trader.facts.positions.held(1, 0)
+    assert world.is_stopped(1)
+
+
+def test_IN04_a_trade_that_no_list_shows_halts() -> None:
+    """A match that never was, with room for it in our order, is believed until the lists have been read."""
+    world, frames = resting()
+    world.machine.on_frame(world.now_ns, 0, altered(frames[0], "10", id=str(uuid.UUID(int=5))))
+    world.step(SECOND // 10)
+    assert 20 * SHARE == world.rig.trader.facts.positions.held(1, 0)
+    world.settle()
+    assert [(1, 0)] == world.differing()
+    assert world.is_stopped(1)
 
 
 def test_IN04_a_lie_ahead_of_its_order_is_found() -> None:
