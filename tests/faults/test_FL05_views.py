@@ -113,6 +113,8 @@ class Desk:
             self.booked(intent, limit, total)
             roles = (None, "TAKER", "MAKER") if hash_of(intent.order_no) in self.sent else (None, "TAKER")
         role = rng.choice(roles)
+        if is_taker and rng.random() < 0.4:  # the taker's part, too, may be told of the sister token
+            outcome, side, limit = 1 - outcome, 1 - side, 10_000 - limit
         frame = {
             "event_type": "trade", "type": "TRADE", "id": str(uuid.UUID(int=rng.getrandbits(128))),
             "taker_order_id": taker_id, "market": f"0x{row:064x}", "asset_id": str(10 * row + outcome),
