@@ -6,6 +6,7 @@ Token ids have bits set where a V2 position id must have none, so nobody takes t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 V2_RESERVED = ((1 << 64) - 1) << 40  # all zero exactly in V2 ids (sheet, section 1)
@@ -31,6 +32,7 @@ def sister_token(token: str) -> str:
     return str(int.from_bytes(digest("sister", token), "big") | 1 << 41)
 
 
+@functools.lru_cache(maxsize=1 << 16)  # asked for each market of each page
 def number(*parts: object) -> str:
     """Return a short decimal id as Gamma gives to markets and events."""
     return str(1_000_000 + int.from_bytes(digest("number", *parts)[:4], "big"))
