@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-NAMES = ("ring", "log", "framescan", "book", "sign", "chain", "loopback", "listener", "idle")
+NAMES = ("ring", "log", "framescan", "book", "sign", "chain", "loopback", "listener", "idle", "universe")
 
 
 def main() -> int:

@@ -68,7 +68,7 @@ class ChainWorld:
         for log in wiring.LOGS:
             (directory / "logs" / log).mkdir(parents=True)
             LogWriter(directory / "logs" / log, log, self.config.shm.log_segment_slots, salt_epoch=1).close()
-        rows_max = self.config.universe.rows_end
+        rows_max = self.config.rows_end
         memory = PrivateMemory(segment_sizes(STAGES, ["all"], self.config.shm, rows_max))
         format_all(memory, STAGES, ["all"], self.config.shm)
         self.channels = Channels(memory, directory / "logs", self.config.shm.log_segment_slots, 1)

@@ -279,8 +279,10 @@ def _lane_line(lane: dict[str, Any]) -> str:
 def _money_line(summary: dict[str, Any]) -> str:
     states = summary.get("orders_by_state", {})
     shown = ", ".join(f"{name} {count}" for name, count in sorted(states.items())) or "none"
+    pending = f" ({count} to be resolved)" if (count := summary.get("pending_rows", 0)) else ""
     return (
         f"packages {summary.get('packages', 0)}, orders {summary.get('orders', 0)} ({shown}), "
         f"fills {summary.get('fills', 0)}, fees {usd_text(summary.get('fees_usd_micro', 0))} USD, "
-        f"cash {usd_text(summary.get('cash_usd_micro', 0))} USD, open markets {summary.get('open_rows', 0)}"
+        f"cash {usd_text(summary.get('cash_usd_micro', 0))} USD, "
+        f"open markets {summary.get('open_rows', 0)}{pending}"
     )

@@ -102,12 +102,26 @@ class Config(Section):
                 f"was {shm.log_bytes_max}"
             )
         ladders = shm.ladders_128 + shm.ladders_1024 + shm.ladders_16384
+        if 2 * self.rows_end > shm.log_segment_slots:  # a segment begins with every row, and must go on
+            raise ValueError(
+                "shm.log_segment_slots must be twice the rows of a run or more "
+                f"({2 * self.rows_end}, see universe.rows_max), was {shm.log_segment_slots}")
         if universe.instruments_max > ladders:
             raise ValueError(
                 f"universe.instruments_max must be at most the ladders of [shm] ({ladders}), "
                 f"was {universe.instruments_max}"
             )
         return self
+
+    @property
+    def rows_end(self) -> int:
+        """The first row number that no market of a run has; row 0 means none."""
+        universe = self.universe
+        room = max(universe.instruments_max, self.shm.log_segment_slots // 2 - 1)
+        return (universe.rows_max or min(_ROWS_A_BOOK * universe.instruments_max, room)) + 1
+
+
+_ROWS_A_BOOK = 4  # markets of a run for each that is carried at once
 
 
 def parse_override(text: str) -> tuple[str, object]:

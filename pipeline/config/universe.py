@@ -8,8 +8,6 @@ from pydantic import model_validator
 
 from pipeline.config.section import Section, Texts, Usd, setting
 
-_ROWS_A_BOOK = 4
-
 
 class Universe(Section):
     """Filters over the venue's list of events."""
@@ -36,7 +34,7 @@ class Universe(Section):
     )
     rows_max: int | None = setting(
         "markets", "Most markets of one run, those that ended included; unset = four times "
-        "`instruments_max`.", None, ge=1, le=262_144,
+        "`instruments_max`, or what a log segment can begin with.", None, ge=1, le=262_144,
     )
 
     @model_validator(mode="after")
@@ -60,11 +58,6 @@ class Universe(Section):
         if self.replace_percent and self.replace_percent <= 100:
             raise ValueError(f"replace_percent must be 0 or above 100, was {self.replace_percent}")
         return self
-
-    @property
-    def rows_end(self) -> int:
-        """The first row number that no market of a run has; row 0 means none."""
-        return (self.rows_max or _ROWS_A_BOOK * self.instruments_max) + 1
 
     @property
     def is_empty(self) -> bool:

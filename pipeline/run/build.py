@@ -83,7 +83,7 @@ def _feed(name: str, ident: str, env: Env) -> Built:
     venue = env.config.venues.polymarket
     settings = feed.FeedSettings(
         ws_url=venue.market_ws_url, source=source, feed_index=feeds.index(name), feed_count=len(feeds),
-        sockets=venue.sockets_per_shard, rows_max=env.config.universe.rows_end,
+        sockets=venue.sockets_per_shard, rows_max=env.config.rows_end,
         pause_ns_max=env.config.books.feed_pause_ms_max * NS_PER_MS)
     writer, scanner = env.channels.ring_writer(ring), Scanner(table, source)
     scanner.source_seq = writer.position
@@ -108,7 +108,7 @@ def _refdata(name: str, ident: str, env: Env) -> Built:
     settings = refdata.RefdataSettings(
         gamma_url=venue.gamma_url, clob_url=venue.clob_url, source=env.source_of(ring),
         source_seq=writer.position, places_max=universe.instruments_max,
-        rows_max=universe.rows_end - 1, event_slugs=universe.event_slugs, prefer_tags=universe.prefer_tags,
+        rows_max=env.config.rows_end - 1, event_slugs=universe.event_slugs, prefer_tags=universe.prefer_tags,
         replace_percent=universe.replace_percent,
         tags=universe.tags, volume_24h_micro_min=universe.volume_24h_usd_micro_min,
         exclude_slugs=universe.exclude_slugs, assets_per_socket_max=venue.assets_per_socket_max,
@@ -172,7 +172,7 @@ def _sequencer(name: str, ident: str, env: Env) -> Built:
     native = Sequencer(
         [Reader(private), *(env.channels.ring_reader(ring) for ring in control)],
         [env.channels.ring_reader(ring) for ring in feeds],
-        log, instruments_max=env.config.universe.rows_end,
+        log, instruments_max=env.config.rows_end,
         stream_lag_records_max=env.config.books.stream_lag_records_max)
     logged = _recent(env, wiring.STREAM)
     native.recover(logged)
@@ -185,7 +185,7 @@ def _sequencer(name: str, ident: str, env: Env) -> Built:
 
 def _book(name: str, ident: str, env: Env) -> Built:
     del ident
-    rows_max = env.config.universe.rows_end
+    rows_max = env.config.rows_end
     books = Books(
         rows_max, env.channels.memory.buffer("arena"), env.channels.memory.buffer("rows"),
         ladder_blocks(env.config.shm))

@@ -77,7 +77,7 @@ def describe(config: Config, spec: RunSpec) -> Manifest:
         "layout_version": LAYOUT_VERSION, "layout_hash": f"{LAYOUT_HASH:016x}",
         "config_hash": config_hash(config).hex(), "lock_hash": lock_hash(), "topology": config.topology,
         "lanes": [asdict(lane) for lane in spec.lanes],
-        "books": {"rows_max": config.universe.rows_end, "ladders": ladder_blocks(config.shm)},
+        "books": {"rows_max": config.rows_end, "ladders": ladder_blocks(config.shm)},
         "python": platform.python_version(), "kernel": platform.release(), "machine": machine_facts(),
         "stream_seq": spec.start.stream, "decisions_seq": spec.start.decisions,
     }

@@ -218,7 +218,7 @@ class Supervisor:
             restart_numbers(self.state_dir)
         self._memory = RunMemory(
             self._instance, generation, self.stages, [lane.name for lane in self.lanes], self.config.shm,
-            self.config.universe.rows_end)
+            self.config.rows_end)
         self._memory.make()
         for lane in self.lanes:
             if any(wiring.WIRES[wiring.split_name(stage)[0]].has_sockets for stage in lane.stages):
@@ -312,7 +312,7 @@ class Supervisor:
     def bury(self, dead: Sequence[LaneProcess]) -> bool:
         """Say in the stream what dead lanes left and which epoch comes; False when a ring has no room yet."""
         rings = self._need_memory()
-        stages, rows_max = self.stages, self.config.universe.rows_end
+        stages, rows_max = self.stages, self.config.rows_end
         for process in dead:
             for stage in process.lane.stages:
                 kind, ident = wiring.split_name(stage)

@@ -7,6 +7,7 @@ Source of the v2 layout: venue sheet 3.4, read 2026-11-20.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 V2_RESERVED = ((1 << 64) - 1) << 40  # all zero exactly in v2 ids (sheet, section 1)
@@ -63,6 +64,7 @@ def sister_token(token: str) -> str:
     return str(int.from_bytes(digest("sister", token), "big") | 1 << 41)
 
 
+@functools.lru_cache(maxsize=1 << 16)  # asked for each market of each page
 def number(*parts: object) -> str:
     """Return a short decimal id as Gamma gives to markets and events."""
     return str(1_000_000 + int.from_bytes(digest("number", *parts)[:4], "big"))

@@ -23,7 +23,7 @@ AWAY_NS = NS_PER_S  # a timer that comes so late was stopped itself: what is sil
 AGAIN_NS = NS_PER_S  # a canary that showed something new is asked once more
 BUSY_GAPS = 10  # so many mean gaps of silence on a busy socket are no accident
 ASK_TRIES_MAX = 5  # doublings of the time between two questions for one snapshot
-SLICE_ROWS = 10  # of one subscription: its snapshots are one frame, and a socket's buffer stays as large
+SLICE_ROWS = 25  # of one subscription: its snapshots are one frame, and a socket's buffer stays as large
 MOVE_NS_MAX = 15 * NS_PER_S  # a planned reconnect that takes longer is tried again later
 Finding = tuple[Line, Cause, int]  # a socket that is to be given up (row 0), or one of its rows
 

@@ -17,7 +17,7 @@ from pipeline.codec import CODECS, kind_of
 from pipeline.core.orders import ORDERS_KEPT_MAX
 from pipeline.core.positions import PnlFold
 from pipeline.native.relay import Filter
-from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState, VenueMode
+from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState, Rule, VenueMode
 from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS
 
@@ -55,6 +55,7 @@ class Summary:
         self._refused: Counter[str] = Counter()
         self._numbers: Counter[str] = Counter()
         self._rows: set[int] = set()
+        self._closed: set[int] = set()  # rows that take no orders any more
         self._edge_usd_micro = 0
         self._halt_level = 0
         self._venues: dict[str, dict[str, Any]] = {}  # by account: what its venue takes
@@ -90,6 +91,7 @@ class Summary:
                 "text": record.text.decode("ascii", "replace")}
         elif kind == Kind.INSTRUMENT:
             self._rows.add(record.instrument)  # each segment repeats every known row
+            (self._closed.add if record.rules & Rule.CLOSED else self._closed.discard)(record.instrument)
             self._numbers["instruments"] = len(self._rows)
         else:
             self._numbers[Kind(kind).name.lower() + "s"] += 1
@@ -143,6 +145,7 @@ class Summary:
             "packaged_edge_usd_micro": self._edge_usd_micro, "refused": dict(self._refused),
             "last_package_ns": self._package_ns,
             "halt_level": self._halt_level, "venues": self._venues, "open_rows": len(pnl.open_rows),
+            "pending_rows": sum(row in self._closed for row in pnl.open_rows),
         }
 
 

@@ -52,12 +52,14 @@ class Choice:
         self._wins: dict[str, int] = {}  # challenger -> walks in a row in which it would have won
 
     def choose(
-        self, listed: Mapping[str, Unit], held: Mapping[str, int], kept: Iterable[str] = (),
+        self, listed: Mapping[str, Unit], held: Mapping[str, int], kept: Iterable[str] = (), *,
+        is_first: bool = False,
     ) -> Chosen:
         """Return what to change.
 
         listed: every unit that the venue lists and the filters let in, without the conditions that are
-        carried. held: places of each unit that is carried. kept: units that no other may replace.
+        carried. held: places of each unit that is carried. kept: units that no other may replace. is_first:
+        what is carried was taken as it came, so that whatever is better takes its place at once.
         """
         free = self._places_max - sum(held.values())
         taken, left, wins, waiting = list[Unit](), list[str](), dict[str, int](), 0
@@ -74,10 +76,10 @@ class Choice:
                 left.append(over.pop())
                 free += held[left[-1]]
             if need > free and unit.ident not in held:
-                losers = self._losers(unit, weak, held, need - free)
+                losers = self._losers(unit, weak, held, need - free, is_first)
                 if losers:
                     wins[unit.ident] = self._wins.get(unit.ident, 0) + 1
-                    if wins[unit.ident] >= WINS_MIN:
+                    if is_first or wins[unit.ident] >= WINS_MIN:
                         weak = [one for one in weak if one not in losers]
                         left += [one.ident for one in losers]
                         free += sum(held[one.ident] for one in losers)
@@ -89,11 +91,15 @@ class Choice:
         self._wins = wins
         return Chosen(tuple(taken), tuple(left), waiting)
 
-    def _losers(self, unit: Unit, weak: list[Unit], held: Mapping[str, int], need: int) -> list[Unit]:
+    def _losers(
+        self, unit: Unit, weak: list[Unit], held: Mapping[str, int], need: int, is_first: bool,
+    ) -> list[Unit]:
         """Return the weakest units that this one beats and that leave enough room; none when too few do."""
         found, room = list[Unit](), 0
         for other in weak:
-            if room >= need or not self._percent or not unit.beats(other, self._percent):
+            is_better = unit.priority < other.priority if is_first else (
+                self._percent > 0 and unit.beats(other, self._percent))
+            if room >= need or not is_better:
                 break
             found.append(other)
             room += held[other.ident]

@@ -15,7 +15,7 @@ Beside that it samples books over REST (`stages/samples`).
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
@@ -43,6 +43,7 @@ from pipeline.venues.polymarket.universe import MarketInfo, parse_events, parse_
 from pipeline.venues.polymarket.wire import META_ASKS_10S, PATH_GAMMA_EVENTS, PATH_GAMMA_MARKETS
 
 CONFIRMING_MAX = 8  # markets that the order book is asked about at once
+PAGING_MAX = 2  # pages of Gamma's listings
 LOOKUP_NS_MIN, LOOKUP_NS_MAX = NS_PER_S // 2, 30 * NS_PER_S  # between two questions about a new market
 LOOKUP_TRIES_MAX = 40  # a quarter of an hour: then the walks find it
 END_NS_MIN, END_NS_MAX = 2 * NS_PER_S, 3_600 * NS_PER_S  # between two questions about one that ended
@@ -62,9 +63,10 @@ class RefdataMachine:
         self._writer = RowWriter(
             self._rows, sink, counts, settings.source, settings.source_seq, settings.watch)
         self._universe = Universe(settings, self._rows)
-        self._targets: list[str] = []  # listings of this walk that were not begun
-        self._is_walking = False
-        self._walk_ns = 0
+        self._walk_no = 0
+        self._walking = 0  # listings of this walk whose last page was not read; they are read side by side
+        self._pages: deque[str] = deque()  # of them, what is to be asked next
+        self._walk_ns = self._page_ns = 0  # before these no walk begins, no page is asked for
         self._listed: dict[int, MarketInfo] = {}  # what Gamma said last
         self._doubted: OrderedDict[int, None] = OrderedDict()  # rows that the order book has not confirmed
         self._unheard_of = Agenda[int](settings.retry_ns, settings.retry_ns)
@@ -75,11 +77,10 @@ class RefdataMachine:
         self._confirm_ns = 0
         self._tag = 0
         self._asked: dict[int, tuple[Answer, Any, str]] = {}  # tag -> (who hears it, about what, target)
-        self._confirming = 0  # of those
+        self._confirming = self._paging = 0  # of those
         self._budgets = {base: Window(limit, 10 * NS_PER_S) for base, limit in (
             (settings.clob_url, META_ASKS_10S["clob"]), (settings.gamma_url, META_ASKS_10S["gamma"]))}
         self.is_held = False  # nothing is asked yet
-        self.is_complete = False  # one whole walk over all pages was read
         self.samples: Sampler | None = None
 
     def sample(self, settings: SampleSettings) -> None:
@@ -126,14 +127,18 @@ class RefdataMachine:
 
     def _pump(self, now_ns: int) -> None:
         gamma, clob = self._settings.gamma_url, self._settings.clob_url
-        if not self._is_walking and now_ns >= self._walk_ns:
-            self._is_walking = True
+        if not self._walking and now_ns >= self._walk_ns:
             self._universe.begin()
-            self._targets = listings(self._settings)
-            self._ask(now_ns, self._on_page, None, self._targets.pop(0), gamma)
+            self._walk_no += 1
+            self._pages = deque(listings(self._settings))
+            self._walking = len(self._pages)
         while self._has_room(now_ns, gamma) and (condition := self._announced.due(now_ns)) is not None:
             path = lookup_path(condition, self._event_of[condition])
             self._ask(now_ns, self._on_lookup, condition, path, gamma)
+        while (self._pages and now_ns >= self._page_ns and self._paging < PAGING_MAX
+               and self._has_room(now_ns, gamma)):
+            self._paging += 1
+            self._ask(now_ns, self._on_page, self._walk_no, self._pages.popleft(), gamma)
         while (late := self._unheard_of.due(now_ns)) is not None:
             self._unheard_of.drop(late)
             self._doubted[late] = None
@@ -182,33 +187,43 @@ class RefdataMachine:
 
     # ------------------------------------------------------------------ what Gamma lists
 
-    def _on_page(self, now_ns: int, about: None, target: str, status: int, body: bytes) -> None:
-        """Take one page and ask for the next; behind the last, choose, and wait `refresh_ns`.
+    def _on_page(self, now_ns: int, about: int, target: str, status: int, body: bytes) -> None:
+        """Take one page and ask for the next; behind the last ones, choose, and wait `refresh_ns`.
 
-        A walk whose page fails begins anew: a cursor may not outlive the failure.
+        A page without an answer is asked again; one that is refused begins the walk anew: so ends a cursor.
         """
-        del about
+        self._paging -= 1
+        if about != self._walk_no or not self._walking:
+            return  # of a walk that was given up
         if status != HTTPStatus.OK:
-            self._is_walking, self._walk_ns = False, now_ns + self._settings.retry_ns
+            self._page_ns = now_ns + self._settings.retry_ns // 4
+            if 400 <= status < 500 and status != HTTPStatus.TOO_MANY_REQUESTS:
+                self._pages.clear()
+                self._walking, self._walk_ns = 0, now_ns + self._settings.retry_ns
+            else:
+                self._pages.append(target)
             return
         is_events = target.startswith(PATH_GAMMA_EVENTS)
         page = parse_events(body) if is_events else parse_markets(body)
         self._counts.add("markets_refused", len(page.refused))
-        for row, market in self._universe.take_page(page, is_events=is_events):
-            if is_events or not self._writer.has_event(row):
-                self._take(now_ns, row, market)
+        updates, taken = self._universe.take_page(page, is_events=is_events)
+        for row, market in updates:
+            self._take(now_ns, row, market)
+        for unit, markets in taken:
+            self._carry(now_ns, unit, markets)
         if page.next_cursor:
             base = target.partition("&after_cursor=")[0]
-            target = f"{base}&after_cursor={quote(page.next_cursor, safe='=')}"
-        elif self._targets:
-            target = self._targets.pop(0)
-        else:
-            self._end_walk(now_ns)
+            self._pages.append(f"{base}&after_cursor={quote(page.next_cursor, safe='=')}")
             return
-        self._ask(now_ns, self._on_page, None, target, self._settings.gamma_url)
+        self._walking -= 1
+        if not self._walking:
+            self._end_walk(now_ns)
 
     def _end_walk(self, now_ns: int) -> None:
         ended = self._universe.end()
+        for row, market in ended.updates:
+            if not self._writer.has_event(row):
+                self._take(now_ns, row, market)
         for row in ended.retired:
             self._writer.retire(now_ns, row)
             self._forget(row)
@@ -216,10 +231,9 @@ class RefdataMachine:
             self._carry(now_ns, unit, markets)
         for row in ended.missing:
             self._ended.add(row, now_ns)
-        self._counts.put("instruments_over_limit", ended.waiting_count)
+        self._counts.put("markets_waiting", ended.waiting_count)
         self._counts.put("markets_filtered", self._universe.filtered_count)
-        self._is_walking, self._walk_ns = False, now_ns + self._settings.refresh_ns
-        self.is_complete = True
+        self._walk_ns = now_ns + self._settings.refresh_ns
 
     def _on_lookup(self, now_ns: int, about: bytes, target: str, status: int, body: bytes) -> None:
         """Take the event of a new market; what Gamma does not know yet is asked again (venue sheet 3.2)."""
@@ -241,7 +255,7 @@ class RefdataMachine:
         for market in markets:
             row = self._rows.give(market.condition)
             if not row:
-                self._counts.add("rows_over_limit")
+                self._counts.add("instruments_over_limit")
                 continue
             self._rows.activate(row)
             self._universe.carry(row, unit)

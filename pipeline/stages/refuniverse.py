@@ -6,7 +6,7 @@ nothing is written here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
@@ -78,6 +78,7 @@ class _Walk:
     units: dict[str, Unit] = field(default_factory=dict)
     infos: dict[bytes, MarketInfo] = field(default_factory=dict)  # what is not carried
     in_events: set[bytes] = field(default_factory=set)  # conditions that some event lists
+    lone: dict[bytes, MarketInfo] = field(default_factory=dict)  # listed by themselves; most have an event
     seen: set[int] = field(default_factory=set)  # rows
 
 
@@ -85,6 +86,7 @@ class _Walk:
 class Ended:
     """What the end of a walk brings."""
 
+    updates: list[Update]
     taken: list[Taken]  # best first
     retired: list[int]  # rows that give their places
     missing: list[int]  # rows that are listed no more
@@ -99,28 +101,33 @@ class Universe:
         self._settings, self._rows = settings, rows
         self._choice = Choice(settings.places_max, settings.replace_percent)
         self._walk = _Walk()
+        self._is_first = True  # no walk of this start has ended
         self._units: dict[int, str] = {}  # active row -> what it was taken with
 
     def begin(self) -> None:
         """Forget a walk that did not end."""
         self._walk = _Walk()
 
-    def take_page(self, page: Page, *, is_events: bool) -> list[Update]:
-        """Take a page of a walk; return what it says of rows that are carried."""
-        found = list[Update]()
+    def take_page(self, page: Page, *, is_events: bool) -> tuple[list[Update], list[Taken]]:
+        """Take a page of a walk; return what it says of rows, and what is carried at once.
+
+        That is what there are places for, while a start's first walk goes on; its end chooses among all.
+        """
+        if not is_events:
+            self._walk.lone.update((market.condition, market) for market in page.markets)
+            return [], []
         for event in page.events:
             self._walk.in_events.update(market.condition for market in event.markets)
-            if self._is_wanted(event):
-                found += self._list(self._unit(event.event_id, event.markets, event.tags), event.markets)
-        if not is_events:
-            # only a market's event knows its place and what the set proves: its rows are left alone here
-            for market in page.markets:
-                if market.condition not in self._walk.in_events:
-                    found += self._list(self._unit(market.condition.hex(), (market,), ()), (market,))
-        return found
+        updates, taken = self._list_units(self._units_of(page))
+        return updates, taken if self._is_first else []
 
     def end(self) -> Ended:
         """End a walk and choose."""
+        updates = list[Update]()
+        for market in self._walk.lone.values():
+            # only a market's event knows its place and what the set proves: its rows are left alone here
+            if market.condition not in self._walk.in_events:
+                updates += self._list(self._unit(market.condition.hex(), (market,), ()), (market,))
         walk, self._walk = self._walk, _Walk()
         held: dict[str, int] = {}
         for row in self._rows.active:
@@ -131,22 +138,29 @@ class Universe:
         units = {ident: replace(unit, conditions=tuple(
             one for one in unit.conditions if self._rows.of.get(one, 0) not in self._rows.active))
             for ident, unit in walk.units.items()}
-        chosen = self._choice.choose(units, held, kept)
+        chosen = self._choice.choose(units, held, kept, is_first=self._is_first)
+        self._is_first = False
         left = frozenset(chosen.left)
         retired = [row for row in self._rows.active if self._units[row] in left]
         missing = [row for row in self._rows.active if row not in walk.seen and self._units[row] not in left]
         taken = [(unit, tuple(walk.infos[condition] for condition in unit.conditions))
                  for unit in chosen.taken]
-        return Ended(taken, retired, missing, chosen.waiting_count)
+        return Ended(updates, taken, retired, missing, chosen.waiting_count)
 
     def take_lookup(self, page: Page) -> tuple[list[Update], list[Taken]]:
         """Take the answer about a new market: what it says of rows, and what there is a place for now.
 
         Between two walks nothing is replaced: what finds no place waits for the next walk.
         """
+        return self._list_units(self._units_of(page))
+
+    def _list_units(
+        self, units: Iterable[tuple[Unit, Sequence[MarketInfo]]],
+    ) -> tuple[list[Update], list[Taken]]:
+        """Note what is listed; return the rows of it that are carried, and what fits into free places."""
         updates, taken = list[Update](), list[Taken]()
         free = self._settings.places_max - len(self._rows.active)
-        for unit, markets in self._units_of(page):
+        for unit, markets in sorted(units, key=lambda found: found[0].priority):
             updates += self._list(unit, markets)
             if unit.conditions and len(unit.conditions) <= free:
                 free -= len(unit.conditions)

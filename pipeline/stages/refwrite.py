@@ -128,7 +128,8 @@ class RowWriter:
         """Owe the INSTRUMENT of an earlier start once more, with other rules."""
         known = self._rows.learned.get(row)
         if known is not None and known.rules & (added | removed) != added:
-            changed = known._replace(recv_ns=now_ns, rules=known.rules & ~removed | added)
+            changed = known._replace(  # a repeat of a known row would change nothing
+                recv_ns=now_ns, flags=known.flags & ~Flag.REPEAT, rules=known.rules & ~removed | added)
             self._rows.learned[row] = changed
             self.owe(CODECS[Kind.INSTRUMENT].pack(**changed._asdict()))
 

@@ -82,7 +82,7 @@ def decide(
 @contextlib.contextmanager
 def _memory(spec: RunSpec, config: Config) -> Iterator[SharedMemory]:
     lanes = [lane.name for lane in spec.lanes]
-    rows_max = config.universe.rows_end
+    rows_max = config.rows_end
     names = []
     shared = SharedMemory(spec.instance, spec.generation)
     try:

@@ -52,7 +52,7 @@ class Restarts:
         start = startpoint.find(self.logs, slots, 1, self._epoch, from_venue=False)
         write_manifest(self.config, self.directory, start)
         memory = PrivateMemory(
-            segment_sizes(CHAIN, [LANE], self.config.shm, self.config.universe.rows_end))
+            segment_sizes(CHAIN, [LANE], self.config.shm, self.config.rows_end))
         format_all(memory, CHAIN, [LANE], self.config.shm)
         self._channels = Channels(memory, self.logs, slots, 1)
         self._page = StatusPage(memory.buffer(f"status.{LANE}"), pid=1, now_ns=0)

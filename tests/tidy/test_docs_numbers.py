@@ -27,7 +27,7 @@ def test_documents_quote_the_results(name):
 
 
 def test_every_benchmark_has_a_result_with_its_method():
-    """A number comes with command, date, machine and the machine's load; none of the eight is missing."""
+    """A number comes with command, date, machine and the machine's load; none is missing."""
     results = docs.load_results()
 
     assert sorted(NAMES) == sorted(results)

@@ -127,6 +127,16 @@ def test_idle():
     assert all(share > 0 for name, share in found.items() if name != "spare")
 
 
+def test_universe():
+    """Every listed market is valid and tradable, on sockets of at most 200 assets, and the books are told."""
+    found = smoke("universe")["small"]
+
+    assert found["books"] == found["tradable"] > 60
+    assert 200 >= found["assets_per_socket_max"]
+    assert found["shards"] == found["sockets"] == found["sockets_opened"]
+    assert found["shared_bytes"]["arena"] + found["shared_bytes"]["rows"] == found["book_bytes"] > 0
+
+
 def test_every_benchmark_is_smoked():
     """No benchmark is without a test here."""
     assert sorted(NAMES) == sorted(name.removeprefix("test_") for name in globals() if name in {

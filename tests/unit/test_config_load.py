@@ -99,6 +99,10 @@ BAD = [
         "[universe]\ninstruments_max = 20\nrows_max = 19",
         "universe.rows_max must be at least instruments_max (20), was 19",
     ),
+    (
+        "[universe]\ninstruments_max = 200\nrows_max = 600\n[shm]\nlog_segment_slots = 1024",
+        "shm.log_segment_slots must be twice the rows of a run or more (1202, see universe.rows_max), was",
+    ),
     ("[universe]\nreplace_percent = 100", "universe.replace_percent must be 0 or above 100, was 100"),
     (
         "[shm]\nladders_128 = 10\nladders_1024 = 4\nladders_16384 = 2\n[universe]\ninstruments_max = 17",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.records import Cause, Kind, OrderState, VenueMode
+from pipeline.records import Cause, Kind, OrderState, Rule, VenueMode
 from pipeline.stages.observe import Summary
 from tests.models.core_rig import config, fill, instrument, pack, report
 from tests.models.core_rig import event as event_records
@@ -51,6 +51,16 @@ def test_orders_are_counted_by_their_newest_state() -> None:
     assert (2, 1, 1, 1) == (found["orders"], found["packages"], found["fills"], found["fill_records"])
     assert (4, 70, -4_000_070) == (
         found["packaged_edge_usd_micro"], found["fees_usd_micro"], found["cash_usd_micro"])
+
+
+def test_what_is_held_in_a_closed_market_is_pending_until_it_is_resolved() -> None:
+    """Closed and held, neither alone; reopened it is pending no more, and neither once it is paid."""
+    bought, closed = fill(_Bought(), 10_000_000, 1), instrument(1, rules=int(Rule.CLOSED))
+    found = figures(closed, bought)
+    assert (1, 1) == (found["open_rows"], found["pending_rows"])
+    for records in ((instrument(1), bought), (closed,), (closed, bought, instrument(1)),
+                    (closed, bought, pack(Kind.RESOLVED, instrument=1, payout_micro_yes=1_000_000))):
+        assert 0 == figures(*records)["pending_rows"]
 
 
 def test_a_refusal_counts_as_often_as_its_verdict_says() -> None:

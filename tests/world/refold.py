@@ -42,7 +42,7 @@ def refold(
     halt.create(directory)
     slots = config.shm.log_segment_slots
     LogWriter(again / wiring.DECISIONS, wiring.DECISIONS, slots, salt_epoch=1).close()
-    memory = PrivateMemory(segment_sizes(CHAIN, ["refold"], config.shm, config.universe.rows_end))
+    memory = PrivateMemory(segment_sizes(CHAIN, ["refold"], config.shm, config.rows_end))
     format_all(memory, CHAIN, ["refold"], config.shm)
     channels = Channels(memory, again, slots, 1)
     page = StatusPage(memory.buffer("status.refold"), pid=1, now_ns=0)

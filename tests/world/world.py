@@ -135,7 +135,7 @@ class World:
         for folder in (state_dir / "logs" / wiring.STREAM, state_dir / "logs" / wiring.DECISIONS):
             folder.mkdir(parents=True)
         halt.create(state_dir)
-        shm, rows_max = self.config.shm, self.config.universe.rows_end
+        shm, rows_max = self.config.shm, self.config.rows_end
         self.memory = PrivateMemory(segment_sizes(STAGES, ["world"], shm, rows_max))
         format_all(self.memory, STAGES, ["world"], shm)
         for log in wiring.LOGS:
