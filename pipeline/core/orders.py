@@ -264,7 +264,8 @@ class Orders:
                 if order.is_final and is_read and order.claim_micro - matched <= DUST_MICRO:
                     order.claim_micro = matched
             elif order.seen_open_ns < asked_ns and 0 < order.cancel_refused_ns <= asked_ns > order.changed_ns:
-                self.doubt(order, now_ns, int(Cause.UNKNOWN_ORDER_OPEN))
+                # Asked by name; a cancel was refused just now, so none is due.
+                self._set(order, OrderState.UNKNOWN, now_ns, int(Cause.UNKNOWN_ORDER_OPEN))
             self.settle(order)
 
     def want_cancel_all(self, cause: int) -> None:
