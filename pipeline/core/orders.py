@@ -265,7 +265,8 @@ class Orders:
                 if order.is_final and asked_ns >= order.changed_ns:
                     self.reservations.leave_dust(order)
             elif order.seen_open_ns < asked_ns and 0 < order.cancel_refused_ns <= asked_ns > order.changed_ns:
-                self.doubt(order, now_ns, int(Cause.UNKNOWN_ORDER_OPEN))
+                # Asked by name; a cancel was refused just now, so none is due.
+                self._set(order, OrderState.UNKNOWN, now_ns, int(Cause.UNKNOWN_ORDER_OPEN))
             self.settle(order)
 
     def want_cancel_all(self, cause: int, row: int = 0) -> None:

@@ -204,8 +204,7 @@ def test_what_cannot_be_said_is_not_signed_ahead(rig: SignerRig) -> None:
 def test_a_new_tick_step_holds_before_and_after_its_page(rig: SignerRig, plain: SignerRig) -> None:
     """What the stream tells of a row's spacing wins over the row's page, whichever comes first."""
     finer = CODECS[Kind.TICK_STEP].pack(instrument=1, old_step=100, new_step=10)
-    page = CODECS[Kind.INSTRUMENT].pack(
-        instrument=1, token_yes=b"\xab" * 32, token_no=b"\xac" * 32, tick_step=100)
+    page = rig.row_of(1)
     for learns, order in ((rig.signing, (finer, page)), (plain.signing, (page, finer))):
         for slot in order:
             learns.learn(slot)
