@@ -19,6 +19,8 @@ cdef class Books:
     cdef Params params, defaults
     cdef Counters counters
     cdef Doubt doubt
+    cdef int64_t venue_ns             # newest time of the venue's frames
+    cdef uint32_t ahead_count         # frames in a row that were of a time that had not come
     cdef Recent sampled               # books that samples made stale
     cdef uint32_t rows_max, rows_end  # rows_end: highest known row + 1
     cdef uint32_t stage_turn

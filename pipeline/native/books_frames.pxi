@@ -208,7 +208,7 @@ cdef void on_delta(Books books, Source source, uint64_t at, uint32_t parts, Sink
     count = gather(books, row, source, at, parts, &content)
     prefix[0], prefix[1] = hash_prefix(frame.hash_yes), hash_prefix(frame.hash_no)
     place = frame_class(row, frame.venue_ns, prefix, content)
-    if is_dated_ahead(frame.venue_ns, frame.recv_ns):
+    if is_dated_ahead(books, frame.venue_ns, frame.recv_ns):
         books.counters.dated_ahead += 1
         if not row.is_stale:
             go_stale(books, number, row, CAUSE_DATED_AHEAD, slot, sink)

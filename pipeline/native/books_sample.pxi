@@ -78,7 +78,7 @@ cdef void on_sample(Books books, const SampleSlot* slot) noexcept nogil:
         counters.samples_idle += 1  # it has its own way back, and REST is none
     elif is_wide(slot.bid_ticks, slot.ask_ticks) and not is_wide(row.top.bid_ticks[0], row.top.ask_ticks[0]):
         counters.samples_ghost += 1  # MD10: REST is known to show this of living books
-    elif slot.venue_ns < row.target_ns or is_dated_ahead(slot.venue_ns, slot.recv_ns):
+    elif slot.venue_ns < row.target_ns or is_beyond(books, slot.venue_ns, slot.recv_ns):
         counters.samples_older += 1
     elif slot.venue_ns == row.target_ns and slot.levels_mix == own_mix(row):
         counters.samples_agreed += 1

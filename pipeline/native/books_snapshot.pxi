@@ -197,7 +197,7 @@ cdef void on_snapshot(Books books, Source source, uint64_t at, uint32_t parts, S
         return
     stage.is_active = False
     books.counters.snapshots += 1
-    if is_dated_ahead(slot.venue_ns, slot.recv_ns):
+    if is_good and is_dated_ahead(books, slot.venue_ns, slot.recv_ns):
         books.counters.dated_ahead += 1
         go_stale(books, number, row, CAUSE_DATED_AHEAD, <const Slot*>slot, sink)
         return

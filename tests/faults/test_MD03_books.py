@@ -232,7 +232,7 @@ def test_MD06_a_time_soon_to_come_is_waited_for_no_longer(seed: int) -> None:
 def test_MD06_a_snapshot_older_than_what_was_told_is_not_believed(seed: int) -> None:
     """Two sockets; the second one's first snapshot is late, the first one dies: nothing goes back in time."""
     rng = random.Random(seed)
-    chain = Chain(markets(rng, 2), Plan(seed), sockets=2)
+    chain = Chain(markets(rng, 2), Plan(seed), sockets=2, backoff_ns_min=4 * NS_PER_S)
 
     def slow_down(conn: int, line: TextLine) -> None:
         line.lag_ns = NS_PER_S if conn else 0
@@ -241,12 +241,14 @@ def test_MD06_a_snapshot_older_than_what_was_told_is_not_believed(seed: int) -> 
     second = 1 << 16
     assert chain.run(20_000, until=lambda: second in chain.venue.lines)
     assert chain.run(500, 5, until=chain.is_settled), "the first socket brought the books"
+    chain.venue.lines[second].lag_ns += 200 * NS_PER_MS  # what is told now comes behind the snapshot
     for market in chain.venue.markets.values():
         chain.venue.tell(market, one_frame(rng, market), chain.now_ns)
     chain.run(20, 5)
     assert chain.is_settled()
     chain.cut(0)
-    while not chain.venue.lines[second].is_clear:
+    snapshots = chain.books.stats()["snapshots"]
+    while chain.books.stats()["snapshots"] == snapshots or not chain.venue.lines[second].is_clear:
         chain.step(5)
         for market in chain.venue.markets.values():
             assert not chain.is_believed(market.row) or chain.equals(market), f"seed {seed}"

@@ -9,13 +9,22 @@ from tests.models.book_state import FULL, Book, is_wide, mirror, mix_of
 AHEAD_NS_MAX = 5 * 10**9
 
 
-def is_ahead(head: Any) -> bool:
-    """Whether a frame is of a time that has not come."""
-    return bool(head.recv_ns) and head.venue_ns - head.recv_ns > AHEAD_NS_MAX
-
-
 class BookHints:
     """Mixed into the model of the whole fold."""
+
+    newest_ns = ahead_count = 0
+
+    def is_beyond(self, head: Any) -> bool:
+        return bool(head.recv_ns) and head.venue_ns > max(head.recv_ns, self.newest_ns) + AHEAD_NS_MAX
+
+    def is_ahead(self, head: Any) -> bool:
+        """Whether a frame is of a time that has not come; the ninth in a row is the venue's clock."""
+        self.ahead_count = self.ahead_count + 1 if self.is_beyond(head) else 0
+        if 0 < self.ahead_count <= 8:
+            return True
+        self.ahead_count = min(self.ahead_count, 8)
+        self.newest_ns = max(self.newest_ns, head.venue_ns)
+        return False
 
     def known(self, head: Any) -> Book | None:
         raise NotImplementedError
@@ -58,7 +67,7 @@ class BookHints:
         if book is None or book.stale or (
                 is_wide(head.bid_ticks, head.ask_ticks) and not is_wide(book.best_of(0), book.best_of(1))):
             return
-        if head.venue_ns < book.target_ns or is_ahead(head):
+        if head.venue_ns < book.target_ns or self.is_beyond(head):
             return
         if head.venue_ns == book.target_ns and head.levels_mix == mix_of(book.sides):
             book.sample_since = 0

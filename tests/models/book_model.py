@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import records as r
 from pipeline.codec import unpack
-from tests.models.book_hints import AHEAD_NS_MAX, BookHints, is_ahead
+from tests.models.book_hints import AHEAD_NS_MAX, BookHints
 from tests.models.book_state import FULL, NONE_ANNOUNCED, SIZE_MAX, ZERO_HASH, Book, gcd, identity, mix_of
 
 
@@ -198,7 +198,7 @@ class BookModel(BookHints):
         changes = [(FULL - p if o else p, size, side ^ o, o) for p, size, side, o in raw] if good else []
         content = tuple(c[:3] for c in changes) if good else None
         place = book.place(head.venue_ns, head.hash_yes, head.hash_no, content)
-        if is_ahead(head):
+        if self.is_ahead(head):
             if not book.stale:
                 self.go_stale(head.instrument, book, r.Cause.DATED_AHEAD)
             return
@@ -266,7 +266,7 @@ class BookModel(BookHints):
         if head.flags & r.Flag.MORE:
             self.stages[head.source] = ((head.instrument, head.outcome), levels)
             return
-        if is_ahead(head):
+        if self.is_ahead(head):
             self.go_stale(head.instrument, book, r.Cause.DATED_AHEAD)
             return
         fresh = book.stale or head.venue_ns >= book.venue_ns

@@ -35,8 +35,8 @@ FRESH_CELLS = [Cell("2core", "block", 7, 101), Cell("8core", "block", 256, 102)]
 AT_ONCE = 2
 #: What the log must hold at least, besides its records.
 INGREDIENTS = {
-    "records": RECORDS_MIN, "decisions": 500, "intent": 500, "verdict": 50, "fill": 500, "partial": 5,
-    "unknown": 5, "gap": 1, "halts_above_h0": 2, "tick_step": 2, "config": 2, "cancel": 5}
+    "records": RECORDS_MIN, "sample": 50, "decisions": 500, "intent": 500, "verdict": 50, "fill": 500,
+    "partial": 5, "unknown": 5, "gap": 1, "halts_above_h0": 2, "tick_step": 2, "config": 2, "cancel": 5}
 
 
 class Matrix:
