@@ -58,8 +58,6 @@ cdef int64_t BATCH_NS_MAX = 20_000_000
 cdef int64_t DESYNC_NS_MAX = 250_000_000
 cdef int64_t TICK_NS_MAX = 1_000_000_000
 cdef int64_t HASH_ROWS_MAX = 64
-cdef uint32_t AHEAD_FRAMES_MAX = 8  # so many in a row are lies; more are the venue's clock
-cdef int64_t AHEAD_NS_MAX = 5_000_000_000  # venue time before our receive clock: such a skew halts, too (H3)
 cdef int FLUSH_RECORDS = 8  # records between two release stores; a hash flushes at once
 
 assert max(cause for cause in Cause if cause < 32) < CAUSES
@@ -149,25 +147,6 @@ cdef void drop_block(Books books, uint32_t number, BookRow* row) noexcept nogil:
         row_ladder_end(books.rows.row(number))
         books.arena.give(row.place, row.ladder.capacity)
         row.place = 0
-
-
-cdef inline bint is_beyond(Books books, int64_t venue_ns, int64_t recv_ns) noexcept nogil:
-    return recv_ns != 0 and venue_ns - max(recv_ns, books.venue_ns) > AHEAD_NS_MAX
-
-
-cdef bint is_dated_ahead(Books books, int64_t venue_ns, int64_t recv_ns) noexcept nogil:
-    """Tell whether a frame is of a time that has not come: it orders nothing. recv_ns 0: not told.
-
-    Not by our receive clock, nor by the venue's own frames; where only such frames come, it is its clock.
-    """
-    if not is_beyond(books, venue_ns, recv_ns):
-        books.ahead_count = 0
-    elif books.ahead_count < AHEAD_FRAMES_MAX:
-        books.ahead_count += 1
-        return True
-    if venue_ns > books.venue_ns:
-        books.venue_ns = venue_ns
-    return False
 
 
 include "books_proof.pxi"

@@ -1,5 +1,27 @@
 # Part of books.pyx: what market records do to a book.
 
+cdef uint32_t AHEAD_FRAMES_MAX = 8  # so many in a row are lies; more are the venue's clock
+cdef int64_t AHEAD_NS_MAX = 5_000_000_000  # venue time before our receive clock: such a skew halts, too (H3)
+
+
+cdef inline bint is_beyond(Books books, int64_t venue_ns, int64_t recv_ns) noexcept nogil:
+    return recv_ns != 0 and venue_ns - max(recv_ns, books.venue_ns) > AHEAD_NS_MAX
+
+
+cdef bint is_dated_ahead(Books books, int64_t venue_ns, int64_t recv_ns) noexcept nogil:
+    """Tell whether a frame is of a time that has not come: it orders nothing. recv_ns 0: not told.
+
+    Not by our receive clock, nor by the venue's own frames; where only such frames come, it is its clock.
+    """
+    if not is_beyond(books, venue_ns, recv_ns):
+        books.ahead_count = 0
+    elif books.ahead_count < AHEAD_FRAMES_MAX:
+        books.ahead_count += 1
+        return True
+    if venue_ns > books.venue_ns:
+        books.venue_ns = venue_ns
+    return False
+
 
 cdef inline uint64_t hash_prefix(const uint8_t* digest) noexcept nogil:
     cdef uint64_t prefix

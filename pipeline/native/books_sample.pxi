@@ -53,11 +53,12 @@ cdef bint is_pair_known(const BookRow* row, int64_t venue_ns, uint64_t prefix) n
 cdef bint is_owed(Books books, const BookRow* row, int64_t venue_ns, uint64_t prefix,
                   uint64_t mix) noexcept nogil:
     """Tell whether the stream owes the state that REST showed: it is of a later time than all that was told,
-    or of the newest time and neither what we hold nor what was told before."""
-    if venue_ns != row.target_ns:
-        return venue_ns > row.target_ns
-    if mix == own_mix(row):
+    or of the newest time and not what was told before. What has our levels owes nothing: REST may date a
+    book that nobody changed anew."""
+    if venue_ns < row.target_ns or mix == own_mix(row):
         return False
+    if venue_ns > row.target_ns:
+        return True
     if not row.target_has[0]:
         return not row.target_has[1]  # of a venue without hashes; else the other token's may prove the book
     if prefix == hash_prefix(row.target_hash[0]):
@@ -80,7 +81,7 @@ cdef void on_sample(Books books, const SampleSlot* slot) noexcept nogil:
         counters.samples_ghost += 1  # MD10: REST is known to show this of living books
     elif slot.venue_ns < row.target_ns or is_beyond(books, slot.venue_ns, slot.recv_ns):
         counters.samples_older += 1
-    elif slot.venue_ns == row.target_ns and slot.levels_mix == own_mix(row):
+    elif slot.levels_mix == own_mix(row):
         counters.samples_agreed += 1
         row.sample_since_ns = 0
     elif not is_owed(books, row, slot.venue_ns, prefix, slot.levels_mix):
@@ -90,10 +91,11 @@ cdef void on_sample(Books books, const SampleSlot* slot) noexcept nogil:
             counters.samples_older += 1
     else:
         counters.samples_ahead += 1
+        # One debt at a time, to its end: where REST is ahead all the time, there is always a younger one.
         if row.sample_since_ns == 0 or not is_owed(
                 books, row, row.sample_ns, row.sample_hash, row.sample_mix):
-            row.sample_since_ns = slot.now_ns  # else it is the same debt, grown
-        row.sample_ns, row.sample_hash, row.sample_mix = slot.venue_ns, prefix, slot.levels_mix
+            row.sample_since_ns = slot.now_ns
+            row.sample_ns, row.sample_hash, row.sample_mix = slot.venue_ns, prefix, slot.levels_mix
         set_pending(books, number, True)
 
 

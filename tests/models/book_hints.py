@@ -69,9 +69,9 @@ class BookHints:
             return
         if head.venue_ns < book.target_ns or self.is_beyond(head):
             return
-        if head.venue_ns == book.target_ns and head.levels_mix == mix_of(book.sides):
+        if head.levels_mix == mix_of(book.sides):
             book.sample_since = 0
-        elif book.owed(head.venue_ns, head.hash, head.levels_mix):
-            if not book.sample_since or not book.owed(*book.sample):
-                book.sample_since = head.now_ns
+        elif book.owed(head.venue_ns, head.hash, head.levels_mix) and (
+                not book.sample_since or not book.owed(*book.sample)):
+            book.sample_since = head.now_ns
             book.sample = head.venue_ns, head.hash, head.levels_mix

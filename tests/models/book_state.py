@@ -250,10 +250,10 @@ class Book:
 
     def owed(self, venue_ns: int, digest: bytes, mix: int) -> bool:
         """Whether the stream owes what REST showed."""
-        if venue_ns != self.target_ns:
-            return venue_ns > self.target_ns
-        if mix == mix_of(self.sides):
+        if venue_ns < self.target_ns or mix == mix_of(self.sides):
             return False
+        if venue_ns > self.target_ns:
+            return True
         if not self.hashes[0]:
             return not self.hashes[1]
         if digest[:8] == self.hashes[0][:8]:

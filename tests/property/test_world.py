@@ -27,7 +27,7 @@ from tests.world.network import Weather
 from tests.world.plan import draw_plan
 from tests.world.world import World
 
-SEEDS = range(1, 1 + scaled(100, 2_000))
+SEEDS = range(1, 1 + scaled(50, 1_000))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
