@@ -185,10 +185,10 @@ case $PM_TIER in
     *) fail 2 "--tier is commit, gate or soak, was \"$PM_TIER\"" ;;
 esac
 cd "$root"
-# The whole commit tier runs in two workers, a file of tests at a time (tests/conftest.py): what it sets up is set up once.
+# The whole commit tier runs in two workers, a file of tests at a time: what a file sets up is set up once.
 # A worker that dies ends the session (xdist 3.8 never finishes after it replaced one), and so does one that is stuck
 # in native code, where no test's own limit reaches it: then with every thread's stack.
 if [ $# -eq 0 ] && [ "$PM_TIER" = commit ]; then
-    set -- -n 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart 0 -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
+    set -- -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 fi
 exec "$python" -m pytest "$@"

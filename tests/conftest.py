@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shared import ROOT, SHARED, fresh_seed, tier
+from tests.shared import SHARED, fresh_seed, tier
 from tests.tools.faultrows import GateBook
 from tests.tools.ledger import Ledger
 from tests.tools.turns import Turns
@@ -92,14 +92,6 @@ class Booking:
         """Book a file that skips itself as a whole: its tests would vanish uncounted."""
         if report.skipped:
             self._ledger.add_skip(report.nodeid, f"whole file skipped: {report.longrepr}")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, and of tests/peers, in one worker: what they set up is set up once."""
-    for item in items:
-        parts = item.path.relative_to(ROOT / "tests").parts
-        item.add_marker(pytest.mark.xdist_group(parts[0] if parts[0] == "peers" else "/".join(parts)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

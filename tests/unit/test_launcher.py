@@ -227,7 +227,7 @@ def test_without_apt_the_line_says_what_is_needed(machine: Machine) -> None:
     ("arguments", "expected"),
     [
         ((), (
-            "tier commit: -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart 0 "
+            "tier commit: -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 "
             "-o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true")),
         (("-k", "vectors"), "tier commit: -m pytest -k vectors"),
         (("--tier", "gate", "-x"), "tier gate: -m pytest -x"),
