@@ -47,6 +47,10 @@ class Polymarket(Section):
         "ms", "How long the venue holds taker orders of markets that say so; sources differ, 50 to 250.", 250,
         ge=0, le=10_000,
     )
+    trade_listed_ms_max: int = setting(
+        "ms", "How soon the venue's list has a trade that its channel told, unconfirmed; one that it lacks "
+        "by then halts new risk (H1).", 5_000, ge=100, le=600_000,
+    )
     fee_floor_per: Literal["fill", "order"] = setting(
         "", "What one flooring of the taker fee to 10 uUSD covers; unconfirmed at the venue.", "fill"
     )

@@ -140,7 +140,7 @@ def _account(name: str, ident: str, env: Env) -> Built:
         source_seq=writer.position,
         since_s=startpoint.trades_since_s(env.log_dir / wiring.STREAM, number, env.start),
         account=number, signature_type=found.signature_type, is_gentle=env.is_realtime,
-        is_dry=env.mode == "dry", login=login)
+        is_dry=env.mode == "dry", listed_ns=venue.trade_listed_ms_max * NS_PER_MS, login=login)
     auth = L2Auth(found.address, keys.api_key, keys.secret, keys.passphrase)
     machine = account.AccountMachine(
         settings, keys.api_key, (found.maker, found.address), auth, writer, env.counts)

@@ -44,6 +44,7 @@ class AccountSettings:
     since_s: int  # trades from here on are asked for until a whole pass ended; 0 = the last minutes
     is_gentle: bool  # the lane runs before others on its CPU: a reconcile leaves them pauses
     is_dry: bool = False  # nothing is sent: nobody waits for what the channel tells
+    listed_ns: int = 5 * NS_PER_S  # so soon the venue lists a trade that its channel told
     login: bytes = b""  # the first text on the user channel; it holds the secret, so it is never logged
     ping_ns: int = 10 * NS_PER_S
     pong_ns_max: int = 30 * NS_PER_S
@@ -92,6 +93,7 @@ class AccountMachine:
             settings.clob_url, settings.account, settings.signature_type, settings.since_s, self._decoder,
             auth, self._owe, counts)
         self.rest.is_gentle, self.rest.own = settings.is_gentle, self.own
+        self.rest.listed_ns = settings.listed_ns
         self._sink = sink
         self._counts = counts
         self._owed: deque[bytes] = deque()

@@ -39,7 +39,6 @@ REFRESH_EVERY_NS = 10 * NS_PER_S  # the venue takes 50 in 10 s; a refused order 
 #: How far a pass lists trades back over the beginning of the last whole one: for the core, and for the
 #: user channel, on time or after a connect. BACK_S: where no whole one is known.
 OVERLAP_S, OVERLAP_S_CHANNEL, BACK_S = 10, 60, 300
-LISTED_NS = 5 * NS_PER_S  # so soon the venue lists a trade that its channel told (unconfirmed)
 _RECONCILED = CODECS[Kind.RECONCILED]
 _REPORT = CODECS[Kind.REPORT]
 
@@ -104,6 +103,7 @@ class Reconcile:
         self._failed = 0  # passes in a row that did not
         self._rested_ns = 0  # when the next rows may be taken
         self.own: OwnOrders | None = None  # what was said of our orders, by the channel and by these rows
+        self.listed_ns = 0  # so soon the venue lists a trade that its channel told
         self.contradictions_gauge = contradictions_gauge("")
         self.health: VenueHealth | None = None  # shares the outbox; asks on its own account
         self._told: OrderedDict[bytes, None] = OrderedDict()  # digests of trades passed on, oldest first
@@ -314,6 +314,6 @@ class Reconcile:
             return
         count = self.own.listed_contradictions - work.contradictions
         if is_whole:
-            count += self.own.unlisted_before(work.begun_ns - LISTED_NS)
+            count += self.own.unlisted_before(work.begun_ns - self.listed_ns)
         if count or is_whole:
             self._counts.put(self.contradictions_gauge, count)

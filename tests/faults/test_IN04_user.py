@@ -175,15 +175,17 @@ def test_IN04_a_trade_does_not_grow() -> None:
     assert world.is_stopped(1)
 
 
-def test_IN04_a_trade_that_no_list_shows_halts() -> None:
-    """A match that never was, with room for it in our order, is believed until the lists have been read."""
+@pytest.mark.parametrize(("listed_s", "is_stopped"), [(5, True), (600, False)])
+def test_IN04_a_trade_that_no_list_shows_halts(listed_s: int, is_stopped: bool) -> None:
+    """A match that never was, with room for it in our order, is believed until a list should show it."""
     world, frames = resting()
+    world.machine.rest.listed_ns = listed_s * SECOND
     world.machine.on_frame(world.now_ns, 0, altered(frames[0], "10", id=str(uuid.UUID(int=5))))
     world.step(SECOND // 10)
     assert 20 * SHARE == world.rig.trader.facts.positions.held(1, 0)
     world.settle()
     assert [(1, 0)] == world.differing()
-    assert world.is_stopped(1)
+    assert is_stopped == world.is_stopped(1)
 
 
 def test_IN04_a_lie_ahead_of_its_order_is_found() -> None:
