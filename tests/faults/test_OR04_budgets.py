@@ -163,12 +163,15 @@ def kill(directory: Path, seed: int) -> None:
 
     wire = Wire(directory, MoodyVenue(mood), seed, STANDARD._replace(orders_per_s=200, orders_burst=300))
     resting: list[int] = []
+    asked: set[int] = set()  # nobody cancels an order twice, and no reserve is there for it
     for _ in wire.steps(rng.randint(1_500, 2_500) * NS_PER_MS):
         resting += wire.order(rng.randint(1, 6), post_only=True)
-        open_now = list(wire.venue.open)
-        if len(open_now) > 90 and rng.random() < 0.05:  # cancels drain the bucket, orders come again
-            wire.cancel(*rng.sample(open_now, rng.randint(1, 60)))
-        wire.open_orders = len(open_now)
+        left = [number for number in wire.venue.open if number not in asked]
+        if len(left) > 90 and rng.random() < 0.05:  # cancels drain the bucket, orders come again
+            chosen = rng.sample(left, rng.randint(1, 60))
+            asked.update(chosen)
+            wire.cancel(*chosen)
+        wire.open_orders = len(wire.venue.open)
     wire.run(100 * NS_PER_MS)  # nothing new: what is open now is all there is
     begun_ns = wire.now_ns
     wire.cancel(*wire.venue.open)
