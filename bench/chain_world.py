@@ -123,7 +123,7 @@ class ChainWorld:
         self._push(Kind.BALANCE, collateral_usd_micro=money, allowance_usd_micro=money, venue_ns=now_ns)
         self._refdata.is_held = False  # a new log: no row was given before
         is_asking = True
-        while is_asking or not self._refdata.is_complete:
+        while is_asking:
             self.step(NS_PER_MS)
             self._refdata.on_timer(self.clock.now_ns)
             is_asking = False

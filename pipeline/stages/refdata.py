@@ -81,7 +81,6 @@ class RefdataMachine:
         self._budgets = {base: Window(limit, 10 * NS_PER_S) for base, limit in (
             (settings.clob_url, META_ASKS_10S["clob"]), (settings.gamma_url, META_ASKS_10S["gamma"]))}
         self.is_held = False  # nothing is asked yet
-        self.is_complete = False  # one whole walk over all pages was read
         self.samples: Sampler | None = None
 
     def sample(self, settings: SampleSettings) -> None:
@@ -235,7 +234,6 @@ class RefdataMachine:
         self._counts.put("markets_waiting", ended.waiting_count)
         self._counts.put("markets_filtered", self._universe.filtered_count)
         self._walk_ns = now_ns + self._settings.refresh_ns
-        self.is_complete = True
 
     def _on_lookup(self, now_ns: int, about: bytes, target: str, status: int, body: bytes) -> None:
         """Take the event of a new market; what Gamma does not know yet is asked again (venue sheet 3.2)."""

@@ -6,13 +6,13 @@ type, swapped sides and tokens, shifted prices, other sizes, times and hashes. S
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
-Frame = dict[str, Any]
+from tests.models.liar import Frame, Liar
+
 LISTS = ("price_changes", "bids", "asks")
 RENAMED = {
     "price": "Price", "size": "amount", "asset_id": "assetId", "price_changes": "changes",
@@ -33,30 +33,18 @@ OTHER_TYPES: tuple[Any, ...] = (None, True, 0, 17, 0.5, [], {}, ["0.5"], {"a": "
 KINDS = ("book", "price_change", "best_bid_ask", "last_trade_price", "tick_size_change", "trade", "")
 
 
-class Meanings:
+class Meanings(Liar):
     """`next(frame)` returns (name of the way, bytes); `tokens` and `markets` are all that the venue has."""
 
     def __init__(self, seed: int, tokens: Sequence[str], markets: Sequence[str]) -> None:
-        self._random = random.Random(seed)
         self._tokens, self._markets = list(tokens), list(markets)
-        self.ways: dict[str, Callable[[Frame], bytes | None]] = {
-            name[1:]: getattr(self, name) for name in (
-                "_renamed", "_missing", "_other_type", "_repeated_key", "_sides_swapped", "_one_side",
-                "_prices_shifted", "_one_price", "_price_mirrored", "_number_respelled", "_size_other",
-                "_sizes_scaled", "_tokens_swapped", "_token_other", "_token_unknown", "_market_other",
-                "_id_as_number", "_id_respelled", "_time_other", "_time_unit", "_hash_other",
-                "_hashes_swapped",
-                "_item_dropped", "_item_repeated", "_item_invented", "_lists_swapped", "_list_emptied",
-                "_best_swapped", "_tick_other", "_kind_other", "_twice_with_other_sizes")}
-        self._names = tuple(self.ways)
-
-    def next(self, text: bytes) -> tuple[str, bytes]:
-        """Return what a liar makes of the frame, and the name of the lie."""
-        while True:
-            name = self._random.choice(self._names)
-            made = self.ways[name](orjson.loads(text))
-            if made is not None and made != text:
-                return name, made
+        super().__init__(seed, (
+            "renamed", "missing", "other_type", "repeated_key", "sides_swapped", "one_side",
+            "prices_shifted", "one_price", "price_mirrored", "number_respelled", "size_other",
+            "sizes_scaled", "tokens_swapped", "token_other", "token_unknown", "market_other",
+            "id_as_number", "id_respelled", "time_other", "time_unit", "hash_other", "hashes_swapped",
+            "item_dropped", "item_repeated", "item_invented", "lists_swapped", "list_emptied",
+            "best_swapped", "tick_other", "kind_other", "twice_with_other_sizes"))
 
     # -- finding a place -------------------------------------------------------------------------------
 

@@ -6,14 +6,14 @@ statuses, roles, ids. Seeded; every way has a name.
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
-Frame = dict[str, Any]
+from tests.models.liar import Frame, Liar
+
 ORDER_STATUSES = (
     "LIVE", "MATCHED", "DELAYED", "UNMATCHED", "CANCELED", "CANCELED_EXPIRED_ORDER", "INVALID", "", "DONE",
     "CANCELED_order couldn't be fully filled. FOK orders are fully filled or killed.")
@@ -25,28 +25,17 @@ SIZES = ("0", "0.000001", "1", "5", "7.5", "1000000", "18446744073709551616", "-
 OTHER_TYPES: tuple[Any, ...] = (None, True, 0, 17, 0.5, [], {}, ["5"], 1 << 63)
 
 
-class Words:
+class Words(Liar):
     """`next(frame)` returns (name of the way, bytes). tokens: of all markets; own: hashes of our orders."""
 
     def __init__(self, seed: str, tokens: Sequence[str], own: Sequence[str], owner: str) -> None:
-        self._random = random.Random(seed)
         self._tokens, self.own, self._owner = list(tokens), own, owner
-        self.ways: dict[str, Callable[[Frame], bytes | None]] = {
-            name[1:]: getattr(self, name) for name in (
-                "_order_foreign", "_order_other", "_token_sister", "_token_other", "_token_unknown",
-                "_market_other", "_side_other", "_price_other", "_price_mirrored", "_size_larger",
-                "_size_smaller", "_size_other", "_status_other", "_type_other", "_trade_invented",
-                "_trade_repeated_larger", "_role_other", "_owner_other", "_makers_gone", "_maker_twice",
-                "_missing", "_other_type", "_time_other", "_matched_more", "_kind_other")}
-        self._names = tuple(self.ways)
-
-    def next(self, text: bytes) -> tuple[str, bytes]:
-        """Return what a liar makes of the frame, and the name of the lie."""
-        while True:
-            name = self._random.choice(self._names)
-            made = self.ways[name](orjson.loads(text))
-            if made is not None and made != text:
-                return name, made
+        super().__init__(seed, (
+            "order_foreign", "order_other", "token_sister", "token_other", "token_unknown", "market_other",
+            "side_other", "price_other", "price_mirrored", "size_larger", "size_smaller", "size_other",
+            "status_other", "type_other", "trade_invented", "trade_repeated_larger", "role_other",
+            "owner_other", "makers_gone", "maker_twice", "missing", "other_type", "time_other",
+            "matched_more", "kind_other"))
 
     # -- whose -----------------------------------------------------------------------------------
 
