@@ -16,9 +16,10 @@ import orjson
 from bench import harness
 from bench.frames import Feed, instruments_of, kind_of_frame, make, packed, tokens_of
 from bench.rigs import BookRig, ring
+from pipeline.kinds import Flag
 from pipeline.native import gauge
 from pipeline.native.framescan import Result, Scanner
-from pipeline.records import SLOT_BYTES, Flag
+from pipeline.records import SLOT_BYTES
 from pipeline.venues.polymarket.market_decode import MarketDecoder
 
 FLAGS_OFFSET = 34

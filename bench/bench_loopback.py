@@ -20,10 +20,10 @@ import uvloop
 from bench import harness
 from bench.rigs import BookRig
 from pipeline.codec import CODECS
+from pipeline.kinds import Kind
 from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
 from pipeline.net.websocket import SocketDriver
-from pipeline.records import Kind
 from pipeline.run.exchange import ExchangeProcess
 from pipeline.shm.status import PAGE_BYTES, StatusPage, format_page
 from pipeline.stages.feed import FeedMachine, FeedSettings

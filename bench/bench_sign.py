@@ -17,7 +17,7 @@ from eth_account import Account
 
 from bench import harness
 from pipeline.codec import CODECS
-from pipeline.records import Kind, OrderType, Rule
+from pipeline.kinds import Kind, OrderType, Rule
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import L2Auth, Secret
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer

@@ -24,10 +24,11 @@ import psutil
 from bench import harness
 from pipeline.codec import CODECS
 from pipeline.errors import PipelineError
+from pipeline.kinds import Flag, Kind, Rule
 from pipeline.native.ladder import Rows
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
-from pipeline.records import SLOT_BYTES, Flag, Kind, Rule
+from pipeline.records import SLOT_BYTES
 from pipeline.run.exchange import ExchangeProcess, pipeline_keys
 from pipeline.run.state_dir import instance_name
 from pipeline.shm import memory

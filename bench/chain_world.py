@@ -17,10 +17,11 @@ from eth_account import Account
 
 from pipeline.codec import CODECS, kind_of
 from pipeline.config.load import config_record, load
+from pipeline.kinds import Kind
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, OpenSocket, SendText, Submit
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.run import wiring
 from pipeline.run.build import build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes

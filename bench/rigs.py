@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Kind
 from pipeline.native.books import Books
 from pipeline.native.ladder import arena_bytes, rows_bytes
 from pipeline.native.ring import Reader, Ring, Writer
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 
 RING_SLOTS = 4_096  # 1 MiB: as a lane's, and small enough to stay in the cache
 

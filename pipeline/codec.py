@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.errors import InvariantError
+from pipeline.kinds import Kind
 from pipeline.records import (
     DTYPES,
     HEADER,
@@ -19,7 +20,6 @@ from pipeline.records import (
     HEADER_DTYPE,
     LAYOUT_VERSION,
     SLOT_BYTES,
-    Kind,
     payload_fields,
 )
 

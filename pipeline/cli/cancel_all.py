@@ -19,7 +19,7 @@ from pipeline.cli.halt import latch
 from pipeline.cli.states import one_state
 from pipeline.cli.status import collect
 from pipeline.errors import EnvironmentProblem, RiskRefusal, UsageError, VenueError
-from pipeline.records import HaltLevel
+from pipeline.kinds import HaltLevel
 
 #: States in which an order may still trade; UNKNOWN leaves only on the venue's own evidence.
 OPEN_STATES = ("intended", "sent", "live", "delayed", "unknown")

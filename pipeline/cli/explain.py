@@ -18,7 +18,7 @@ import typer
 from pipeline.cli.states import one_state
 from pipeline.cli.story import Story, read_story
 from pipeline.errors import UsageError
-from pipeline.records import Cause, OrderState, OrderType, Origin, Outcome, Side, TradeStatus
+from pipeline.kinds import Cause, OrderState, OrderType, Origin, Outcome, Side, TradeStatus
 from pipeline.store.segments import whole_logs
 from pipeline.store.words import price_text, share_text, utc_text
 from pipeline.units import NS_PER_US, usd_text

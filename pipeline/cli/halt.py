@@ -11,7 +11,7 @@ import typer
 
 from pipeline.cli.states import is_state, one_state, states_in
 from pipeline.errors import EnvironmentProblem, RiskRefusal, UsageError
-from pipeline.records import HaltLevel
+from pipeline.kinds import HaltLevel
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 from pipeline.store.words import utc_text

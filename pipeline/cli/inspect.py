@@ -10,9 +10,10 @@ import orjson
 import typer
 
 from pipeline.errors import UsageError
+from pipeline.kinds import Kind
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.store.segments import reading
 from pipeline.store.words import describe, fields
 

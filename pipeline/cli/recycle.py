@@ -19,7 +19,7 @@ from pipeline.core.holdings import holdings
 from pipeline.core.instruments import Instrument
 from pipeline.core.state import TraderState
 from pipeline.errors import EnvironmentProblem, UsageError
-from pipeline.records import Outcome
+from pipeline.kinds import Outcome
 from pipeline.run.startpoint import log_end
 from pipeline.store.checkpoints import recovered
 from pipeline.store.segments import LOGS, live_directory

@@ -20,7 +20,7 @@ from pipeline.cli.states import latest_run, one_state
 from pipeline.cli.why import Seen, why_nothing
 from pipeline.config.load import load
 from pipeline.errors import ConfigError, EnvironmentProblem
-from pipeline.records import HaltLevel
+from pipeline.kinds import HaltLevel
 from pipeline.run.metrics import facts_of
 from pipeline.run.spec import RunSpec
 from pipeline.shm import halt, memory

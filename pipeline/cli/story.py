@@ -15,9 +15,10 @@ from typing import Any
 
 from pipeline.codec import CODECS, kind_of, unpack
 from pipeline.errors import EnvironmentProblem, UsageError
+from pipeline.kinds import Kind, Outcome, Side, TradeStatus
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
-from pipeline.records import HEADER_BYTES, SLOT_BYTES, Kind, Outcome, Side, TradeStatus
+from pipeline.records import HEADER_BYTES, SLOT_BYTES
 from pipeline.units import MICRO, NS_PER_S
 
 VERDICTS_BEFORE_NS = 5 * NS_PER_S  # verdicts of the same basket shortly before a package belong to its story

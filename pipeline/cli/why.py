@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.records import Cause
+from pipeline.kinds import Cause
 from pipeline.store.words import utc_text
 from pipeline.units import NS_PER_MS, NS_PER_S
 

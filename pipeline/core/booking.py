@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pipeline.core.fills import Booking
-from pipeline.records import Side
+from pipeline.kinds import Side
 from pipeline.units import TICKS_PER_USD, cost_micro, proceeds_micro
 
 

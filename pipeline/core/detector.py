@@ -17,9 +17,9 @@ from pipeline.core.limits import NO_LIMITS, limits_of
 from pipeline.core.strategies.basket import BasketStrategy, Watch
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
+from pipeline.kinds import Cause, Flag, Kind, TradeStatus
 from pipeline.native.packages import idea_run
 from pipeline.native.sums import Top
-from pipeline.records import Cause, Flag, Kind, TradeStatus
 from pipeline.units import PPM
 
 _TOP_KIND = int(Kind.TOP)

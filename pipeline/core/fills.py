@@ -12,7 +12,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from pipeline.records import HEADER_BYTES, TradeStatus
+from pipeline.kinds import TradeStatus
+from pipeline.records import HEADER_BYTES
 
 FILLS_MAX = 4_000_000  # fills of remembered orders; the gate refuses new risk at the limit
 QUARANTINE_MAX = 4_096  # fills that name an order we do not know (yet)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.core.state import TraderState
-from pipeline.records import Outcome, Side
+from pipeline.kinds import Outcome, Side
 
 Pair = tuple[int, int]  # of YES, of NO
 

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.codec import CODECS
 from pipeline.core.sizing import Bounds
 from pipeline.errors import InvariantError
-from pipeline.records import Kind
+from pipeline.kinds import Kind
 
 BATCH_ORDERS_MAX = 15  # orders in one POST /orders (venue sheet 11.1, read 2026-11-20)
 SALT_ORDER_BITS = 32  # low bits of a salt are the order number, high bits the salt epoch

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pipeline.records import OrderState, OrderType, Side
+from pipeline.kinds import OrderState, OrderType, Side
 
 NO_HASH = bytes(32)
 

@@ -24,7 +24,7 @@ from pipeline.core.order import (
     residue_change,
 )
 from pipeline.core.reservations import Reservations
-from pipeline.records import Cause, OrderState, Origin, Side
+from pipeline.kinds import Cause, OrderState, Origin, Side
 from pipeline.units import NS_PER_S
 
 UNKNOWN_FINAL_NS = 120 * NS_PER_S  # T_UNKNOWN_FINAL: absent everywhere after this, and a cancel says so: dead

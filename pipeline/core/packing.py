@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.codec import CODECS
 from pipeline.errors import InvariantError
-from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES, Kind
+from pipeline.kinds import Kind
+from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES
 
 _PART_OFFSET = 42  # `part`, then `parts`, one byte each
 

@@ -17,7 +17,8 @@ from pipeline.core.fills import Booking, Change, FillIndex, number_key
 from pipeline.core.instruments import Instruments
 from pipeline.core.worlds import guaranteed_payout
 from pipeline.errors import InvariantError
-from pipeline.records import SLOT_BYTES, Kind, Outcome, Side
+from pipeline.kinds import Kind, Outcome, Side
+from pipeline.records import SLOT_BYTES
 from pipeline.units import MICRO
 
 

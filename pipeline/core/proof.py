@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pipeline.core.instruments import Instruments
 from pipeline.core.worlds import BINARY, Holding, guaranteed_payout
-from pipeline.records import Outcome
+from pipeline.kinds import Outcome
 
 Leg = tuple[int, int, int]  # (row, Outcome, size_micro), all bought
 

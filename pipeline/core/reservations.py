@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.core.order import Order
-from pipeline.records import Side
+from pipeline.kinds import Side
 
 DUST_MICRO = 1_000  # a claim may exceed its fills by this for ever: 1 unit a fill is lost on chain (10.5)
 _BUY = int(Side.BUY)

@@ -22,8 +22,8 @@ from pipeline.core.proof import proven_payout
 from pipeline.core.reverts import FAILED_MAX, Reverts
 from pipeline.core.selfmatch import Wanted, meeting
 from pipeline.core.sizing import BUDGET_LOT_USD_MICRO
+from pipeline.kinds import Cause, HaltLevel, OrderState, VenueMode
 from pipeline.native.gate import SCALES, price_orders
-from pipeline.records import Cause, HaltLevel, OrderState, VenueMode
 from pipeline.units import FEE_QUANTUM_USD_MICRO, NS_PER_S, PPM, TICKS_PER_USD
 
 DAY_NS = 86_400 * NS_PER_S

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pipeline.core.order import Order
-from pipeline.records import OrderState, Outcome, Side
+from pipeline.kinds import OrderState, Outcome, Side
 from pipeline.units import TICKS_PER_USD
 
 #: One order of a proposal: leg, row, outcome, side, type, price_ticks, size_micro.

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.core.legbook import SHARE_LOT_MICRO
+from pipeline.kinds import Cause
 from pipeline.native.legs import Leg
 from pipeline.native.sizing import SCALES, price_legs
-from pipeline.records import Cause
 from pipeline.units import FEE_QUANTUM_USD_MICRO, PPM, TICKS_PER_USD
 
 BUDGET_LOT_USD_MICRO = 10_000  # FAK and FOK amounts have 2 decimals of USD

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pipeline.core.fees import fee_table
 from pipeline.core.instruments import Instrument
 from pipeline.core.legbook import LegBook, rules_of
+from pipeline.kinds import Rule
 from pipeline.native.sums import Top
-from pipeline.records import Rule
 
 _MIRRORED = int(Rule.MIRRORED)
 

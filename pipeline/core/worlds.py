@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.records import Outcome
+from pipeline.kinds import Outcome
 
 Holding = tuple[int, int, int]  # (outcome index of the event, Outcome, size_micro)
 

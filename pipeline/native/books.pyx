@@ -45,7 +45,7 @@ from pipeline.native.records cimport (
 )
 
 from pipeline.errors import InvariantError
-from pipeline.records import Cause
+from pipeline.kinds import Cause
 
 cdef extern from * nogil:
     """

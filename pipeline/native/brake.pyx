@@ -11,7 +11,7 @@ from libc.string cimport memcmp, memcpy
 from pipeline.native.records cimport CAUSE_CEILING, CAUSE_DEADLINE, CAUSE_HALT_LEVEL, CAUSE_NONE
 
 from pipeline.errors import InvariantError
-from pipeline.records import HaltLevel, IntentClass
+from pipeline.kinds import HaltLevel, IntentClass
 from pipeline.units import NS_PER_S
 
 cdef int64_t DAY = 86_400 * NS_PER_S

@@ -15,7 +15,7 @@ from pipeline.native.records cimport (
     CAUSE_BELOW_MINIMUM, CAUSE_LIMIT_ORDER, CAUSE_NONE, CAUSE_NOT_PROVEN, CAUSE_OFF_GRID)
 
 from pipeline.errors import InvariantError
-from pipeline.records import OrderType, Side
+from pipeline.kinds import OrderType, Side
 
 cdef enum:
     TICKS = 10_000  # price ticks of 1 USD

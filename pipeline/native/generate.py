@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 
-from pipeline import records
+from pipeline import kinds, records
 
 TARGET = Path(__file__).with_name("records.pxd")
 _TYPES = {"u1": "uint8_t", "<u2": "uint16_t", "<u4": "uint32_t", "<u8": "uint64_t", "<i8": "int64_t"}
@@ -43,7 +43,7 @@ def render() -> str:
         f"    NOT_ANNOUNCED = {records.NOT_ANNOUNCED}",
         "",
     ]
-    for table in (records.Kind, records.Flag, records.Rule, records.Cause):
+    for table in (kinds.Kind, kinds.Flag, kinds.Rule, kinds.Cause):
         lines += _enum(table)
     # Packed: every dtype is packed and has no implicit padding; the sizes are asserted there.
     header = [_field(f)[4:] for f in records.HEADER]

@@ -35,6 +35,7 @@ cdef enum:
     KIND_BALANCE = 34
     KIND_RECONCILED = 35
     KIND_VENUE = 36
+    KIND_HOLDING = 37
     KIND_TOP = 48
     KIND_STALE = 49
     KIND_IDEA = 50
@@ -144,6 +145,7 @@ cdef enum:
     CAUSE_CLOSED_ONLY = 87
     CAUSE_GEO_BLOCKED = 88
     CAUSE_CONTRADICTED = 89
+    CAUSE_SHARES_DIFFER = 90
 
 cdef packed struct Slot:
     uint64_t seq
@@ -651,6 +653,29 @@ cdef packed struct VenueSlot:
     uint64_t doubt
     uint8_t text[112]
     uint64_t reserved[9]
+
+cdef packed struct HoldingSlot:
+    uint64_t seq
+    int64_t now_ns
+    int64_t recv_ns
+    uint64_t source_seq
+    uint16_t kind
+    uint16_t flags
+    uint32_t instrument
+    uint16_t source
+    uint8_t part
+    uint8_t parts
+    uint32_t check
+    uint64_t account
+    int64_t begun_ns
+    int64_t yes_micro
+    int64_t no_micro
+    uint8_t is_balance
+    uint8_t ok
+    uint8_t reserved0[6]
+    uint64_t token_count
+    uint64_t elsewhere_count
+    uint64_t reserved[19]
 
 cdef packed struct TopSlot:
     uint64_t seq

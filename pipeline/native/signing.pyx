@@ -19,7 +19,7 @@ from pipeline.native.records cimport (
     CAUSE_MISSING_VALUE, CAUSE_NO_INSTRUMENT, CAUSE_NONE, IntentSlot, KIND_SIGNED, SLOT_BYTES, SignedSlot)
 
 from pipeline.errors import InvariantError
-from pipeline.records import IntentClass, OrderType, Side
+from pipeline.kinds import IntentClass, OrderType, Side
 
 cdef enum:
     TICKS = 10_000  # price ticks of 1 USD

@@ -1,9 +1,9 @@
 from collections.abc import Sequence
 from typing import Any, Self, TypeVar
 
+from pipeline.kinds import Cause
 from pipeline.native.legs import Leg
 from pipeline.native.sums import Sum, Top
-from pipeline.records import Cause
 
 _Package = TypeVar("_Package")
 _Refusal = TypeVar("_Refusal")

@@ -39,7 +39,7 @@ from pipeline.native.records cimport (
 from pipeline.native.sums cimport Sum, Top
 
 from pipeline.errors import InvariantError
-from pipeline.records import Cause, OrderType
+from pipeline.kinds import Cause, OrderType
 
 cdef enum:
     LEGS_MAX = 16  # a batch of the venue has 15 orders

@@ -17,7 +17,7 @@ from pipeline.native.records cimport (
     CAUSE_MISSING_VALUE, CAUSE_NO_INSTRUMENT, CAUSE_TOO_MANY_ORDERS, SLOT_BYTES, SignedSlot)
 
 from pipeline.errors import InvariantError
-from pipeline.records import OrderType
+from pipeline.kinds import OrderType
 
 cdef enum:
     BATCH_MAX = 15  # orders in one request of the venue

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline.records import Cause
+from pipeline.kinds import Cause
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 import aiofastnet
 
 from pipeline.errors import PipelineError
+from pipeline.kinds import Cause
 from pipeline.net.edge import OrderMachine, Submit
 from pipeline.net.egress import Proxy, connect
 from pipeline.net.http1 import Answer, AnswerParser, BadAnswer
-from pipeline.records import Cause
 from pipeline.units import NS_PER_S
 
 RECONNECT_S = 0.5

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import aiohttp
 
+from pipeline.kinds import Cause
 from pipeline.net.edge import Ask, RestMachine
-from pipeline.records import Cause
 
 BODY_BYTES_MAX = 16 * 1024 * 1024  # after decompression; a page of metadata has some 2 MB
 TIMEOUT_S = 10.0

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sized
 
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
+from pipeline.kinds import Cause
 from pipeline.net.edge import CloseSocket, OpenSocket, PauseSocket, SendText, SocketMachine
-from pipeline.records import Cause
 
 FRAME_BYTES_MAX = 8 * 1024 * 1024  # IN01: snapshot arrays; anything larger closes the socket
 BACKLOG_BYTES_MAX = 32 * 1024 * 1024

@@ -25,8 +25,8 @@ from pipeline.errors import (
     UsageError,
     VenueError,
 )
+from pipeline.kinds import Cause
 from pipeline.net.asker import Answer, Asker, NoAnswer
-from pipeline.records import Cause
 from pipeline.run import keywork
 from pipeline.run.tls import tls_context
 from pipeline.store.durable import write_durably

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.records import Cause, HaltLevel
+from pipeline.kinds import Cause, HaltLevel
 from pipeline.run.halts import SupervisorHalts
 from pipeline.shm.status import StatusView
 from pipeline.store.upkeep import DiskFull

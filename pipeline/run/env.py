@@ -10,10 +10,10 @@ from picows import WSListener
 
 from pipeline.config.accounts import Account
 from pipeline.config.load import Config
+from pipeline.kinds import Kind
 from pipeline.native.relay import Filter
 from pipeline.net.edge import RestMachine, SocketMachine
 from pipeline.net.egress import Proxy
-from pipeline.records import Kind
 from pipeline.run import startpoint, wiring
 from pipeline.run.channels import Channels
 from pipeline.run.startpoint import StartPoint

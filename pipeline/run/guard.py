@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pipeline.config.supervision import Supervision
 from pipeline.errors import EnvironmentProblem, PipelineError
-from pipeline.records import Cause, HaltLevel
+from pipeline.kinds import Cause, HaltLevel
 from pipeline.run.disk_watch import DiskWatch
 from pipeline.run.halts import SupervisorHalts
 from pipeline.run.lanes import LaneProcess

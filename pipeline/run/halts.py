@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.records import Cause, HaltLevel
+from pipeline.kinds import Cause, HaltLevel
 from pipeline.shm.halt import OWNERS, Halt, HaltPage
 
 #: From H3 on only an operator lifts these; the others go when what caused them is gone, or with a new start.

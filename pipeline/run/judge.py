@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import IntegrityError
-from pipeline.records import Cause, Rule
+from pipeline.kinds import Cause, Rule
 from pipeline.run.judge_books import Judged, Look, judge_packages
 from pipeline.run.judge_faults import fault_rows
 from pipeline.run.judge_logs import Findings, Logs, Venue, read_logs

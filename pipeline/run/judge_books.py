@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.records import Outcome, Rule
+from pipeline.kinds import Outcome, Rule
 from pipeline.run.judge_logs import Logs, Venue
 from pipeline.run.judge_money import fee_usd_micro, money_usd_micro
 from pipeline.run.judge_orders import Endings, Filled

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.records import Cause, OrderState, TradeStatus, VenueMode
+from pipeline.kinds import Cause, OrderState, TradeStatus, VenueMode
 from pipeline.run.judge_logs import Logs
 from pipeline.units import NS_PER_S
 

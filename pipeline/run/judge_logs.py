@@ -14,9 +14,10 @@ from typing import Any
 
 from pipeline.codec import CODECS, HEADER_STRUCT, kind_of
 from pipeline.core.positions import PnlFold
+from pipeline.kinds import Kind, Outcome, Rule
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
-from pipeline.records import SLOT_BYTES, Kind, Outcome, Rule
+from pipeline.records import SLOT_BYTES
 
 STREAM_KINDS = (
     Kind.INSTRUMENT, Kind.REPORT, Kind.FILL, Kind.RESOLVED, Kind.LANE_UP, Kind.RESUME, Kind.RECONCILED,

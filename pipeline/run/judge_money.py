@@ -10,7 +10,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from pipeline.records import Outcome, Side, TradeStatus
+from pipeline.kinds import Outcome, Side, TradeStatus
 from pipeline.run.judge_logs import Findings, Logs, Venue
 from pipeline.run.judge_orders import Filled
 from pipeline.units import FEE_QUANTUM_USD_MICRO, NS_PER_S, PPM, TICKS_PER_USD, usd_text

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.core.orders import UNKNOWN_FINAL_NS
-from pipeline.records import Cause, OrderState, OrderType, Origin, Side
+from pipeline.kinds import Cause, OrderState, OrderType, Origin, Side
 from pipeline.run.judge_logs import Findings, Logs, Venue
 from pipeline.units import NS_PER_S, cost_micro
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.records import Cause, OrderState, Outcome
+from pipeline.kinds import Cause, OrderState, Outcome
 from pipeline.run.judge_books import Judged, short_legs
 from pipeline.run.judge_logs import Logs, Venue
 from pipeline.run.judge_orders import Endings, Filled

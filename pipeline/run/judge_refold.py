@@ -15,12 +15,13 @@ from pathlib import Path
 from pipeline.codec import kind_of
 from pipeline.config.shm import Shm
 from pipeline.core.detector import Detector
+from pipeline.kinds import Kind
 from pipeline.native.books import Books
 from pipeline.native.ladder import arena_bytes, rows_bytes
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
 from pipeline.native.ring import Reader, Ring, Writer
-from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES, Kind
+from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES
 from pipeline.run.channels import ladder_blocks
 from pipeline.run.judge_logs import Logs
 from pipeline.run.judge_plants import Untaken

@@ -18,11 +18,12 @@ from pipeline.codec import CODECS, HEADER_STRUCT, runs
 from pipeline.core.checkpoint import restore, serialise
 from pipeline.core.trader import Trader
 from pipeline.errors import EnvironmentProblem
+from pipeline.kinds import Kind
 from pipeline.native.crc import checksum
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
 from pipeline.native.segments import SegmentInfo, segments
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.run import manifest, wiring
 from pipeline.run.replay_chain import BookMemory, Chain
 from pipeline.store import checkpoints

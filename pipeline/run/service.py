@@ -18,7 +18,7 @@ import orjson
 
 from pipeline.config.load import load, parse_override
 from pipeline.errors import IntegrityError, RiskRefusal, UsageError
-from pipeline.records import HaltLevel
+from pipeline.kinds import HaltLevel
 from pipeline.run.notify import Notifier, Watchdog
 from pipeline.run.supervisor import OWN_PAGE, StartStopped, Supervisor
 from pipeline.shm import halt

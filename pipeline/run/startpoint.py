@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.codec import CODECS, HEADER_STRUCT
+from pipeline.kinds import Kind
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.relay import Filter
 from pipeline.native.segments import segment_firsts, segments
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.run import wiring
 from pipeline.units import NS_PER_S
 

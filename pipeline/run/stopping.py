@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pipeline.config.topology import LaneSpec
 from pipeline.errors import PipelineError
-from pipeline.records import Cause, HaltLevel
+from pipeline.kinds import Cause, HaltLevel
 from pipeline.run.halts import SupervisorHalts
 from pipeline.run.lanes import LaneProcess
 from pipeline.shm.status import StatusView

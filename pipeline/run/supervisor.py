@@ -22,7 +22,7 @@ from pipeline.codec import CODECS
 from pipeline.config.load import Config, config_record
 from pipeline.config.topology import LaneSpec, plan
 from pipeline.errors import EnvironmentProblem, PipelineError
-from pipeline.records import Kind
+from pipeline.kinds import Kind
 from pipeline.run import manifest, startpoint, stopping, wills, wiring
 from pipeline.run.checks import check_start
 from pipeline.run.guard import Guard

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipeline.records import Cause, HaltLevel
+from pipeline.kinds import Cause, HaltLevel
 from pipeline.run import wiring
 from pipeline.run.halts import SupervisorHalts
 from pipeline.shm.status import StatusView

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Cause, Kind
 from pipeline.native.brake import BrakeCore
 from pipeline.native.ring import Writer
-from pipeline.records import Cause, Kind
 from pipeline.run import wiring
 from pipeline.stages.refdata import ASSETS_PER_CONDITION
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import EnvironmentProblem, IntegrityError, UsageError
+from pipeline.kinds import Cause, HaltLevel
 from pipeline.native.crc import checksum
 from pipeline.native.haltwords import HaltWords
-from pipeline.records import Cause, HaltLevel
 
 FILE_NAME = "halt.page"
 MAGIC = b"pm-halt1"

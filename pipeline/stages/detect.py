@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 
 from pipeline.codec import KIND_OFFSET
 from pipeline.core.detector import Detector
+from pipeline.kinds import Kind
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Relay
 from pipeline.native.stamps import Stamps
 from pipeline.native.sums import Tops
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.stages.stage import Clock, Counts, no_one_to_tell
 from pipeline.units import NS_PER_MS
 

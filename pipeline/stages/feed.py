@@ -15,6 +15,7 @@ from typing import Any
 from picows import WSListener
 
 from pipeline.codec import CODECS, kind_of
+from pipeline.kinds import Cause, Kind, Rule
 from pipeline.native.arbiter import Arbiter
 from pipeline.native.flow import Sink
 from pipeline.native.framescan import Result, Scanner, TokenTable
@@ -22,7 +23,7 @@ from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
 from pipeline.native.wslistener import FeedListener, ShortCut
 from pipeline.net.edge import CloseSocket, Outbox, PauseSocket
-from pipeline.records import SLOT_BYTES, Cause, Kind, Rule
+from pipeline.records import SLOT_BYTES
 from pipeline.stages.feedlines import FeedSettings, Line
 from pipeline.stages.feedwatch import Watch
 from pipeline.stages.stage import Clock, Counts, push_owed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
+from pipeline.kinds import Cause
 from pipeline.native.arbiter import Pulse
-from pipeline.records import Cause
 from pipeline.units import NS_PER_MS, NS_PER_S
 
 SLOTS = 2  # places for sockets in a shard; the second one stands by, or takes over

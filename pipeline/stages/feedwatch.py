@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import orjson
 
+from pipeline.kinds import Cause
 from pipeline.native.arbiter import Arbiter
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, SendText
-from pipeline.records import Cause
 from pipeline.stages.feedlines import FeedSettings, Line, Shard
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_S

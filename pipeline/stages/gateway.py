@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.codec import CODECS, offset_of
+from pipeline.kinds import Cause, HaltLevel, Kind, OrderState, Origin, Side
 from pipeline.native.brake import refuse_late
 from pipeline.native.flow import Sink
 from pipeline.native.submit import SignedBatch, glance, sent_of
 from pipeline.net.edge import Outbox, Submit
-from pipeline.records import Cause, HaltLevel, Kind, OrderState, Origin, Side
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.brake import Brake
 from pipeline.stages.cancels import KEPT_MAX, Cancels

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.codec import CODECS, kind_of
+from pipeline.kinds import Kind
 from pipeline.native.flow import Source
 from pipeline.native.relay import Filter
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.stages import rehearsal
 from pipeline.stages.gateway import GatewayMachine
 from pipeline.stages.recall import Recall

@@ -16,8 +16,9 @@ import orjson
 from pipeline.codec import CODECS, kind_of
 from pipeline.core.orders import ORDERS_KEPT_MAX
 from pipeline.core.positions import PnlFold
+from pipeline.kinds import Cause, Kind, OrderState, Rule, VenueMode
 from pipeline.native.relay import Filter
-from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState, Rule, VenueMode
+from pipeline.records import SLOT_BYTES
 from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS
 

@@ -11,9 +11,10 @@ from collections import deque
 from typing import Any
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Kind, Rule
 from pipeline.native.orderhash import OrderHasher
 from pipeline.native.relay import Filter
-from pipeline.records import SLOT_BYTES, Kind, Rule
+from pipeline.records import SLOT_BYTES
 from pipeline.venues.polymarket.answers import Sent
 from pipeline.venues.polymarket.identity import AccountIdentity, exchange_domains, exchange_of
 

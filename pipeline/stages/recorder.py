@@ -11,9 +11,10 @@ import struct
 
 from pipeline.codec import HEADER_STRUCT, offset_of, runs
 from pipeline.errors import EnvironmentProblem
+from pipeline.kinds import Cause, Flag, Kind
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.net.edge import SocketMachine
-from pipeline.records import HEADER_BYTES, RUN_SLOTS_MAX, SLOT_BYTES, Cause, Flag, Kind
+from pipeline.records import HEADER_BYTES, RUN_SLOTS_MAX, SLOT_BYTES
 from pipeline.stages.stage import Counts
 
 NAME = "raw"  # of the logs: `raw.<feed id>`

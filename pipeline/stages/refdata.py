@@ -23,10 +23,11 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.codec import unpack
+from pipeline.kinds import Cause, Kind
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import Ask, Outbox
-from pipeline.records import SLOT_BYTES, Cause, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.stages.agenda import Agenda
 from pipeline.stages.refchoice import Unit
 from pipeline.stages.refrows import Rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.records import Rule
+from pipeline.kinds import Rule
 
 
 class Rows:

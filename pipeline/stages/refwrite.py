@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Flag, Kind, Rule
 from pipeline.native.flow import Sink
-from pipeline.records import HEADER, Flag, Kind, Rule
+from pipeline.records import HEADER
 from pipeline.stages.refrows import Rows
 from pipeline.stages.stage import Counts, push_owed
 from pipeline.venues.polymarket.universe import MarketInfo, instrument_record, question_record

@@ -8,7 +8,7 @@ with a key that owns nothing, towards no socket; it changes nothing that the pat
 from __future__ import annotations
 
 from pipeline.codec import CODECS
-from pipeline.records import Kind, OrderType, Rule, Side
+from pipeline.kinds import Kind, OrderType, Rule, Side
 from pipeline.stages.stage import Clock
 from pipeline.units import MICRO, NS_PER_MS
 

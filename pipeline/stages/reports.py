@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Cause, Kind, OrderState, Origin
 from pipeline.native.flow import Sink
-from pipeline.records import Cause, Kind, OrderState, Origin
 from pipeline.stages.stage import push_owed
 from pipeline.venues.polymarket.answers import Sent
 

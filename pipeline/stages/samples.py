@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from pipeline.kinds import Kind, Rule
 from pipeline.net.edge import Ask, Outbox
-from pipeline.records import Kind, Rule
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket import wire

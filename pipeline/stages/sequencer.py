@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from pipeline.codec import CODECS
 from pipeline.errors import InvariantError
+from pipeline.kinds import Cause, HaltLevel, Kind
 from pipeline.native.flow import Sink
 from pipeline.native.log import LogWriter
 from pipeline.native.sequence import Sequencer
 from pipeline.native.stamps import Stamps
-from pipeline.records import Cause, HaltLevel, Kind
 from pipeline.shm.halt import Halt, HaltPage, owner_index
 from pipeline.stages.stage import Clock, Counts
 from pipeline.units import NS_PER_MS

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pipeline.codec import CODECS, kind_of
+from pipeline.kinds import Cause, Flag, Kind, Rule
 from pipeline.native.flow import Sink, Source
 from pipeline.native.relay import Filter
 from pipeline.native.signing import IntentSigner
 from pipeline.native.stamps import Stamps
-from pipeline.records import SLOT_BYTES, Cause, Flag, Kind, Rule
+from pipeline.records import SLOT_BYTES
 from pipeline.shm.halt import HaltPage
 from pipeline.stages import rehearsal
 from pipeline.stages.brake import Brake

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from pipeline.codec import HEADER_STRUCT
 from pipeline.core.trader import Trader
 from pipeline.errors import LogCorrupt
+from pipeline.kinds import Kind
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
-from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES, Kind
+from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES
 
 #: What trade folds of `stream`; market data and ideas are no part of its state.
 FACT_KINDS = (

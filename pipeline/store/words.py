@@ -10,15 +10,14 @@ from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import Any
 
-from pipeline import records
+from pipeline import kinds, records
 from pipeline.codec import unpack
-from pipeline.records import Kind
 from pipeline.units import NS_PER_S, TICKS_PER_USD, int_to_decimal, usd_text
 
 _ENUMS: dict[str, type[IntEnum] | type[IntFlag]] = {
-    "cause": records.Cause, "state": records.OrderState, "origin": records.Origin, "side": records.Side,
-    "outcome": records.Outcome, "order_type": records.OrderType, "intent_class": records.IntentClass,
-    "level": records.HaltLevel, "rules": records.Rule, "status": records.TradeStatus,
+    "cause": kinds.Cause, "state": kinds.OrderState, "origin": kinds.Origin, "side": kinds.Side,
+    "outcome": kinds.Outcome, "order_type": kinds.OrderType, "intent_class": kinds.IntentClass,
+    "level": kinds.HaltLevel, "rules": kinds.Rule, "status": kinds.TradeStatus,
 }
 _ALWAYS = {"side", "outcome", "order_type"}  # their first member is 0 and says something
 #: Fields for people; all other bytes are ids, hashes and signatures.
@@ -80,7 +79,7 @@ _SHOWN: dict[str, Callable[[int], str]] = {
 def fields(slot: bytes, offset: int = 0) -> dict[str, Any]:
     """Return a record's payload as plain values (ids and hashes as hex), for `--json`."""
     record = unpack(slot, offset)
-    shown: dict[str, Any] = {"seq": record.seq, "now_ns": record.now_ns, "kind": Kind(record.kind).name}
+    shown: dict[str, Any] = {"seq": record.seq, "now_ns": record.now_ns, "kind": kinds.Kind(record.kind).name}
     for name, value in zip(record._fields, record, strict=True):
         if name in ("seq", "now_ns", "kind", "check") or name.startswith("reserved"):
             continue
@@ -100,12 +99,12 @@ def _plain(name: str, value: Any) -> Any:
 def describe(slot: bytes, offset: int = 0) -> str:
     """Return one line: place, time, kind, flags, market row, and every field that is not zero."""
     record = unpack(slot, offset)
-    kind = Kind(record.kind)
+    kind = kinds.Kind(record.kind)
     words = [f"{record.seq:>9}", utc_text(record.now_ns), kind.name.lower()]
     if record.instrument:
         words.append(f"row={record.instrument}")
     if record.flags:
-        words.append("flags=" + str(records.Flag(record.flags).name or record.flags).lower())
+        words.append("flags=" + str(kinds.Flag(record.flags).name or record.flags).lower())
     if record.parts > 1:
         words.append(f"part={record.part + 1}/{record.parts}")
     for name, value in zip(record._fields, record, strict=True):

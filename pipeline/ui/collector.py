@@ -15,7 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 import pipeline
-from pipeline.records import LAYOUT_VERSION, OrderState
+from pipeline.kinds import OrderState
+from pipeline.records import LAYOUT_VERSION
 from pipeline.shm import halt, memory
 from pipeline.shm.status import TURN, Latency
 from pipeline.ui import looks

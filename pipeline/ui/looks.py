@@ -20,8 +20,8 @@ import psutil
 
 from pipeline.codec import KIND_OFFSET
 from pipeline.errors import PipelineError
+from pipeline.kinds import Flag
 from pipeline.native.ladder import Rows
-from pipeline.records import Flag
 from pipeline.shm import memory
 from pipeline.shm.ringview import RingLook, look_at_ring
 from pipeline.shm.status import LaneState, Latency, StatusView

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import Kind, TradeStatus
+from pipeline.kinds import Kind, TradeStatus
 from pipeline.run.judge import Judgement, judge
 from tests.models.judged_run import ASK, SHARES, JudgedRun, fee, good_run
 

@@ -22,11 +22,12 @@ import pytest
 
 from pipeline.codec import CODECS, HEADER_STRUCT, kind_of, runs, unpack
 from pipeline.config.topology import load_topology
+from pipeline.kinds import Kind
 from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
-from pipeline.records import LAYOUT_VERSION, SLOT_BYTES, Kind
+from pipeline.records import LAYOUT_VERSION, SLOT_BYTES
 from pipeline.run import manifest
 from pipeline.run.exchange import ExchangeProcess
 from pipeline.run.record import recording_lanes

@@ -11,9 +11,10 @@ from urllib.request import urlopen
 import pytest
 
 from pipeline.codec import unpack
+from pipeline.kinds import Flag, Kind, Rule
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
-from pipeline.records import SLOT_BYTES, Flag, Kind, Rule
+from pipeline.records import SLOT_BYTES
 from pipeline.units import MICRO, NS_PER_S
 from tests.cli_runs import Market, Run, until
 

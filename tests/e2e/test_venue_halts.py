@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import HaltLevel
+from pipeline.kinds import HaltLevel
 from pipeline.run.exchange import GEOBLOCK
 from pipeline.run.known_orders import unknown_of
 from pipeline.shm import halt

@@ -8,7 +8,8 @@ import pytest
 from picows import WSMsgType
 
 from pipeline.codec import unpack
-from pipeline.records import SLOT_BYTES, Cause, Kind
+from pipeline.kinds import Cause, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.sim import render
 from tests.models.feed_socket import MARKET, NO, ROW, YES, Heard, Send, change, hear
 from tests.sim_trader import market

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.kinds import HaltLevel, Kind
 from pipeline.native.segments import segments
-from pipeline.records import SLOT_BYTES, HaltLevel, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.run.disk_watch import DiskWatch
 from pipeline.run.halts import SupervisorHalts
 from pipeline.shm.halt import HaltPage

@@ -8,11 +8,12 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from pipeline.codec import unpack
+from pipeline.kinds import Cause, Kind
 from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
 from pipeline.net.edge import CloseSocket, OpenSocket, PauseSocket
-from pipeline.records import SLOT_BYTES, Cause, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
 from pipeline.stages.feed import FeedMachine, FeedSettings
 from pipeline.stages.stage import Counts

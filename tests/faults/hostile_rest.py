@@ -12,9 +12,9 @@ import json
 import resource
 import zlib
 
+from pipeline.kinds import Cause
 from pipeline.net.edge import Ask, Outbox
 from pipeline.net.rest import RestDriver
-from pipeline.records import Cause
 
 MIB = 1 << 20
 

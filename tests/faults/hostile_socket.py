@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from pipeline.codec import unpack
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.kinds import Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.sim.websocket import accept_key, server_frame
 from tests.models.feed_socket import NO, YES, Heard, Rig, change
 

@@ -17,8 +17,9 @@ from typing import BinaryIO
 from pipeline.codec import CODECS
 from pipeline.core.limits import salt_of
 from pipeline.errors import EnvironmentProblem
+from pipeline.kinds import Kind
 from pipeline.native.packages import package_run
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.run.supervisor import Supervisor
 from pipeline.venues.polymarket.sign import order_hasher
 

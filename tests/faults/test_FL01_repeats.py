@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from pipeline.records import OrderState, Origin, TradeStatus
+from pipeline.kinds import OrderState, Origin, TradeStatus
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 from tests.models.core_rig import fill, report
 from tests.models.fill_ledger import FAILED, SETTLED, FillLedger

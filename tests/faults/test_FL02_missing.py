@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.codec import unpack
-from pipeline.records import Kind, OrderState, TradeStatus
+from pipeline.kinds import Kind, OrderState, TradeStatus
 from pipeline.sim.scenario import ACCOUNT_NAME
 from pipeline.sim.settlement import Chances
 from pipeline.units import MICRO, NS_PER_S

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.codec import unpack
 from pipeline.core.checkpoint import facts_digest
 from pipeline.core.reverts import COOL_NS
-from pipeline.records import Cause, Kind, OrderState, Origin, TradeStatus
+from pipeline.kinds import Cause, Kind, OrderState, Origin, TradeStatus
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 from tests.models.core_rig import T0_NS, Rig, balance, config, event, fill, report, tick, top
 from tests.models.fill_ledger import FAILED, SETTLED, FillLedger, Trade

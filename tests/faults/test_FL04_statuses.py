@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pipeline.codec import unpack
 from pipeline.core.accounting import Accounting
 from pipeline.core.state import TraderState
-from pipeline.records import Kind, TradeStatus
+from pipeline.kinds import Kind, TradeStatus
 from pipeline.units import MICRO
 from pipeline.venues.polymarket.user_decode import UserDecoder
 from tests.models.core_rig import config, event, fill, pack

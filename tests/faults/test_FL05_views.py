@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pipeline.codec import unpack
-from pipeline.records import OrderType
+from pipeline.kinds import OrderType
 from pipeline.units import MICRO
 from pipeline.venues.polymarket.own_orders import OwnOrders
 from pipeline.venues.polymarket.user_decode import UserDecoder

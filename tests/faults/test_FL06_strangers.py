@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.codec import unpack
-from pipeline.records import Cause, Kind, OrderState, Origin, TradeStatus
+from pipeline.kinds import Cause, Kind, OrderState, Origin, TradeStatus
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 from tests.models.core_rig import T0_NS, event, fill, hash_of, pack, report, started, tick, top
 from tests.models.fill_ledger import FillLedger

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pipeline.codec import unpack
 from pipeline.core.reservations import DUST_MICRO
 from pipeline.core.state import TraderState
-from pipeline.records import Kind, OrderState, Origin, TradeStatus
+from pipeline.kinds import Kind, OrderState, Origin, TradeStatus
 from pipeline.units import MICRO, NS_PER_S
 from tests.models.core_rig import T0_NS, config, event, fill, hash_of, pack, report, tick
 from tests.models.fill_ledger import FillLedger

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.records import Kind, OrderState, OrderType, Origin
+from pipeline.kinds import Kind, OrderState, OrderType, Origin
 from pipeline.units import MICRO, NS_PER_S
 from pipeline.venues.polymarket.account import Walk, open_orders_walk, trades_walk
 from tests.models.core_rig import T0_NS, event, pack, report, started, tick

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.core.holdings import holdings
-from pipeline.records import OrderState, OrderType, Origin, Side
+from pipeline.kinds import OrderState, OrderType, Origin, Side
 from pipeline.sim.errors_text import Refusal
 from pipeline.sim.settings import ExchangeSettings
 from pipeline.sim.trades import Placed

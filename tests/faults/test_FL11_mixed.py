@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.codec import unpack
 from pipeline.core.positions import PnlFold
-from pipeline.records import Cause, Kind, OrderState, Origin, TradeStatus
+from pipeline.kinds import Cause, Kind, OrderState, Origin, TradeStatus
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.user_decode import UserDecoder
 from tests.models.core_rig import T0_NS, event, fill, hash_of, pack, report, started, tick, top

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from pipeline.codec import CODECS
-from pipeline.records import Cause, Kind, OrderState, Rule, TradeStatus
+from pipeline.kinds import Cause, Kind, OrderState, Rule, TradeStatus
 from pipeline.stages.account import Markets
 from pipeline.units import MICRO, NS_PER_S
 from pipeline.venues.polymarket.user_decode import UserDecoder

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.kinds import OrderState
 from pipeline.net.http1 import Answer, AnswerParser, BadAnswer
-from pipeline.records import OrderState
 from pipeline.venues.polymarket import account, answers
 from pipeline.venues.polymarket.clob_market import merge_clob_market
 from pipeline.venues.polymarket.fields import MarketRefusal

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import Cause
+from pipeline.kinds import Cause
 from pipeline.venues.polymarket.user_decode import UserDecoder
 from tests.faults.test_MD03_books import markets
 from tests.models.chain import Chain

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import pytest
 
-from pipeline.records import Cause
+from pipeline.kinds import Cause
 from pipeline.run.halts import SupervisorHalts
 from pipeline.run.venue_watch import VenueWatch
 from pipeline.shm import halt

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import Cause, HaltLevel
+from pipeline.kinds import Cause, HaltLevel
 from tests.shared import ROOT, fresh_seed
 from tests.tools.faultrows import figure
 

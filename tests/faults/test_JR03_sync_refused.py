@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import HaltLevel
+from pipeline.kinds import HaltLevel
 from pipeline.store.upkeep import Limits, Upkeep
 from tests.faults.rings import FIXED_SEED
 from tests.shared import ROOT, fresh_seed

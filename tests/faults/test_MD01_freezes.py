@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.records import Cause, Kind
+from pipeline.kinds import Cause, Kind
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.faults.test_MD03_books import markets
 from tests.models.chain import Chain

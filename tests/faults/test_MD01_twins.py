@@ -14,10 +14,11 @@ import pytest
 
 from pipeline import records as r
 from pipeline.codec import runs, unpack
+from pipeline.kinds import Cause
 from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
-from pipeline.records import SLOT_BYTES, Cause
+from pipeline.records import SLOT_BYTES
 from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
 from pipeline.stages.feed import FeedMachine, FeedSettings
 from pipeline.stages.stage import Counts

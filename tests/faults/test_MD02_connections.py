@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline.records import Cause
+from pipeline.kinds import Cause
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.faults.test_MD03_books import markets
 from tests.models.chain import Chain

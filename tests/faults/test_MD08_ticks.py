@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline import records as r
-from pipeline.records import Kind, OrderState, Origin
+from pipeline.kinds import Kind, OrderState, Origin
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.faults.test_MD03_books import markets, one_frame
 from tests.models.chain import Chain

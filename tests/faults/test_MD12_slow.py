@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline.codec import CODECS
-from pipeline.records import Flag, Kind
+from pipeline.kinds import Flag, Kind
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.faults.test_MD03_books import markets
 from tests.models.chain import ALL, Chain

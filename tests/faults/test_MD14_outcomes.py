@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from pipeline.codec import unpack
+from pipeline.kinds import Rule
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.net.edge import Ask
-from pipeline.records import SLOT_BYTES, Rule
+from pipeline.records import SLOT_BYTES
 from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
 from pipeline.stages.refdata import RefdataMachine, RefdataSettings
 from pipeline.stages.stage import Counts

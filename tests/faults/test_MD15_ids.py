@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Kind, OrderType, Side
 from pipeline.native.framescan import TokenTable
-from pipeline.records import Kind, OrderType, Side
 from pipeline.sim.orders import Payload, parse
 from pipeline.stages.account import Markets
 from pipeline.venues.polymarket.encode import OrderRenderer

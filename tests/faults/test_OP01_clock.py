@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.kinds import Cause, HaltLevel
 from pipeline.net.edge import Ask, Outbox
-from pipeline.records import Cause, HaltLevel
 from pipeline.run.halts import SupervisorHalts
 from pipeline.run.spec import anchored_clock
 from pipeline.run.venue_watch import VenueWatch

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import pytest
 
+from pipeline.kinds import Cause
 from pipeline.net.edge import Ask
 from pipeline.net.egress import Proxy, proxy_of
 from pipeline.net.orders import OrderConnections
 from pipeline.net.rest import RestDriver
-from pipeline.records import Cause
 from pipeline.sim import certificates
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.faults.test_PR04_waiting import ANSWER, Machine, until

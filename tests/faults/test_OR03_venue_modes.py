@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import Cause, Kind, OrderState, VenueMode
+from pipeline.kinds import Cause, Kind, OrderState, VenueMode
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.models.core_rig import Rig, balance, event, pack, started, tick, top
 from tests.models.moody_venue import Arrival, MoodyVenue, Reply, Wire, reply

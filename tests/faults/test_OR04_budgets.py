@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import Cause, OrderState, VenueMode
+from pipeline.kinds import Cause, OrderState, VenueMode
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket import wire as facts
 from pipeline.venues.polymarket.budgets import Bucket, Budgets, Window

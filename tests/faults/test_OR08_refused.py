@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import Cause, HaltLevel, OrderState, VenueMode
+from pipeline.kinds import Cause, HaltLevel, OrderState, VenueMode
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.models.moody_venue import Arrival, MoodyVenue, Reply, Wire, reply
 from tests.models.signer_rig import T0_NS

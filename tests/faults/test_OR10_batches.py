@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.records import Cause, OrderState
+from pipeline.kinds import Cause, OrderState
 from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket.wire import SignerRates
 from tests.models.moody_venue import Arrival, MoodyVenue, Reply, Wire, hash_of, reply

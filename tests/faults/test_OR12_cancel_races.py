@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.records import OrderType
+from pipeline.kinds import OrderType
 from tests.models.racing_venue import Moods, Race
 from tests.shared import fresh_seed
 from tests.tools.faultrows import figure

@@ -18,9 +18,9 @@ from typing import Any
 import aiohttp
 
 from pipeline.codec import runs, unpack
+from pipeline.kinds import Kind, OrderState, OrderType, Origin, Side
 from pipeline.native.ring import Reader, Writer
 from pipeline.net.edge import Ask
-from pipeline.records import Kind, OrderState, OrderType, Origin, Side
 from pipeline.sim.server import Clock, Server
 from pipeline.stages.account import AccountMachine, AccountSettings
 from pipeline.stages.stage import Counts

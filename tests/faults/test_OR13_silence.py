@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.codec import unpack
 from pipeline.core.order import Group, Order
 from pipeline.core.orders import Orders
-from pipeline.records import Cause, Kind, OrderState, OrderType, Origin
+from pipeline.kinds import Cause, Kind, OrderState, OrderType, Origin
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 from tests.models.core_rig import T0_NS, pack, report
 from tests.models.desk import Desk, worst_of

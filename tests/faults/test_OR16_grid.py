@@ -13,8 +13,9 @@ import pytest
 
 from pipeline.codec import CODECS
 from pipeline.core.legbook import LegBook
+from pipeline.kinds import Cause, HaltLevel, Kind, OrderType, Side
 from pipeline.native.gate import price_orders
-from pipeline.records import DTYPES, SLOT_BYTES, Cause, HaltLevel, Kind, OrderType, Side
+from pipeline.records import DTYPES, SLOT_BYTES
 from pipeline.shm import halt
 from pipeline.sim import book as sim
 from pipeline.sim.accounts import Account

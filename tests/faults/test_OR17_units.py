@@ -9,8 +9,8 @@ from fractions import Fraction
 
 import pytest
 
+from pipeline.kinds import OrderType, Side
 from pipeline.native.numparse import parse
-from pipeline.records import OrderType, Side
 from pipeline.units import (
     MICRO,
     TICKS_PER_USD,

@@ -19,7 +19,7 @@ from eth_account.messages import encode_typed_data
 
 from pipeline.codec import CODECS, unpack
 from pipeline.errors import ConfigError
-from pipeline.records import Cause, Kind, OrderType, Rule, Side
+from pipeline.kinds import Cause, Kind, OrderType, Rule, Side
 from pipeline.run.conditions import judge_account, judge_venue, unmet
 from pipeline.shm import halt
 from pipeline.sim.wallets import deposit_wallet, proxy_wallet, safe_wallet

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.codec import runs, unpack
+from pipeline.kinds import Cause, Kind, OrderState, Origin
 from pipeline.native.ring import Reader, Writer
 from pipeline.net.edge import Submit
-from pipeline.records import Cause, Kind, OrderState, Origin
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.brake import Brake
 from pipeline.stages.gateway import GatewayMachine, GatewaySettings

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.records import Kind, OrderState, Origin, VenueMode
+from pipeline.kinds import Kind, OrderState, Origin, VenueMode
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.models.core_rig import Rig, balance, event, pack, report, started, tick, top
 from tests.models.moody_venue import Arrival, MoodyVenue, Reply, Wire, reply

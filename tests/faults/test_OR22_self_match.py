@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.core.order import Order
 from pipeline.core.selfmatch import meeting
-from pipeline.records import Cause, Kind, OrderState, OrderType, Origin
+from pipeline.kinds import Cause, Kind, OrderState, OrderType, Origin
 from pipeline.sim.trades import Placed
 from pipeline.units import NS_PER_MS
 from tests.models.core_rig import T0_NS, balance, event, report, started, tick, top

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import Cause, OrderState
+from pipeline.kinds import Cause, OrderState
 from pipeline.run.judge_logs import Findings, Venue, read_logs
 from pipeline.run.judge_money import check_money, fill_orders
 from pipeline.run.judge_orders import check_orders

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipeline.records import HaltLevel
+from pipeline.kinds import HaltLevel
 from pipeline.shm import halt
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.faults.kills import SETTINGS, Kills

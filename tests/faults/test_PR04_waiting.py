@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.kinds import Cause, HaltLevel, OrderState
 from pipeline.net.edge import Outbox, Submit
 from pipeline.net.orders import OrderConnections
-from pipeline.records import Cause, HaltLevel, OrderState
 from pipeline.shm.halt import HaltPage
 from pipeline.units import NS_PER_S
 from tests.models.gateway_rig import EPOCH, Gateway

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import HaltLevel
+from pipeline.kinds import HaltLevel
 from pipeline.shm import halt
 from pipeline.units import NS_PER_S
 from tests.cli_runs import pm, processes_of, segments_of

@@ -9,11 +9,12 @@ from collections import Counter, deque
 import pytest
 
 from pipeline.codec import CODECS, unpack
+from pipeline.kinds import Cause, Kind
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.sequence import Sequencer
 from pipeline.net.edge import Ask
-from pipeline.records import SLOT_BYTES, Cause, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.stages.account import AccountMachine, AccountSettings
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_MS, NS_PER_S

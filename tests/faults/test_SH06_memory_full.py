@@ -25,7 +25,7 @@ if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", "/dev/shm"]
 from pipeline.errors import EnvironmentProblem
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.codec import CODECS
-from pipeline.records import Kind
+from pipeline.kinds import Kind
 from pipeline.shm import memory
 place, rng, counts = pathlib.Path("/dev/shm"), random.Random(int(sys.argv[1])), [0, 0, 0, 0]
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.codec import CODECS
 from pipeline.core.positions import fold_pnl
-from pipeline.records import Kind, OrderState, Origin, Rule
+from pipeline.kinds import Kind, OrderState, Origin, Rule
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 from tests.models.core_rig import FULL, T0_NS, Rig, Venue, event, instrument, report, started, tick, top
 from tests.shared import fresh_seed

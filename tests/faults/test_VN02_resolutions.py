@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from pipeline.codec import unpack
+from pipeline.kinds import Kind, Rule
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.net.edge import Ask
-from pipeline.records import SLOT_BYTES, Kind, Rule
+from pipeline.records import SLOT_BYTES
 from pipeline.stages.refdata import RefdataMachine, RefdataSettings
 from pipeline.stages.stage import Counts
 from pipeline.units import MICRO, NS_PER_S

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import Kind, VenueMode
+from pipeline.kinds import Kind, VenueMode
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.models.moody_venue import Arrival, MoodyVenue, Reply, Wire, reply
 from tests.shared import fresh_seed, scaled

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline.codec import unpack
-from pipeline.records import Cause, HaltLevel, Kind, OrderState, Origin, Rule
+from pipeline.kinds import Cause, HaltLevel, Kind, OrderState, Origin, Rule
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 from pipeline.units import NS_PER_MS, NS_PER_S

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from pipeline.codec import CODECS, kind_of
 from pipeline.config.topology import LaneSpec
+from pipeline.kinds import Kind, OrderState, Origin
 from pipeline.native.log import LogReader
 from pipeline.native.relay import Filter
 from pipeline.native.ring import Observer
-from pipeline.records import SLOT_BYTES, Kind, OrderState, Origin
+from pipeline.records import SLOT_BYTES
 from pipeline.run import wiring
 from pipeline.run.spec import RunSpec, anchored_clock
 from pipeline.shm import memory

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from pipeline.records import OrderType, Side
+from pipeline.kinds import OrderType, Side
 
 #: Tick in ticks of 0.0001 -> decimals of the collateral (venue sheet 10.3); shares have two.
 DECIMALS = {1000: 3, 100: 4, 50: 5, 25: 6, 10: 5, 1: 6}

@@ -13,7 +13,8 @@ from fractions import Fraction
 from typing import Any
 
 from pipeline.codec import unpack
-from pipeline.records import SLOT_BYTES, Kind, OrderState, Outcome, Side
+from pipeline.kinds import Kind, OrderState, Outcome, Side
+from pipeline.records import SLOT_BYTES
 from pipeline.venues.polymarket.decode_common import Decoded
 from pipeline.venues.polymarket.universe import MarketInfo
 

@@ -10,7 +10,7 @@ from pipeline.codec import CODECS, unpack
 from pipeline.core.checkpoint import restore, serialise
 from pipeline.core.detector import Detector
 from pipeline.core.trader import Trader, slots_of
-from pipeline.records import Kind, OrderState, OrderType, Origin, Rule, Side, TradeStatus
+from pipeline.kinds import Kind, OrderState, OrderType, Origin, Rule, Side, TradeStatus
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 
 T0_NS = 1_790_000_000 * NS_PER_S

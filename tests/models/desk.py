@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.records import Kind, OrderState, Origin
+from pipeline.kinds import Kind, OrderState, Origin
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.models.core_rig import balance, event, fill, pack, report, started, tick, top
 from tests.models.moody_venue import MoodyVenue, Wire

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pipeline.core.fees import fee_terms
 from pipeline.errors import InvariantError
-from pipeline.records import OrderType
+from pipeline.kinds import OrderType
 from pipeline.units import FEE_QUANTUM_USD_MICRO, PPM, TICKS_PER_USD, cost_micro
 
 _BUDGET_TYPES = (int(OrderType.FOK), int(OrderType.FAK))  # spend an amount instead of stopping at shares

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.codec import unpack
 from pipeline.core.checkpoint import facts_digest, restore, serialise
 from pipeline.core.trader import Trader
-from pipeline.records import Kind, OrderState, OrderType, Origin, Side
+from pipeline.kinds import Kind, OrderState, OrderType, Origin, Side
 from tests.models.core_rig import T0_NS, balance, config, event, pack, report
 
 ROWS = (1, 2, 3)

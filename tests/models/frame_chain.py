@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.codec import KIND_OFFSET, unpack
 from pipeline.core.detector import Detector
+from pipeline.kinds import Kind
 from pipeline.native.books import Books
 from pipeline.native.framescan import Result, Scanner, TokenTable
 from pipeline.native.ladder import arena_bytes, rows_bytes
@@ -17,7 +18,6 @@ from pipeline.native.relay import Relay
 from pipeline.native.sequence import Sequencer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
 from pipeline.native.sums import Tops
-from pipeline.records import Kind
 from pipeline.stages import detect
 from pipeline.stages.stage import Counts
 from pipeline.venues.polymarket.market_decode import MarketDecoder

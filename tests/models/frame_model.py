@@ -9,9 +9,10 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+from pipeline.kinds import Flag
 from pipeline.native.framescan import Result, Scanner, TokenTable
 from pipeline.native.ring import Reader, Ring, Writer
-from pipeline.records import SLOT_BYTES, Flag
+from pipeline.records import SLOT_BYTES
 from pipeline.venues.polymarket.decode_common import Decoded
 from pipeline.venues.polymarket.market_decode import MarketDecoder
 

@@ -12,7 +12,7 @@ from pipeline.core.fees import fee_terms
 from pipeline.core.legbook import SHARE_LOT_MICRO, LegBook
 from pipeline.core.sizing import BUDGET_LOT_USD_MICRO
 from pipeline.errors import InvariantError
-from pipeline.records import Cause, OrderType, Side
+from pipeline.kinds import Cause, OrderType, Side
 from pipeline.units import FEE_QUANTUM_USD_MICRO, TICKS_PER_USD
 from tests.models.fees_model import worst_buy_usd_micro
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.codec import CODECS, runs, unpack
+from pipeline.kinds import Cause, Kind, OrderState, Rule
 from pipeline.native.ring import Reader, Writer
-from pipeline.records import Cause, Kind, OrderState, Rule
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.brake import Brake

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Cause, Kind, OrderState, OrderType, Origin, Rule, TradeStatus
 from pipeline.native.counters import bucket_top
 from pipeline.native.log import LogWriter
-from pipeline.records import Cause, Kind, OrderState, OrderType, Origin, Rule, TradeStatus
 from pipeline.run.judge import Judgement, RunFacts, judge
 from pipeline.shm.status import Latency
 

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.codec import CODECS, unpack
+from pipeline.kinds import Kind
 from pipeline.native.log import LogReader, LogWriter
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from tests.models.ring_model import LogModel
 
 HEADER_BYTES = 4096

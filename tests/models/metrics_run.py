@@ -11,9 +11,9 @@ from pathlib import Path
 import orjson
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Flag, Kind
 from pipeline.native.ladder import Rows, rows_bytes
 from pipeline.native.ring import Ring, Writer
-from pipeline.records import Flag, Kind
 from pipeline.shm import halt, memory, status
 from pipeline.shm.status import LaneState, StatusPage
 from pipeline.ui.looks import RunFacts

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.codec import CODECS, runs, unpack
+from pipeline.kinds import Cause, Kind, OrderType, Rule, Side
 from pipeline.native.ring import Reader, Writer
 from pipeline.net.edge import Submit
-from pipeline.records import Cause, Kind, OrderType, Rule, Side
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.brake import Brake

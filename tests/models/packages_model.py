@@ -12,7 +12,8 @@ from pipeline.core.risk import Fields
 from pipeline.core.selfmatch import Wanted
 from pipeline.core.strategies.interface import Idea
 from pipeline.errors import InvariantError
-from pipeline.records import IDEA_LEGS, SLOT_BYTES, IntentClass, Kind, OrderType
+from pipeline.kinds import IntentClass, Kind, OrderType
+from pipeline.records import IDEA_LEGS, SLOT_BYTES
 from pipeline.units import NS_PER_MS
 
 

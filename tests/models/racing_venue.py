@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.codec import unpack
-from pipeline.records import Cause, Kind, OrderState, OrderType, Origin, TradeStatus
+from pipeline.kinds import Cause, Kind, OrderState, OrderType, Origin, TradeStatus
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.models.core_rig import T0_NS, balance, event, fill, hash_of, pack, started, tick, top
 

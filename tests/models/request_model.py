@@ -9,7 +9,8 @@ import json
 from typing import Any, NamedTuple
 
 from pipeline.codec import CODECS
-from pipeline.records import SLOT_BYTES, Cause, Kind, OrderType, Rule, Side
+from pipeline.kinds import Cause, Kind, OrderType, Rule, Side
+from pipeline.records import SLOT_BYTES
 from pipeline.venues.polymarket import identity, wire
 from pipeline.venues.polymarket.answers import Sent
 from pipeline.venues.polymarket.identity import AccountIdentity

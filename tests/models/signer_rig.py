@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from pipeline.codec import CODECS
 from pipeline.core.limits import salt_of
+from pipeline.kinds import HaltLevel, Kind, OrderType, Rule, Side
 from pipeline.native.relay import Filter
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.stamps import ENTRY_BYTES, Stamps
-from pipeline.records import IDEA_LEGS, SLOT_BYTES, HaltLevel, Kind, OrderType, Rule, Side
+from pipeline.records import IDEA_LEGS, SLOT_BYTES
 from pipeline.shm import halt
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.stages.signer import SignerStage, Signing

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pipeline.codec import CODECS, kind_of, struct_of
+from pipeline.kinds import Cause, HaltLevel, IntentClass, Kind, OrderType, Rule, Side
 from pipeline.native.signing import AHEAD_MAX
-from pipeline.records import Cause, HaltLevel, IntentClass, Kind, OrderType, Rule, Side
 from pipeline.stages.brake import Ceilings
 from pipeline.units import NS_PER_S, TICKS_PER_USD
 from pipeline.venues.polymarket.amounts import fine_step_micro, order_amounts

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pipeline.core.fees import PICO_PER_USD, Terms
 from pipeline.core.legbook import SHARE_LOT_MICRO, Ladder, LegBook
 from pipeline.core.sizing import Bounds, Order, Package, Refusal
-from pipeline.records import Cause, OrderType
+from pipeline.kinds import Cause, OrderType
 from pipeline.units import FEE_QUANTUM_USD_MICRO, MICRO, PPM, TICKS_PER_USD, cost_micro
 from tests.models.fees_model import budget_fee_usd_micro_max, worst_buy_usd_micro
 

@@ -15,7 +15,7 @@ from pipeline.core.legbook import LegBook
 from pipeline.core.proof import proven_payout
 from pipeline.core.sizing import Bounds, Package, Refusal
 from pipeline.core.strategies.basket import Basket
-from pipeline.records import Cause, Flag, Outcome, Rule
+from pipeline.kinds import Cause, Flag, Outcome, Rule
 from pipeline.units import NS_PER_S, TICKS_PER_USD
 from tests.models.sizing_model import price_package
 

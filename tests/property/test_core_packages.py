@@ -11,7 +11,7 @@ import pytest
 from pipeline.codec import unpack
 from pipeline.core.legbook import LegBook
 from pipeline.core.sizing import Bounds, Refusal, price_package
-from pipeline.records import Flag, Kind, Rule
+from pipeline.kinds import Flag, Kind, Rule
 from pipeline.units import MICRO
 from tests.models.core_rig import FULL, Rig, balance, config, event, instrument, top
 from tests.models.payoff_model import fee_charged, worst_payout

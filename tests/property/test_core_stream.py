@@ -15,7 +15,7 @@ from pipeline.codec import CODECS, unpack
 from pipeline.core.checkpoint import facts_digest, restore, serialise
 from pipeline.core.positions import fold_pnl
 from pipeline.core.trader import Trader
-from pipeline.records import Flag, HaltLevel, Kind, OrderState, Origin
+from pipeline.kinds import Flag, HaltLevel, Kind, OrderState, Origin
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 from tests.models.core_rig import T0_NS, Rig, Venue, balance, config, event, pack, report, tick, top
 from tests.shared import ROOT, seeds

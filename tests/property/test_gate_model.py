@@ -12,8 +12,8 @@ import pytest
 
 from pipeline.core.legbook import LegBook
 from pipeline.errors import InvariantError
+from pipeline.kinds import Cause, OrderType, Side
 from pipeline.native import gate
-from pipeline.records import Cause, OrderType, Side
 from tests.models import gate_model
 from tests.models.gate_model import I64_MAX, LEG_COUNT_MAX, SIZE_MICRO_MAX, Wanted
 from tests.shared import scaled, seeds

@@ -12,8 +12,9 @@ from pipeline.core.risk import Proposal
 from pipeline.core.sizing import Order, Package
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.trader import slots_of
+from pipeline.kinds import IntentClass, Kind, OrderType
 from pipeline.native import packages
-from pipeline.records import IDEA_LEGS, RUN_SLOTS_MAX, SLOT_BYTES, IntentClass, Kind, OrderType
+from pipeline.records import IDEA_LEGS, RUN_SLOTS_MAX, SLOT_BYTES
 from tests.models import packages_model
 from tests.models.core_rig import pack
 from tests.shared import scaled, seeds

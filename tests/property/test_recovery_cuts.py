@@ -11,8 +11,8 @@ from pipeline.core.checkpoint import facts_digest, serialise
 from pipeline.core.detector import Detector
 from pipeline.core.trader import Trader
 from pipeline.errors import LogCorrupt
+from pipeline.kinds import Kind, OrderState, Origin
 from pipeline.native.log import LogReader, LogWriter
-from pipeline.records import Kind, OrderState, Origin
 from pipeline.store import checkpoints
 from pipeline.store.refold import Refold, recover
 from pipeline.units import NS_PER_MS

@@ -12,7 +12,7 @@ import pytest
 from pipeline.codec import CODECS
 from pipeline.core.holdings import Holding
 from pipeline.core.instruments import Instruments, Question
-from pipeline.records import Kind, Rule
+from pipeline.kinds import Kind, Rule
 from pipeline.units import MICRO
 from pipeline.venues.polymarket import recycle, settle
 from pipeline.venues.polymarket.recycle import ActionKind

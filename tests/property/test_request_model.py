@@ -14,8 +14,9 @@ import pytest
 
 from pipeline.codec import CODECS
 from pipeline.errors import InvariantError
+from pipeline.kinds import Cause, HaltLevel, Kind, OrderType, Rule, Side
 from pipeline.native.submit import BATCH_ORDERS_MAX, OrderBodies, SignedBatch, glance, sent_of
-from pipeline.records import SLOT_BYTES, Cause, HaltLevel, Kind, OrderType, Rule, Side
+from pipeline.records import SLOT_BYTES
 from pipeline.stages.brake import Brake, Ceilings
 from pipeline.units import MICRO, NS_PER_S
 from pipeline.venues.polymarket import encode, identity, wire

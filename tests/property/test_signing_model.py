@@ -13,8 +13,9 @@ import pytest
 
 from pipeline.codec import CODECS
 from pipeline.errors import InvariantError
+from pipeline.kinds import Cause, HaltLevel, IntentClass, Kind, OrderType, Rule, Side
 from pipeline.native.signing import AHEAD_MAX
-from pipeline.records import SLOT_BYTES, Cause, HaltLevel, IntentClass, Kind, OrderType, Rule, Side
+from pipeline.records import SLOT_BYTES
 from pipeline.shm import halt
 from pipeline.sim.wallets import deposit_wallet
 from pipeline.stages.brake import Brake, Ceilings

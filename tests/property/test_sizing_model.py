@@ -11,9 +11,9 @@ from pipeline.core.fees import FeeTable
 from pipeline.core.legbook import LegBook
 from pipeline.core.sizing import Bounds, Order, Package, Refusal, price_package
 from pipeline.errors import InvariantError
+from pipeline.kinds import Cause
 from pipeline.native.legs import FeeTerms, Leg
 from pipeline.native.sizing import SIZE_MICRO_MAX
-from pipeline.records import Cause
 from tests.models import sizing_model
 from tests.shared import scaled, seeds
 

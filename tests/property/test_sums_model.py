@@ -10,10 +10,11 @@ import pytest
 from pipeline.codec import kind_of
 from pipeline.core.fees import fee_table
 from pipeline.errors import InvariantError
+from pipeline.kinds import Flag, Kind
 from pipeline.native.relay import Relay
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.sums import LEGS_MAX, Link, Sum, Top, Tops
-from pipeline.records import SLOT_BYTES, Flag, Kind
+from pipeline.records import SLOT_BYTES
 from tests.models.core_rig import T0_NS, pack, tick, top
 from tests.shared import seeds
 

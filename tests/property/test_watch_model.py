@@ -15,8 +15,8 @@ from pipeline.core.limits import Limits, limits_of
 from pipeline.core.sizing import Order, Package
 from pipeline.core.strategies.basket import BUILDERS, Basket, BasketStrategy, StrategyId, Watch
 from pipeline.core.tops import Book
+from pipeline.kinds import Cause, Flag, Outcome, Rule
 from pipeline.native.sizing import NEVER_NS
-from pipeline.records import Cause, Flag, Outcome, Rule
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.models.core_rig import FULL, T0_NS, config, event, instrument, top
 from tests.models.watch_model import RowModel, WatchModel

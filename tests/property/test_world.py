@@ -20,7 +20,7 @@ from pipeline.core.orders import Orders
 from pipeline.core.reservations import Reservations
 from pipeline.core.strategies.basket import BasketStrategy, Watch
 from pipeline.core.strategies.interface import Idea
-from pipeline.records import OrderState
+from pipeline.kinds import OrderState
 from tests.shared import scaled
 from tests.world.judge import FRAMES_MIN, ORDERS_MIN, judge
 from tests.world.network import Weather

@@ -15,8 +15,9 @@ from typing import Any
 from pipeline.codec import kind_of, runs
 from pipeline.config.load import load
 from pipeline.core.checkpoint import serialise
+from pipeline.kinds import Flag, Kind
 from pipeline.native.log import LogWriter
-from pipeline.records import SLOT_BYTES, Flag, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.run import startpoint, wiring
 from pipeline.run.build import build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pipeline.codec import CODECS, kind_of, unpack
 from pipeline.config.load import config_record
-from pipeline.records import SLOT_BYTES, Cause, HaltLevel, Kind, OrderState
+from pipeline.kinds import Cause, HaltLevel, Kind, OrderState
+from pipeline.records import SLOT_BYTES
 from pipeline.run import wiring
 from pipeline.shm.halt import HaltPage
 from pipeline.units import NS_PER_MS, NS_PER_S

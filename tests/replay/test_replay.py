@@ -16,8 +16,9 @@ from pipeline.cli.replay import lines, replay_log
 from pipeline.codec import CODECS, kind_of, runs
 from pipeline.core.detector import Detector
 from pipeline.errors import EnvironmentProblem, LayoutError
+from pipeline.kinds import Kind
 from pipeline.native.log import LogWriter
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.run import manifest, replay_chain
 from pipeline.run.replay import Replay, find_logs
 from tests.replay.restarts import Restarts, slots_of

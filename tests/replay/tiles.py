@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.codec import runs
+from pipeline.kinds import Kind
 from pipeline.native.log import LogWriter
-from pipeline.records import DTYPES, SLOT_BYTES, Kind
+from pipeline.records import DTYPES, SLOT_BYTES
 from pipeline.units import NS_PER_S
 from tests.replay.rich_log import RichLog
 

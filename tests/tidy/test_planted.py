@@ -96,7 +96,6 @@ PLANTED = [
     (rules.imports_point_down, "pipeline/sim/a.py", "from py_clob_client import x", "import hashlib, orjson"),
     (rules.file_fits_a_head, "pipeline/a.py", "x = 1\n" * 401, "x = 1\n" * 400),
     (rules.file_fits_a_head, "pipeline/native/a.h", "int x;\n" * 401, "int x;\n" * 400),
-    (rules.file_fits_a_head, "pipeline/records.py", "x = 1\n" * 601, "x = 1\n" * 600),
     (
         rules.function_fits_a_screen,
         "a.py",

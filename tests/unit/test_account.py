@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.codec import CODECS
-from pipeline.records import Cause, Kind
+from pipeline.kinds import Cause, Kind
 from pipeline.venues.polymarket import account, wire
 from pipeline.venues.polymarket.account import (
     Walk,

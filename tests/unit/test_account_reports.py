@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.codec import CODECS
-from pipeline.records import Kind, OrderState
+from pipeline.kinds import Kind, OrderState
 from pipeline.sim.errors_text import not_enough
 from pipeline.stages.account import FRESH_NS, AccountMachine, AccountSettings
 from pipeline.stages.stage import Counts

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import pytest
 
-from pipeline.records import Cause, OrderType, Side
+from pipeline.kinds import Cause, OrderType, Side
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.amounts import (
     Amounts,

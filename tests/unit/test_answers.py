@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.codec import CODECS
-from pipeline.records import Cause, Kind, OrderState, Origin, Side
+from pipeline.kinds import Cause, Kind, OrderState, Origin, Side
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.answers import (
     Sent,

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pipeline.codec import CODECS
-from pipeline.records import Cause, Kind, OrderState, Origin, Side
+from pipeline.kinds import Cause, Kind, OrderState, Origin, Side
 from pipeline.venues.polymarket.answers import (
     Sent,
     VenueState,

@@ -13,9 +13,10 @@ from pipeline.codec import HEADER_STRUCT
 from pipeline.core.checkpoint import facts_digest, restore
 from pipeline.core.trader import Trader
 from pipeline.errors import InvariantError, LogCorrupt
+from pipeline.kinds import Kind
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.segments import segment_firsts
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.shm.status import PAGE_BYTES, StatusPage, StatusView, format_page
 from pipeline.stages.archive import ArchiveSettings, ArchiveStage, ReadPositions, reads_name
 from pipeline.stages.stage import Counts

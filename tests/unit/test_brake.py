@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from pipeline.errors import EnvironmentProblem, InvariantError
+from pipeline.kinds import Cause, HaltLevel, IntentClass
 from pipeline.native.brake import MAGIC, STATE_BYTES, BrakeCore, is_allowed
-from pipeline.records import Cause, HaltLevel, IntentClass
 from pipeline.stages.brake import Brake, Ceilings, restart_numbers
 from pipeline.units import MICRO, NS_PER_S
 from tests.models import signing_model

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.cli.cancel_all import cancel_all, left_of
 from pipeline.errors import EnvironmentProblem, PipelineError, RiskRefusal, UsageError, VenueError
-from pipeline.records import HaltLevel
+from pipeline.kinds import HaltLevel
 from pipeline.shm import halt
 
 Look = Callable[[Path], dict[str, Any]]

@@ -10,7 +10,7 @@ import pytest
 from pipeline.cli.halt import clear_halt, level_named, set_halt
 from pipeline.cli.states import one_state, states_in
 from pipeline.errors import EnvironmentProblem, IntegrityError, RiskRefusal, UsageError
-from pipeline.records import HaltLevel
+from pipeline.kinds import HaltLevel
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 

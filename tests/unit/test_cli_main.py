@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Kind
 from pipeline.native.log import LogWriter
-from pipeline.records import LAYOUT_HASH, LAYOUT_VERSION, Kind
+from pipeline.records import LAYOUT_HASH, LAYOUT_VERSION
 from pipeline.shm.memory import build_id
 from tests.cli_runs import command, one_line, pm
 from tests.shared import ROOT

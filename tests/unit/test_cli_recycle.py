@@ -15,8 +15,8 @@ from pipeline.core.checkpoint import serialise
 from pipeline.core.holdings import holdings
 from pipeline.core.trader import Trader
 from pipeline.errors import EnvironmentProblem, LogCorrupt, UsageError
+from pipeline.kinds import Kind, Outcome, Rule, Side, TradeStatus
 from pipeline.native.log import LogWriter
-from pipeline.records import Kind, Outcome, Rule, Side, TradeStatus
 from pipeline.store import checkpoints
 from pipeline.units import MICRO
 from pipeline.venues.polymarket import settle

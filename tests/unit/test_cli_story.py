@@ -11,8 +11,8 @@ from pipeline.cli.explain import parse_ident, words_of
 from pipeline.cli.story import read_story
 from pipeline.codec import CODECS
 from pipeline.errors import EnvironmentProblem, UsageError
+from pipeline.kinds import Cause, Kind, OrderState, Origin, Outcome, Side, TradeStatus
 from pipeline.native.log import LogWriter
-from pipeline.records import Cause, Kind, OrderState, Origin, Outcome, Side, TradeStatus
 from pipeline.units import MICRO
 
 T0 = 1_700_000_000_000_000_000

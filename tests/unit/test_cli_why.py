@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli.why import Seen, why_nothing
-from pipeline.records import Cause
+from pipeline.kinds import Cause
 
 WATCHING = {"instruments": 30, "frames": 900, "detect_baskets": 4, "detect_tops": 700}
 POST_ONLY = {

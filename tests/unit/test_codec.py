@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.codec import CODECS, struct_of
 from pipeline.errors import InvariantError
-from pipeline.records import DTYPES, SLOT_BYTES, Kind
+from pipeline.kinds import Kind
+from pipeline.records import DTYPES, SLOT_BYTES
 
 
 def drawn(rng: random.Random, form: np.dtype) -> object:

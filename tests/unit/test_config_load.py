@@ -9,7 +9,7 @@ import pytest
 from pipeline.codec import CODECS
 from pipeline.config import config_hash, config_record, leaves, load, parse_override
 from pipeline.errors import ConfigError
-from pipeline.records import Kind
+from pipeline.kinds import Kind
 from tests.shared import ROOT
 
 ADDRESS = "0x" + "11" * 20

@@ -9,7 +9,7 @@ import pytest
 from pipeline.core.checkpoint import facts_digest, restore, serialise
 from pipeline.core.trader import Trader
 from pipeline.errors import LayoutError, LogCorrupt
-from pipeline.records import Kind, OrderState, Origin
+from pipeline.kinds import Kind, OrderState, Origin
 from pipeline.units import MICRO, NS_PER_S
 from tests.models.core_rig import T0_NS, event, fill, pack, report, started, tick, top
 

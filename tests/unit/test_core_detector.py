@@ -7,7 +7,7 @@ import pytest
 from pipeline.codec import unpack
 from pipeline.core.detector import Detector
 from pipeline.core.strategies.basket import BUILDERS, StrategyId
-from pipeline.records import Flag, Kind, OrderState, Rule
+from pipeline.kinds import Flag, Kind, OrderState, Rule
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 from tests.models.core_rig import FULL, T0_NS, config, event, fill, instrument, pack, tick, top
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.core.fees import PICO_PER_USD, fee_table, taker_fee_usd_micro, unit_cost_pico
 from pipeline.errors import InvariantError
-from pipeline.records import OrderType
+from pipeline.kinds import OrderType
 from pipeline.units import decimal_to_int
 from tests.models.fees_model import (
     budget_fee_usd_micro_max,

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.core.instruments import Instruments
 from pipeline.errors import InvariantError
-from pipeline.records import Flag, Kind, Rule
+from pipeline.kinds import Flag, Kind, Rule
 from tests.models.core_rig import FULL, event, instrument, pack
 
 

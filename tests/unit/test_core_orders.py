@@ -11,7 +11,7 @@ from pipeline.codec import unpack
 from pipeline.core.order import Group, Order, residue_of
 from pipeline.core.orders import UNKNOWN_FINAL_NS, Orders
 from pipeline.core.reservations import DUST_MICRO
-from pipeline.records import Cause, OrderState, OrderType, Origin
+from pipeline.kinds import Cause, OrderState, OrderType, Origin
 from pipeline.units import MICRO, NS_PER_S
 from tests.models.core_rig import T0_NS, hash_of, report
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.core.orders import UNKNOWN_FINAL_NS
-from pipeline.records import OrderState, OrderType, Origin
+from pipeline.kinds import OrderState, OrderType, Origin
 from pipeline.units import NS_PER_S
 from tests.models.core_rig import T0_NS
 from tests.unit.test_core_orders import SIZE, sent, tell

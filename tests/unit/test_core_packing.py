@@ -9,7 +9,8 @@ import pytest
 from pipeline.codec import CODECS, unpack
 from pipeline.core.packing import Packer, run_of
 from pipeline.errors import InvariantError
-from pipeline.records import HEADER, RUN_SLOTS_MAX, Kind, payload_fields
+from pipeline.kinds import Kind
+from pipeline.records import HEADER, RUN_SLOTS_MAX, payload_fields
 from tests.models.core_rig import pack
 from tests.shared import seeds
 

@@ -12,7 +12,7 @@ from pipeline.core.fills import QUARANTINE_MAX, Change, FillIndex, Quarantine
 from pipeline.core.instruments import Instruments
 from pipeline.core.positions import Positions, fold_pnl
 from pipeline.errors import InvariantError
-from pipeline.records import Kind, TradeStatus
+from pipeline.kinds import Kind, TradeStatus
 from pipeline.units import MICRO
 from tests.models.core_rig import event, fill, pack
 from tests.shared import seeds

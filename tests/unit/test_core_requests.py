@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from pipeline.records import Cause, Kind
+from pipeline.kinds import Cause, Kind
 from pipeline.units import NS_PER_MS
 from tests.models.core_rig import T0_NS, Rig, event, instrument, pack, started, tick
 

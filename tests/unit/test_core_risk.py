@@ -12,7 +12,7 @@ from pipeline.codec import unpack
 from pipeline.core.limits import SALT_EPOCH_MAX, Limits, limits_of, salt_of
 from pipeline.core.risk import DAY_NS, Proposal, RiskGate, Verdict, WantedOrder
 from pipeline.errors import InvariantError
-from pipeline.records import Cause, Kind, OrderType, Rule
+from pipeline.kinds import Cause, Kind, OrderType, Rule
 from pipeline.units import MICRO
 from tests.models.core_rig import FULL, T0_NS, Rig, config, event, instrument, pack, started
 from tests.shared import scaled, seeds

@@ -16,7 +16,7 @@ from pipeline.core.sizing import (
     Refusal,
     price_package,
 )
-from pipeline.records import Cause, OrderType
+from pipeline.kinds import Cause, OrderType
 from tests.models.payoff_model import fee_charged, fee_exact, sale
 from tests.models.sizing_model import partial_loss_usd_micro_max, sale_usd_micro
 from tests.shared import seeds

@@ -12,7 +12,7 @@ from pipeline.core.instruments import Instrument, instrument_of
 from pipeline.core.legbook import LegBook
 from pipeline.core.sizing import Bounds, price_package
 from pipeline.core.tops import Book
-from pipeline.records import Rule
+from pipeline.kinds import Rule
 from pipeline.units import MICRO
 from tests.models.core_rig import FULL, instrument, top
 from tests.models.sizing_model import sale_usd_micro

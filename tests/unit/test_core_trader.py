@@ -9,7 +9,7 @@ import pytest
 from pipeline.codec import CODECS, unpack
 from pipeline.core.fills import QUARANTINE_MAX
 from pipeline.core.trader import OUTPUT_SLOTS_MAX, Trader, slots_of
-from pipeline.records import Cause, HaltLevel, Kind, OrderState, OrderType, Origin
+from pipeline.kinds import Cause, HaltLevel, Kind, OrderState, OrderType, Origin
 from pipeline.units import MICRO, NS_PER_MS, NS_PER_S
 from tests.models.core_rig import (
     T0_NS,

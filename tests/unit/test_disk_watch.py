@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import HaltLevel
+from pipeline.kinds import HaltLevel
 from pipeline.run.disk_watch import DiskWatch
 from pipeline.run.halts import SupervisorHalts
 from pipeline.shm import halt

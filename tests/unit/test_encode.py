@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.codec import CODECS
 from pipeline.errors import ConfigError, InvariantError
-from pipeline.records import Cause, Kind, OrderType, Rule, Side
+from pipeline.kinds import Cause, Kind, OrderType, Rule, Side
 from pipeline.venues.polymarket import encode, identity, wire
 from pipeline.venues.polymarket.auth import L2Auth, Secret
 

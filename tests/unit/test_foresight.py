@@ -11,8 +11,9 @@ from eth_account import Account
 
 from pipeline.codec import CODECS
 from pipeline.core.limits import ORDER_NO_MAX, SALT_EPOCH_MAX, salt_of
+from pipeline.kinds import Cause, HaltLevel, Kind, OrderType, Side
 from pipeline.native.signing import AHEAD_MAX
-from pipeline.records import IDEA_LEGS, Cause, HaltLevel, Kind, OrderType, Side
+from pipeline.records import IDEA_LEGS
 from pipeline.stages.foresight import WANTED_MAX, Foreseen, Foresight
 from pipeline.units import MICRO, NS_PER_MS
 from pipeline.venues.polymarket import identity

@@ -6,10 +6,11 @@ import random
 import pytest
 
 from pipeline.codec import unpack
+from pipeline.kinds import Flag, Kind
 from pipeline.native.flow import Sink
 from pipeline.native.framescan import Result, Scanner, TokenTable, survey
 from pipeline.native.ring import Reader, Ring, Writer
-from pipeline.records import NOT_ANNOUNCED, SLOT_BYTES, Flag, Kind
+from pipeline.records import NOT_ANNOUNCED, SLOT_BYTES
 from pipeline.sim import render
 from tests.models.frame_model import RECV_NS, SOURCE, Rig, tokens_of, without_fallback
 from tests.shared import SHARED, needs_shared, recording, scaled

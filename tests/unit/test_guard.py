@@ -13,7 +13,7 @@ import pytest
 from pipeline.config.supervision import Supervision
 from pipeline.config.topology import LaneSpec
 from pipeline.errors import EnvironmentProblem
-from pipeline.records import Cause, HaltLevel
+from pipeline.kinds import Cause, HaltLevel
 from pipeline.run.guard import Guard
 from pipeline.run.halts import SupervisorHalts
 from pipeline.shm import halt

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from pipeline.errors import EnvironmentProblem, IntegrityError, InvariantError, UsageError
-from pipeline.records import Cause, HaltLevel
+from pipeline.kinds import Cause, HaltLevel
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 

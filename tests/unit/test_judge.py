@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.records import Cause, Kind, OrderState, Origin
+from pipeline.kinds import Cause, Kind, OrderState, Origin
 from tests.models.judged_run import (
     ASK,
     MS,

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import pytest
 
-from pipeline.records import Kind, Rule
+from pipeline.kinds import Kind, Rule
 from pipeline.run.judge_books import LegShares, apply, buy_usd_micro, worst_payout
 from pipeline.run.judge_logs import Findings, Venue, read_logs
 from pipeline.run.judge_money import fee_usd_micro, money_usd_micro

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.records import Cause, Kind, OrderType, TradeStatus
+from pipeline.kinds import Cause, Kind, OrderType, TradeStatus
 from pipeline.run.judge_report import COLUMNS
 from tests.models.judged_run import MS, T0, JudgedRun, lines_with, verdict
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import OrderState, Origin
+from pipeline.kinds import OrderState, Origin
 from pipeline.run.judge_orders import _never_came
 from pipeline.units import NS_PER_S
 

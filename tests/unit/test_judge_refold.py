@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.records import Kind
+from pipeline.kinds import Kind
 from pipeline.run.judge import judge
 from tests.models.judged_run import ASK, MS, REST_ASK, REST_BID, SHARES, JudgedRun
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InvariantError, LayoutError
+from pipeline.kinds import Kind
 from pipeline.native.ladder import Arena, LadderBook, Rows, arena_bytes, rows_bytes
-from pipeline.records import DTYPES, Kind
+from pipeline.records import DTYPES
 from tests.models.ladder_model import LadderModel
 from tests.shared import ROOT, scaled, seeds
 

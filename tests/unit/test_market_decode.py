@@ -6,7 +6,8 @@ import resource
 import pytest
 
 from pipeline.codec import unpack
-from pipeline.records import NOT_ANNOUNCED, SLOT_BYTES, Cause, Flag, Kind
+from pipeline.kinds import Cause, Flag, Kind
+from pipeline.records import NOT_ANNOUNCED, SLOT_BYTES
 from pipeline.venues.polymarket.market_decode import MarketDecoder
 from tests.shared import SHARED, needs_shared
 

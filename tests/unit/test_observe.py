@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.records import Cause, Kind, OrderState, Rule, VenueMode
+from pipeline.kinds import Cause, Kind, OrderState, Rule, VenueMode
 from pipeline.stages.observe import Summary
 from tests.models.core_rig import config, fill, instrument, pack, report
 from tests.models.core_rig import event as event_records

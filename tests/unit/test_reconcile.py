@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from pipeline.codec import CODECS, kind_of
+from pipeline.kinds import Kind, Origin
 from pipeline.net.edge import Ask
-from pipeline.records import Kind, Origin
 from pipeline.stages.reconcile import EVERY_NS, EVERY_NS_MIN, PAUSE_NS, ROWS_PER_TURN, Reconcile, Wanted
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.decode_common import Decoded

@@ -10,17 +10,8 @@ from pipeline.codec import CODECS
 from pipeline.core.holdings import Holding, holdings
 from pipeline.core.instruments import Instruments, Question
 from pipeline.core.state import TraderState
-from pipeline.records import (
-    FEE_NOT_TOLD,
-    Kind,
-    OrderState,
-    OrderType,
-    Origin,
-    Outcome,
-    Rule,
-    Side,
-    TradeStatus,
-)
+from pipeline.kinds import Kind, OrderState, OrderType, Origin, Outcome, Rule, Side, TradeStatus
+from pipeline.records import FEE_NOT_TOLD
 from pipeline.units import MICRO
 from pipeline.venues.polymarket import recycle, settle, wire
 from pipeline.venues.polymarket.recycle import ActionKind

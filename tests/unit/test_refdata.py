@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 from pipeline.codec import CODECS, unpack
+from pipeline.kinds import Kind, Rule
 from pipeline.native.ring import Reader, Writer
 from pipeline.net.edge import Ask
-from pipeline.records import FEE_NOT_TOLD, SLOT_BYTES, Kind, Rule
+from pipeline.records import FEE_NOT_TOLD, SLOT_BYTES
 from pipeline.stages.refdata import RefdataMachine, RefdataSettings
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_S

@@ -11,10 +11,11 @@ import pytest
 from eth_account import Account
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Cause, Kind
 from pipeline.native.relay import Filter
 from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.net.edge import Command, Outbox, Submit
-from pipeline.records import SLOT_BYTES, Cause, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.run.build import _gateway_understudy
 from pipeline.shm import halt
 from pipeline.stages import rehearsal

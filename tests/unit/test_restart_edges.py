@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.codec import CODECS, runs, unpack
+from pipeline.kinds import Cause, Kind, OrderState, Rule
 from pipeline.native.log import LogReader, LogWriter
 from pipeline.native.relay import Filter
 from pipeline.native.ring import Reader, Writer
-from pipeline.records import Cause, Kind, OrderState, Rule
 from pipeline.run import startpoint, wills
 from pipeline.run.startpoint import StartPoint
 from pipeline.shm import halt

@@ -10,8 +10,9 @@ import pytest
 
 from pipeline.codec import CODECS, unpack
 from pipeline.errors import InvariantError, LayoutError, UsageError
+from pipeline.kinds import Kind
 from pipeline.native.ring import Observer, Reader, Ring, Writer
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from tests.models.ring_model import ObserverModel, RingModel
 
 STARTS = [0, 5, 2**63 - 70, 2**64 - 300]

@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.codec import CODECS
 from pipeline.errors import LayoutError
+from pipeline.kinds import Kind
 from pipeline.native.gauge import receive
 from pipeline.native.ring import Reader, Ring, Writer
-from pipeline.records import Kind
 from pipeline.shm.ringview import RingLook, look_at_ring
 
 TICK = CODECS[Kind.TICK].pack(tick_count=1)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.codec import CODECS, unpack
+from pipeline.kinds import Kind
 from pipeline.net.edge import Ask, Outbox
-from pipeline.records import Kind
 from pipeline.stages.samples import TAG, Sampler, SampleSettings
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_S

@@ -17,7 +17,7 @@ from coincurve import PrivateKey
 from eth_account import Account
 
 from pipeline.errors import ConfigError, EnvironmentProblem
-from pipeline.records import Cause
+from pipeline.kinds import Cause
 from pipeline.sim.wallets import deposit_wallet
 from pipeline.venues.polymarket import identity, sign, wire
 from pipeline.venues.polymarket.auth import Secret

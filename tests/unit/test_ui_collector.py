@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from pipeline.codec import CODECS
-from pipeline.records import Flag, HaltLevel, Kind
+from pipeline.kinds import Flag, HaltLevel, Kind
 from pipeline.shm import halt
 from pipeline.shm.halt import HaltPage
 from pipeline.shm.status import LaneState, StatusPage

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.codec import CODECS
-from pipeline.records import Flag, Kind, Rule
+from pipeline.kinds import Flag, Kind, Rule
 from pipeline.venues.polymarket.clob_market import clob_market_path
 from pipeline.venues.polymarket.fields import MarketRefusal
 from pipeline.venues.polymarket.universe import (

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Kind, Rule
 from pipeline.native.orderhash import keccak256
-from pipeline.records import Kind, Rule
 from pipeline.venues.polymarket.universe import MarketInfo, instrument_record, parse_events, parse_markets
 from tests.shared import SHARED, needs_shared, recording
 

@@ -8,7 +8,8 @@ from fractions import Fraction
 import pytest
 
 from pipeline.codec import unpack
-from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState, Origin, Side, TradeStatus
+from pipeline.kinds import Cause, Kind, OrderState, Origin, Side, TradeStatus
+from pipeline.records import SLOT_BYTES
 from pipeline.venues.polymarket.user_decode import UserDecoder
 from tests.shared import SHARED, needs_shared
 

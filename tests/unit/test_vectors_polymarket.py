@@ -18,8 +18,8 @@ from eth_account import Account
 
 from pipeline.codec import CODECS
 from pipeline.errors import ConfigError
+from pipeline.kinds import Kind, OrderType, Rule, Side
 from pipeline.native.orderhash import keccak256
-from pipeline.records import Kind, OrderType, Rule, Side
 from pipeline.units import decimal_to_int
 from pipeline.venues.polymarket import amounts, auth, encode, identity, wire
 from pipeline.venues.polymarket.identity import Refusal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.codec import CODECS
-from pipeline.records import Cause, Kind
+from pipeline.kinds import Cause, Kind
 from pipeline.store.words import describe, fields
 
 

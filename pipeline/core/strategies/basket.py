@@ -19,10 +19,10 @@ from pipeline.core.proof import proven_payout
 from pipeline.core.sizing import Order, Package
 from pipeline.core.strategies.interface import Idea
 from pipeline.core.tops import Book
+from pipeline.kinds import Cause, OrderState, Outcome, Rule
 from pipeline.native.sizing import LIMITS, NEVER_NS, Sized
 from pipeline.native.sums import LEGS_MAX, Top
 from pipeline.native.sums import PICO_PER_USD as NATIVE_PICO_PER_USD
-from pipeline.records import Cause, OrderState, Outcome, Rule
 from pipeline.units import MICRO
 
 assert PICO_PER_USD == NATIVE_PICO_PER_USD

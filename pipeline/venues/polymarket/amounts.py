@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pipeline.errors import InvariantError
-from pipeline.records import Cause, OrderType, Side
+from pipeline.kinds import Cause, OrderType, Side
 from pipeline.units import FEE_QUANTUM_USD_MICRO, PPM, TICKS_PER_USD
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.identity import Refusal

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from pipeline.codec import CODECS
-from pipeline.records import Cause, Kind, OrderState, Origin, Side
+from pipeline.kinds import Cause, Kind, OrderState, Origin, Side
 from pipeline.units import decimal_to_int
 from pipeline.venues.polymarket import wire
 

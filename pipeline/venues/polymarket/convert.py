@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.records import Cause
+from pipeline.kinds import Cause
 from pipeline.venues.polymarket.identity import Refusal
 
 QUESTIONS_MAX: Final = 255  # the index is one byte of the question's id

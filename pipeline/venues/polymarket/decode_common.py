@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from pipeline.kinds import Cause, Side
 from pipeline.native.framescan import survey
-from pipeline.records import Cause, Side
 from pipeline.units import TICKS_PER_USD, decimal_to_int
 
 FRAME_BYTES_MAX = 1 << 20  # one object

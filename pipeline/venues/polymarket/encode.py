@@ -14,8 +14,8 @@ from typing import Final
 
 from pipeline.codec import CODECS
 from pipeline.errors import ConfigError, InvariantError
+from pipeline.kinds import Kind, Rule
 from pipeline.native.submit import OrderBodies
-from pipeline.records import Kind, Rule
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import L2Auth
 from pipeline.venues.polymarket.identity import (

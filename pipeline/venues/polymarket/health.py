@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from pipeline.records import Cause
+from pipeline.kinds import Cause
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.identity import Refusal
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.errors import ConfigError
+from pipeline.kinds import Cause
 from pipeline.native.orderhash import keccak256
-from pipeline.records import Cause
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.wire import Exchange, SignatureType
 

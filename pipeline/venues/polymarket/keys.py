@@ -11,7 +11,7 @@ import base64
 import orjson
 
 from pipeline.errors import ConfigError
-from pipeline.records import Cause
+from pipeline.kinds import Cause
 from pipeline.venues.polymarket.auth import ApiKey, Secret, decode_secret, is_header_text
 from pipeline.venues.polymarket.health import plain
 from pipeline.venues.polymarket.identity import Refusal

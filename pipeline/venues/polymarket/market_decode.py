@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.codec import CODECS
-from pipeline.records import DELTA_CHANGES, NOT_ANNOUNCED, RUN_SLOTS_MAX, SNAPSHOT_LEVELS, Flag, Kind, Outcome
+from pipeline.kinds import Flag, Kind, Outcome
+from pipeline.records import DELTA_CHANGES, NOT_ANNOUNCED, RUN_SLOTS_MAX, SNAPSHOT_LEVELS
 from pipeline.units import MICRO, NS_PER_MS, TICKS_PER_USD
 from pipeline.venues.polymarket.decode_common import (
     Breach,

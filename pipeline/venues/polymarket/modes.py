@@ -12,7 +12,7 @@ import random
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from pipeline.records import Cause, HaltLevel, VenueMode
+from pipeline.kinds import Cause, HaltLevel, VenueMode
 from pipeline.units import NS_PER_S
 from pipeline.venues.polymarket.answers import VenueCondition, VenueState
 

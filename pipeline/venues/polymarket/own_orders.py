@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from pipeline.records import OrderType, Side, TradeStatus
+from pipeline.kinds import OrderType, Side, TradeStatus
 from pipeline.units import TICKS_PER_USD
 from pipeline.venues.polymarket.decode_common import KnownToken, Refused
 

@@ -16,7 +16,8 @@ from typing import Final
 
 from pipeline.core.holdings import Holding
 from pipeline.core.instruments import Instrument, Instruments, Question
-from pipeline.records import FEE_NOT_TOLD, Outcome, Rule
+from pipeline.kinds import Outcome, Rule
+from pipeline.records import FEE_NOT_TOLD
 from pipeline.units import MICRO, usd_text
 from pipeline.venues.polymarket import settle, wire
 from pipeline.venues.polymarket.convert import Converted, converted, index_set

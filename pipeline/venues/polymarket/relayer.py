@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from pipeline.errors import ConfigError
+from pipeline.kinds import Cause
 from pipeline.native.orderhash import keccak256
-from pipeline.records import Cause
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import Secret
 from pipeline.venues.polymarket.identity import (

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Kind
 from pipeline.native.books import levels_mix
-from pipeline.records import Kind
 from pipeline.units import TICKS_PER_USD
 from pipeline.venues.polymarket.decode_common import (
     Refused,

@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from pipeline.errors import InvariantError
+from pipeline.kinds import Cause
 from pipeline.native.orderhash import keccak256
-from pipeline.records import Cause
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.identity import ZERO32, Refusal, address_bytes, checksum
 

@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 import coincurve
 
 from pipeline.errors import ConfigError, EnvironmentProblem
+from pipeline.kinds import Cause
 from pipeline.native.orderhash import OrderHasher, OrderSealer, keccak256
-from pipeline.records import Cause
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import Secret
 from pipeline.venues.polymarket.identity import (

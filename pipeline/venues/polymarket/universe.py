@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pipeline.codec import CODECS
-from pipeline.records import FEE_NOT_TOLD, Flag, Kind, Rule
+from pipeline.kinds import Flag, Kind, Rule
+from pipeline.records import FEE_NOT_TOLD
 from pipeline.units import MICRO, NS_PER_S, TICKS_PER_USD
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.fields import (

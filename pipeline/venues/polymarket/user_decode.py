@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.codec import CODECS
 from pipeline.core.fees import taker_fee_usd_micro
-from pipeline.records import Cause, Kind, OrderState, Origin, Side, TradeStatus
+from pipeline.kinds import Cause, Kind, OrderState, Origin, Side, TradeStatus
 from pipeline.units import NS_PER_MS, NS_PER_S, cost_micro, proceeds_micro
 from pipeline.venues.polymarket.decode_common import (
     Breach,
