@@ -197,7 +197,11 @@ def resume(
     state: StateDir = DEFAULT_STATE,
     as_json: AsJson = False,
 ) -> None:
-    """Lift the operator's halt and say what still holds; exit 6 when another owner still halts."""
+    """Lift the operator's halt and say what still holds; exit 6 when another owner still halts.
+
+    A running pipeline goes on with the shares that the wallet holds: a difference to our fills (alarm
+    shares_differ) is booked as another's.
+    """
     from pipeline.cli.halt import clear_halt
 
     clear_halt(state, reason, as_json)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.codec import CODECS
 from pipeline.core.booking import own_view, told_view
+from pipeline.core.drift import Drift, Found
 from pipeline.core.external import External
 from pipeline.core.fills import Change, FillIndex, Quarantine, is_provisional, number_key
 from pipeline.core.order import NO_HASH, Order
@@ -18,10 +19,13 @@ from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.reverts import Reverts
 from pipeline.core.risk import RiskGate
-from pipeline.records import SLOT_BYTES, Kind, Side, TradeStatus
+from pipeline.kinds import Kind, Outcome, Side, TradeStatus
+from pipeline.records import SLOT_BYTES
+from pipeline.units import NS_PER_S
 
 Slot = bytes | bytearray | memoryview
 _FILL = CODECS[Kind.FILL]
+CALM_NS = 5 * NS_PER_S  # without a fill: a balance asked for since then holds all of them
 
 
 #: What may ring, and what to do about it.
@@ -33,6 +37,8 @@ ALARMS = {
     "fill_beyond_limit": "ask the venue: it told a price that our order does not allow; ours was booked",
     "fill_of_stranger": "find out who trades on this wallet; the shares count as exposure, not as our PnL",
     "order_of_stranger": "find out who trades on this wallet; the order counts as exposure, it stays",
+    "shares_of_stranger": "nothing, if you held them before; they count as exposure, not as our PnL",
+    "shares_differ": "find out what moved them; `pm resume` books them as the venue says, apart from our PnL",
     "cash_differs": "compare the fee schedule with what was charged; deposits and withdrawals ring, too",
 }
 
@@ -64,9 +70,10 @@ class Accounting:
     """Owns the index of fills, the quarantine, what is another's, and the alarms; changes the others."""
 
     def __init__(
-        self, fills: FillIndex, quarantine: Quarantine, external: External, reverts: Reverts,
+        self, fills: FillIndex, quarantine: Quarantine, external: External, reverts: Reverts, drift: Drift,
         positions: Positions, orders: Orders, gate: RiskGate,
     ) -> None:
+        self._drift = drift
         self.fills, self.quarantine, self.external, self.reverts = fills, quarantine, external, reverts
         self.alarms = Alarms()
         self.corrected_count = 0  # fills told from the view of the sister token, or with the side inverted
@@ -86,7 +93,7 @@ class Accounting:
             self._adopt(record)
         elif self.external.knows(bytes(record.order_hash)):
             self.external.book(slot, offset)
-            self.moved_ns = record.now_ns
+            self._moved(record.instrument, record.now_ns)
         else:
             copied = bytes(slot[offset:offset + SLOT_BYTES])
             return self.quarantine.keep(
@@ -127,7 +134,11 @@ class Accounting:
                 self._gate.spend(change * (booking.usd_micro + booking.fee_usd_micro), record.now_ns)
             self._orders.on_fill(
                 order, change, booking.size_micro, booking.usd_micro, booking.fee_usd_micro, record.now_ns)
-            self.moved_ns = record.now_ns
+            self._moved(booking.row, record.now_ns)
+
+    def _moved(self, row: int, now_ns: int) -> None:
+        self.moved_ns = now_ns
+        self._drift.on_moved(row)
 
     def _judge(self, order: Order, record: Any, conflicts: int) -> None:
         """Ring for what no venue should say."""
@@ -150,7 +161,7 @@ class Accounting:
         if change in (Change.BOOK, Change.REVERSE):
             self._positions.book(
                 booking, change, provisional=change == Change.BOOK and is_provisional(record.status))
-            self.moved_ns = record.now_ns
+            self._moved(booking.row, record.now_ns)
         if change in (Change.REVERSE, Change.SETTLE):
             self._positions.hold(booking, -1)
 
@@ -174,7 +185,37 @@ class Accounting:
                 self.external.book(held)
                 record = _FILL.unpack(held)
                 self.alarms.ring("fill_of_stranger", record.instrument, _name(record))
-                self.moved_ns = record.now_ns
+                self._moved(record.instrument, record.now_ns)
+
+    def on_balance(self, record: Any) -> None:
+        """Take one BALANCE: free collateral, and in a calm moment whether our fills explain it (FL12)."""
+        is_quiet = not self._orders.open_count
+        is_calm = is_quiet and not self.unsettled_count and record.now_ns - self.moved_ns >= CALM_NS
+        redeemed = self._positions.redeemed_usd_micro + self.external.positions.redeemed_usd_micro
+        differs = self._gate.collateral.on_balance(
+            record, self.cash_usd_micro, redeemed, is_quiet=is_quiet, is_calm=is_calm)
+        if differs:
+            self.alarms.ring("cash_differs", 0, f"by {differs} USD micro from what fills and fees explain")
+
+    def on_holding(self, record: Any, row_max: int) -> Found | None:
+        """Take one HOLDING while nothing else is open to doubt; return a difference that it proves (FL09).
+
+        row_max: the newest row known. Shares that were there before we first looked are another's.
+        """
+        row, told = record.instrument, (record.yes_micro, record.no_micro)
+        if not row:
+            self._drift.on_list_end(bool(record.ok), row_max)
+        elif not record.is_balance:
+            self._drift.on_listed(row, told)
+        elif row not in self.quarantine.rows:
+            found = self._drift.on_balance(row, told, record.begun_ns, record.now_ns)
+            if found is not None:
+                name = "shares_of_stranger" if found.is_first else "shares_differ"
+                self.alarms.ring(name, row, _shares(found.by))
+                if found.is_first:
+                    self._drift.accept([row])
+            return found
+        return None
 
     @property
     def cash_usd_micro(self) -> int:
@@ -194,6 +235,11 @@ class Accounting:
         """Replace what `state()` returned."""
         alarms, self.corrected_count, self.moved_ns = state
         self.alarms.load(alarms)
+
+
+def _shares(by: tuple[int, int]) -> str:
+    told = [f"{micro:+} micro {outcome.name}" for outcome, micro in zip(Outcome, by, strict=True) if micro]
+    return f"the wallet holds {' and '.join(told)} against what our fills explain"
 
 
 def _name(record: Any) -> str:

@@ -14,7 +14,7 @@ from pipeline.core.trader import Trader
 from pipeline.errors import LayoutError, LogCorrupt
 from pipeline.records import LAYOUT_HASH
 
-CHECKPOINT_VERSION = 4
+CHECKPOINT_VERSION = 5
 _DIGEST_BYTES = 64  # SHA-256, hexadecimal, first line
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pipeline.core.order import NO_HASH
 from pipeline.core.packing import Packer
 from pipeline.core.risk import Proposal, Verdict
-from pipeline.records import Kind
+from pipeline.kinds import Kind
 
 _HEAD = ("now_ns", "recv_ns", "source_seq", "instrument")
 
@@ -68,14 +68,14 @@ def resync_slot(causing: Causing, row: int, request_no: int, cause: int) -> byte
 
 def reconcile_slot(
     causing: Causing, request_no: int, cause: int, order_no: int = 0, order_hash: bytes = NO_HASH,
-    since_ns: int = 0,
+    since_ns: int = 0, row: int = 0,
 ) -> bytes:
-    """Return the RECONCILE slot: about everything, and about one order where it is named.
+    """Return the RECONCILE slot: about everything, and about one order or one market where it is named.
 
     since_ns: the earliest match that may still be taken back; 0 = none.
     """
     return _RECONCILE(
-        causing.now_ns, causing.recv_ns, causing.seq, 0, request_no, order_no, order_hash, cause,
+        causing.now_ns, causing.recv_ns, causing.seq, row, request_no, order_no, order_hash, cause,
         since_ns)
 
 

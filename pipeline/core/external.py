@@ -1,17 +1,18 @@
-"""Orders and fills on our wallet that nobody here intended: counted as exposure, never as our PnL (FL11).
+"""Orders, fills and shares on our wallet that nobody here intended: exposure, never our PnL (FL11, FL09).
 
 Pure; owned by `Accounting`. They are seen and labelled; nothing here ever cancels them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pipeline.codec import CODECS
 from pipeline.core.booking import told_view
-from pipeline.core.fills import Change, FillIndex, is_provisional
+from pipeline.core.fills import Booking, Change, FillIndex, is_provisional
 from pipeline.core.positions import Positions
-from pipeline.records import Kind, OrderState, Side
+from pipeline.kinds import Kind, OrderState, Side
 from pipeline.units import cost_micro
 
 _OPEN = (OrderState.LIVE, OrderState.DELAYED, OrderState.UNKNOWN)
@@ -90,6 +91,18 @@ class External:
         if change in (Change.REVERSE, Change.SETTLE):
             self.positions.hold(booking, -1)
         self.refresh(booking.row)
+
+    def unsettled(self) -> Iterator[Booking]:
+        """Yield what was booked for each trade of others that may still be taken back."""
+        return self._fills.unsettled()
+
+    def adjust(self, row: int, by: tuple[int, int]) -> None:
+        """Take shares of YES and NO that came (+) or went (-) without a trade that we know (FL09)."""
+        for outcome, micro in enumerate(by):
+            if micro:
+                side = Side.BUY if micro > 0 else Side.SELL
+                self.positions.trade(row, outcome, side, abs(micro), 0, 0)
+        self.refresh(row)
 
     def refresh(self, row: int) -> None:
         """Bring the market's exposure to what shares and open orders may lose."""

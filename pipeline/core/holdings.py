@@ -47,9 +47,16 @@ def holdings(facts: TraderState) -> tuple[Holding, ...]:
             rest = max(0, order.size_micro - order.filled_micro)
             offered[token] = offered.get(token, 0) + rest
     return tuple(
-        Holding(row, facts.positions.shares(row), _pair(unsettled, row), _pair(offered, row),
+        Holding(row, _ours(facts, row), _pair(unsettled, row), _pair(offered, row),
                 facts.positions.payouts.get(row))
         for row in facts.positions.rows if any(facts.positions.shares(row)))
+
+
+def _ours(facts: TraderState, row: int) -> Pair:
+    """Return our shares, without those that are missing from the wallet (FL09)."""
+    yes, no = facts.positions.shares(row)
+    other_yes, other_no = facts.external.positions.shares(row)
+    return yes + min(0, other_yes), no + min(0, other_no)
 
 
 def _pair(tokens: Mapping[tuple[int, int], int], row: int) -> Pair:

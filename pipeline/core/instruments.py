@@ -13,7 +13,7 @@ from pipeline.codec import CODECS
 from pipeline.core.fees import FEE_EXPONENT_MAX, FEE_RATE_PPM_MAX
 from pipeline.core.worlds import Structure
 from pipeline.errors import InvariantError
-from pipeline.records import Flag, Kind, Outcome, Rule
+from pipeline.kinds import Flag, Kind, Outcome, Rule
 from pipeline.units import TICKS_PER_USD
 
 INSTRUMENTS_MAX = 1_000_000  # rows; far above any universe, so a runaway edge is seen
@@ -131,6 +131,11 @@ class Instruments:
     def get(self, row: int) -> Instrument | None:
         """Return the row's instrument, None when it is unknown."""
         return self._rows.get(row)
+
+    @property
+    def newest_row(self) -> int:
+        """Return the row that came last, 0 without one: refdata gives rows in rising order."""
+        return next(reversed(self._rows), 0)
 
     def event_rows(self, event: int) -> tuple[int, ...]:
         """Return the known rows of an event, in order of arrival."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.codec import CODECS, KIND_OFFSET
 from pipeline.core.accounting import Accounting
+from pipeline.core.drift import Drift
 from pipeline.core.external import External
 from pipeline.core.fills import FillIndex, Quarantine
 from pipeline.core.instruments import Instruments, Question
@@ -21,14 +22,13 @@ from pipeline.core.orders import Orders
 from pipeline.core.positions import Positions
 from pipeline.core.reverts import Reverts
 from pipeline.core.risk import RiskGate
-from pipeline.records import Cause, HaltLevel, Kind, OrderState, Rule, VenueMode
+from pipeline.kinds import Cause, HaltLevel, Kind, OrderState, Rule, VenueMode
 from pipeline.units import NS_PER_MS, NS_PER_S, cost_micro
 
 Slot = bytes | bytearray | memoryview
 
 TIMER_NS = 10 * NS_PER_MS  # timers are looked at this often, on ticks
 MISSING_FILL_NS = 250 * NS_PER_MS  # an ended order whose fills are not all told needs a reconcile after this
-CALM_NS = 5 * NS_PER_S  # without a fill: a balance asked for since then holds all of them
 UNLISTED_NS = NS_PER_S  # how far the venue's lists may be behind its answers
 REQUESTS_MAX = 64  # reconcile passes asked for and not answered
 RESYNC_EVERY_NS, RESYNC_BURST = NS_PER_S, 3  # of one book that was right in between and fails again
@@ -50,11 +50,13 @@ class TraderState:
         self.gate = RiskGate(
             self.instruments, self.orders, self.positions, self.fills, self.quarantine, self.external,
             self.reverts)
+        self.drift = Drift(self.positions, self.external, self.fills, self.orders)
         self.accounting = Accounting(
-            self.fills, self.quarantine, self.external, self.reverts, self.positions, self.orders, self.gate)
+            self.fills, self.quarantine, self.external, self.reverts, self.drift, self.positions, self.orders,
+            self.gate)
         self.alarms = self.accounting.alarms
         self.stream_halt = int(HaltLevel.H0)
-        self.own_halt = int(HaltLevel.H0)  # the stage writes it to trade's word of the halt page
+        self.own_halt, self.own_cause = int(HaltLevel.H0), int(Cause.NONE)  # the stage tells the halt page
         self.order_no = self.group_no = self.cancel_no = self.request_no = self.beat_no = 0
         self.fence_order_no = self.fence_epoch = 0  # orders up to this were judged when that gateway came up
         self.resume_no = 0  # the newest CLEAR
@@ -75,7 +77,7 @@ class TraderState:
             int(Kind.RESOLVED): self._on_resolved, int(Kind.REPORT): self._on_report,
             int(Kind.FILL): self._on_fill, int(Kind.BALANCE): self._on_balance,
             int(Kind.RECONCILED): self._on_reconciled, int(Kind.VENUE): self._on_venue,
-            int(Kind.QUESTION): self._on_question,
+            int(Kind.QUESTION): self._on_question, int(Kind.HOLDING): self._on_holding,
         }
         self._facts: dict[int, Any] = {
             int(Kind.PACKAGE): self._package, int(Kind.INTENT): self._intent, int(Kind.CANCEL): self._cancel,
@@ -90,7 +92,7 @@ class TraderState:
 
     @property
     def halt_level(self) -> int:
-        """Return the level in force: the stream's or our own, whichever is higher."""
+        """Return the level in force: the stream's or our own."""
         return max(self.stream_halt, self.own_halt)
 
     def fold(self, slot: Slot, offset: int = 0) -> None:
@@ -155,10 +157,10 @@ class TraderState:
         self.is_adopting = bool(record.from_venue)
 
     def _on_clear(self, slot: Slot, offset: int) -> None:
-        """The operator lifts halts: ours goes; what caused it causes it again."""
+        """The operator lifts halts: ours goes, shares are as told; what else caused it causes it again."""
         self.resume_no = CODECS[Kind.CLEAR].unpack(slot, offset).resume_no
-        self.own_halt = int(HaltLevel.H0)
-        self._halted(int(Cause.NONE))
+        self.drift.accept(tuple(self.drift.differing))
+        self._halt_ourselves(HaltLevel.H0, Cause.NONE)
 
     def _on_instrument(self, slot: Slot, offset: int) -> None:
         record_row = int.from_bytes(slot[offset + 36:offset + 40], "little")
@@ -207,21 +209,27 @@ class TraderState:
 
     def _on_fill(self, slot: Slot, offset: int) -> None:
         if not self.accounting.on_fill(slot, offset, is_adopting=self.is_adopting):
-            self.own_halt = int(HaltLevel.H3)  # a fill that we cannot keep: nothing is forgotten silently
-            self._halted(int(Cause.OVERRUN))
+            self._halt_ourselves(HaltLevel.H3, Cause.OVERRUN)  # nothing is forgotten silently
 
     def _on_balance(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.BALANCE].unpack(slot, offset)
-        if record.account != self.account:
+        if record.account == self.account:
+            self.accounting.on_balance(record)
+
+    def _on_holding(self, slot: Slot, offset: int) -> None:
+        """Compare shares with the venue's; it proves something only while we know all our fills."""
+        record = CODECS[Kind.HOLDING].unpack(slot, offset)
+        if record.account != self.account or not self.gate.is_reconciled or self.is_adopting:
             return
-        accounting, is_quiet = self.accounting, not self.orders.open_count
-        is_calm = is_quiet and not accounting.unsettled_count and (
-            record.now_ns - accounting.moved_ns >= CALM_NS)
-        redeemed = self.positions.redeemed_usd_micro + self.external.positions.redeemed_usd_micro
-        differs = self.gate.collateral.on_balance(
-            record, accounting.cash_usd_micro, redeemed, is_quiet=is_quiet, is_calm=is_calm)
-        if differs:
-            self.alarms.ring("cash_differs", 0, f"by {differs} USD micro from what fills and fees explain")
+        found = self.accounting.on_holding(record, self.instruments.newest_row)
+        if found is not None and not found.is_first and self.own_halt < HaltLevel.H1:
+            self._halt_ourselves(HaltLevel.H1, Cause.SHARES_DIFFER)
+        elif self.own_cause == Cause.SHARES_DIFFER and not self.drift.differing:
+            self._halt_ourselves(HaltLevel.H0, Cause.NONE)
+
+    def _halt_ourselves(self, level: HaltLevel, cause: Cause) -> None:
+        self.own_halt, self.own_cause = int(level), int(cause)
+        self._halted(self.own_cause)
 
     def _on_reconciled(self, slot: Slot, offset: int) -> None:
         record = CODECS[Kind.RECONCILED].unpack(slot, offset)
@@ -331,6 +339,9 @@ class TraderState:
 
     def _reconcile(self, record: Any) -> None:
         self.request_no = max(self.request_no, record.request_no)
+        if record.instrument:
+            self.drift.on_asked(record.instrument, record.now_ns)
+            return
         self.reconcile_ns = record.now_ns
         self.requests[record.request_no] = record.now_ns
         if len(self.requests) > REQUESTS_MAX:
@@ -342,13 +353,15 @@ class TraderState:
     # -- checkpoint -----------------------------------------------------------------------------------
 
     _SCALARS = (
-        "account", "stream_halt", "own_halt", "order_no", "group_no", "cancel_no", "request_no", "beat_no",
-        "fence_order_no", "fence_epoch", "resume_no", "is_adopting", "beat_ns",
-        "timer_ns", "reconcile_ns", "resume_ns", "is_deaf")
+        "account", "stream_halt", "own_halt", "own_cause", "order_no", "group_no", "cancel_no", "request_no",
+        "beat_no", "fence_order_no", "fence_epoch", "resume_no", "is_adopting", "beat_ns", "timer_ns",
+        "reconcile_ns", "resume_ns", "is_deaf")
     _GATE = ("venue_mode", "is_reconciled", "day", "day_spent_usd_micro")
     _COLLATERAL = (
         "is_known", "offset_usd_micro", "allowance_usd_micro", "sure_usd_micro", "redeemed_usd_micro",
         "awaited_usd_micro", "unexplained_usd_micro")
+    _PARTS = ("instruments", "orders", "positions", "fills", "quarantine", "external", "reverts", "drift",
+              "accounting")
 
     def state(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -357,12 +370,8 @@ class TraderState:
             "gate": [getattr(self.gate, name) for name in self._GATE],
             "collateral": [getattr(self.gate.collateral, name) for name in self._COLLATERAL],
             "limits": list(astuple(self.limits)),
-            "instruments": self.instruments.state(),
+            **{name: getattr(self, name).state() for name in self._PARTS},
             "questions": [[row, one.question_id.hex(), one.fee_bips] for row, one in self.questions.items()],
-            "orders": self.orders.state(),
-            "positions": self.positions.state(), "fills": self.fills.state(),
-            "quarantine": self.quarantine.state(), "external": self.external.state(),
-            "reverts": self.reverts.state(), "accounting": self.accounting.state(),
             "rejects": list(self.gate.rejects.items()),
             "subscribe_wanted": list(self.subscribe_wanted), "requests": list(self.requests.items()),
             "verdict_ns": [[*key, told] for key, told in self.verdict_ns.items()],
@@ -379,15 +388,9 @@ class TraderState:
             for name, value in zip(names, state[key], strict=True):
                 setattr(target, name, value)
         self.gate.limit(Limits(*state["limits"]))
-        self.instruments.load(state["instruments"])
+        for name in self._PARTS:
+            getattr(self, name).load(state[name])
         self.questions = {row: Question(bytes.fromhex(text), bips) for row, text, bips in state["questions"]}
-        self.orders.load(state["orders"])
-        self.positions.load(state["positions"])
-        self.fills.load(state["fills"])
-        self.quarantine.load(state["quarantine"])
-        self.external.load(state["external"])
-        self.reverts.load(state["reverts"])
-        self.accounting.load(state["accounting"])
         self.subscribe_wanted = dict.fromkeys(state["subscribe_wanted"])
         self.requests = OrderedDict(state["requests"])
         self.verdict_ns = OrderedDict(((basket, cause), told) for basket, cause, told in state["verdict_ns"])

@@ -16,37 +16,27 @@ from typing import Any
 
 from pipeline.codec import CODECS, KIND_OFFSET
 from pipeline.core import decisions
+from pipeline.core.asking import ask_about_doubts, ask_balances
 from pipeline.core.decisions import Causing
 from pipeline.core.limits import ORDER_NO_MAX, salt_of
-from pipeline.core.order import NO_HASH
 from pipeline.core.packing import run_of
 from pipeline.core.risk import TAKEN, Fields, Proposal, Verdict
 from pipeline.core.selfmatch import Wanted
 from pipeline.core.state import Slot, TraderState
+from pipeline.kinds import Cause, HaltLevel, IntentClass, Kind, OrderType
 from pipeline.native.packages import package_run, read_idea
-from pipeline.records import (
-    HEADER_BYTES,
-    RUN_SLOTS_MAX,
-    SLOT_BYTES,
-    Cause,
-    HaltLevel,
-    IntentClass,
-    Kind,
-    OrderState,
-    OrderType,
-)
+from pipeline.records import HEADER_BYTES, RUN_SLOTS_MAX, SLOT_BYTES
 from pipeline.units import NS_PER_MS, NS_PER_S
 
 OUTPUT_SLOTS_MAX = RUN_SLOTS_MAX  # slots that one input may cause
 BEAT_EVERY_NS = 500 * NS_PER_MS  # half of what the venue heartbeat allows
 RECONCILE_EVERY_NS = NS_PER_S
 POLL_EVERY_NS = 8 * NS_PER_S  # while an order is open or a trade unsettled in silence for as long: OR14, FL02
-UNSETTLED_NS_MAX = 600 * NS_PER_S  # a poll lists trades back to the oldest unsettled one, at most so far
 VERDICT_EVERY_NS = NS_PER_S  # of one (basket, cause)
 RESYNC_WAIT_NS = 5 * NS_PER_S  # "no snapshot in 5 s: resubscribe" (MD04), and between two of one row
 RESYNC_LOOK_NS = 100 * NS_PER_MS
 #: Of one run; the rest comes next.
-_CANCELS_MAX, _SUBSCRIBES_MAX, _RESYNCS_MAX, _VERDICTS_MAX, _SINGLES_MAX = 20, 14, 8, 8, 10
+_CANCELS_MAX, _SUBSCRIBES_MAX, _RESYNCS_MAX, _VERDICTS_MAX = 20, 14, 8, 8
 
 #: A book that lost its stream heals by its own snapshot; one that contradicts itself must be asked for.
 _HEALS_ITSELF = (Cause.NO_SNAPSHOT, Cause.DISCONNECT, Cause.FREEZE)
@@ -55,7 +45,6 @@ _NOTHING: Sequence[bytes] = ()
 _TICK = int(Kind.TICK)
 _PARTS_OFFSET = 43  # `parts`; `part` is the byte before it
 _H4, _GTC, _NEW_RISK = int(HaltLevel.H4), int(OrderType.GTC), int(IntentClass.NEW_RISK)
-_UNKNOWN = int(OrderState.UNKNOWN)
 _CAUSING = struct.Struct("<Qqq")  # seq, now_ns, recv_ns: the head of every record
 _IDEA = int(Kind.IDEA)
 #: A package's group, its first order number, its orders, and what each costs and reserves.
@@ -79,7 +68,8 @@ class Trader:
         self._routes: dict[int, Callable[[Slot, int, Causing], list[bytes]]] = {
             int(kind): passed for kind in (
                 Kind.HALT, Kind.CONFIG, Kind.CLEAR, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.RESOLVED,
-                Kind.QUESTION, Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE)}
+                Kind.QUESTION, Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE,
+                Kind.HOLDING)}
         self._routes |= {
             int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale, int(Kind.GAP): self._on_gap,
             int(Kind.LANE_UP): self._on_lane_up}
@@ -176,22 +166,6 @@ class Trader:
                 causing, facts.beat_no + 1, facts.orders.open_count, facts.fence_order_no, facts.fence_epoch),
             slots)
 
-    def _ask_about_doubts(self, causing: Causing, slots: list[bytes]) -> None:
-        """Ask for everything, and by name for what nobody answered for: most of it is over at the venue."""
-        facts = self.facts
-        doubtful = facts.orders.doubtful
-        cause = doubtful[0].cause if doubtful else Cause.NONE
-        oldest_ns = facts.fills.oldest_match_ns
-        since_ns = max(oldest_ns, causing.now_ns - UNSETTLED_NS_MAX) if oldest_ns else 0
-        self._decide(decisions.reconcile_slot(
-            causing, facts.request_no + 1, cause, since_ns=since_ns), slots)
-        named = [
-            order for order in doubtful
-            if order.order_hash != NO_HASH and (order.state == _UNKNOWN or not order.is_final)]
-        for order in named[:_SINGLES_MAX]:
-            self._decide(decisions.reconcile_slot(
-                causing, facts.request_no + 1, order.cause, order.order_no, order.order_hash), slots)
-
     def _forget(self) -> None:
         """A restart: what hangs on books and ideas starts empty, as book and detect do."""
         self._parts.clear()
@@ -245,7 +219,9 @@ class Trader:
                 facts.orders.doubtful or not facts.gate.is_reconciled or facts.quarantine.count
                 or (silent_ns >= POLL_EVERY_NS
                     and min(facts.orders.oldest_ns, facts.fills.silent_ns) <= now_ns - POLL_EVERY_NS)):
-            self._ask_about_doubts(causing, slots)
+            ask_about_doubts(facts, causing, lambda slot: self._decide(slot, slots))
+        if facts.drift.suspects:
+            ask_balances(facts, causing, lambda slot: self._decide(slot, slots))
         if self._untold:
             self._tell(causing, slots)
         if self._stale and now_ns >= self._resync_look_ns:

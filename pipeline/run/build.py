@@ -18,6 +18,7 @@ import orjson
 from pipeline.config.accounts import Account
 from pipeline.config.load import Config
 from pipeline.core.detector import Detector
+from pipeline.kinds import Kind
 from pipeline.native.books import Books
 from pipeline.native.framescan import Scanner, TokenTable
 from pipeline.native.log import LogReader
@@ -26,7 +27,6 @@ from pipeline.native.ring import Reader, Ring, Writer
 from pipeline.native.sequence import Sequencer
 from pipeline.native.sums import Tops
 from pipeline.net.egress import proxy_of
-from pipeline.records import Kind
 from pipeline.run import startpoint, wiring
 from pipeline.run.channels import ladder_blocks
 from pipeline.run.env import Built, Env
@@ -52,12 +52,13 @@ from pipeline.stages import (
     trade,
 )
 from pipeline.stages.brake import Brake, Ceilings
+from pipeline.stages.holdings import HoldingsSettings
 from pipeline.stages.reconcile import contradictions_gauge
 from pipeline.stages.stage import Counts
 from pipeline.store import checkpoints
 from pipeline.store.background import Background
 from pipeline.store.upkeep import Limits
-from pipeline.units import NS_PER_MS
+from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.auth import L2Auth, Secret, load_api_file, load_key_file
 from pipeline.venues.polymarket.encode import OrderRenderer, RequestRenderer
@@ -146,6 +147,10 @@ def _account(name: str, ident: str, env: Env) -> Built:
         settings, keys.api_key, (found.maker, found.address), auth, writer, env.counts)
     machine.rest.health = health.make(ident, env.config, env.mode, auth, machine.rest.outbox, env.counts)
     machine.rest.contradictions_gauge = contradictions_gauge(ident)
+    if env.mode != "dry":  # there nothing is bought, and the wallet may be anybody's
+        machine.watch_holdings(HoldingsSettings(
+            number, found.maker, found.signature_type, venue.data_url, venue.clob_url,
+            env.config.supervision.venue_check_s * NS_PER_S), auth)
     requests = env.requests(Kind.INTENT, Kind.RECONCILE)
     stage = account.AccountStage(
         name, machine, env.rows(Kind.INSTRUMENT, Kind.REPORT), requests, env.clock)

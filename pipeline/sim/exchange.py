@@ -91,6 +91,7 @@ class Exchange:
         self.market_by_token: dict[str, tuple[Market, int]] = {}
         self.market_channel: MarketChannel | None = None
         self.services: dict[str, Routes] = {}
+        self.moved_micro: dict[tuple[str, str], int] = {}  # account, token: what its served balance lacks
         self.gate: Gate | None = None
         self.commit_hooks: list[Callable[[Commit], None]] = []
         self.arrivals: deque[OrderArrival] = deque(maxlen=settings.arrivals_max)

@@ -26,8 +26,10 @@ from pipeline.sim.faults import (
     ModeChange,
     Restart,
     TickChange,
+    Transfer,
     Unsettled,
     parse_fault,
+    shares_micro,
     step_ticks,
 )
 from pipeline.sim.market import Market, Source
@@ -116,7 +118,7 @@ class FaultPlan:
         undo = self._apply(now_ns, run)
         if isinstance(run.fault, Restart):
             ends_after_s = run.fault.down_s + run.fault.post_only_s
-        elif isinstance(run.fault, MarketEvent):
+        elif isinstance(run.fault, MarketEvent | Transfer):
             self._end(now_ns, run, undo)
             return
         if ends_after_s:
@@ -148,6 +150,8 @@ class FaultPlan:
             return lambda at_ns: setattr(exchange.engine.settlement, "chances", self._before)
         elif isinstance(fault, MarketEvent):
             self._change_market(now_ns, run, fault)
+        elif isinstance(fault, Transfer):
+            self._transfer(now_ns, run, fault)
         return lambda at_ns: None
 
     def _change_mode(self, now_ns: int, run: FaultRun, fault: ModeChange) -> Callable[[int], None]:
@@ -202,6 +206,21 @@ class FaultPlan:
             self._exchange.resolve_event(now_ns, market.event_id, market.outcome_index)
         else:
             self._exchange.resolve(now_ns, market, fault.winner)
+
+    def _transfer(self, now_ns: int, run: FaultRun, fault: Transfer) -> None:
+        """Move shares of the token of which an account holds most that is settled, if anybody holds any."""
+        funds, ledger = self._exchange.engine.funds, self._exchange.ledger
+        held = [
+            (funds.settled_micro(account, token), account.name, token)
+            for account in self._exchange.accounts.values() for token in ledger.positions(account.name)]
+        most_micro, name, token = max(held, default=(0, "", ""))
+        if not most_micro:
+            return
+        size_micro = shares_micro(fault) if fault.way == "in" else -min(shares_micro(fault), most_micro)
+        ledger.transfer(now_ns, name, token, size_micro)
+        moved = self._exchange.moved_micro  # the venue remembers what was there, until it is asked anew
+        moved[name, token] = moved.get((name, token), 0) + size_micro
+        run.note(now_ns, f"{name}: {size_micro} micro shares of {token}")
 
     def _draw_market(self, run: FaultRun, which: str) -> Market | None:
         """Return one that is not resolved yet; None when all are."""

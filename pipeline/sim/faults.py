@@ -125,6 +125,14 @@ class MarketEvent(Fault):
     winner: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Transfer(Fault):
+    """Shares leave a wallet, or come to it, without a trade: of the token of which somebody holds most."""
+
+    shares: str = ""
+    way: str = "out"
+
+
 KINDS: dict[str, type[Fault]] = {
     **dict.fromkeys(FRAME_KINDS, FrameFault),
     **dict.fromkeys(HTTP_KINDS, HttpFault),
@@ -134,6 +142,7 @@ KINDS: dict[str, type[Fault]] = {
     "settlement": Unsettled,
     "resolve": MarketEvent,
     "game_start": MarketEvent,
+    "transfer": Transfer,
 }
 
 
@@ -209,6 +218,7 @@ RANGES: dict[str, tuple[float, float]] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "channel": ("market", "user", "both"),
     "orders": ("keep", "wipe"),
+    "way": ("out", "in"),
     "closes": ("market", "user"),
     "dated": ("book", "now"),
     "mode": ("post_only", "cancel_only", "disabled"),
@@ -292,6 +302,8 @@ def _check(where: str, fault: Fault) -> None:
         raise ConfigError(f"{where}: mode expected to be one of {', '.join(CHOICES['mode'])}, was none")
     if isinstance(fault, TickChange) and step_ticks(fault) not in AMOUNT_DECIMALS:
         raise ConfigError(f'{where}: step expected like "0.001" (0.1 to 0.0001), was {fault.step!r}')
+    if isinstance(fault, Transfer) and not shares_micro(fault):
+        raise ConfigError(f'{where}: shares expected like "12.5", was {fault.shares!r}')
     if isinstance(fault, Unsettled) and not (fault.failed_ppm or fault.retried_ppm):
         raise ConfigError(f"{where}: failed_ppm or retried_ppm above 0 expected")
 
@@ -300,6 +312,14 @@ def step_ticks(fault: TickChange) -> int:
     """Return the new tick in units of 0.0001 USD; 0 when it is no number of them."""
     try:
         return decimal_to_int(fault.step, 4)
+    except ValueError:
+        return 0
+
+
+def shares_micro(fault: Transfer) -> int:
+    """Return the shares that move, 1e-6; 0 when it is no number of them."""
+    try:
+        return decimal_to_int(fault.shares, 6)
     except ValueError:
         return 0
 

@@ -30,7 +30,7 @@ Entry = tuple[str, str, int]  # account, asset, delta
 @dataclass(frozen=True, slots=True)
 class Posting:
     now_ns: int
-    kind: str  # deposit, endow, split, merge, match, fee, reverse, redeem
+    kind: str  # deposit, transfer, endow, split, merge, match, fee, reverse, redeem
     reference: str
     entries: tuple[Entry, ...]
 
@@ -64,6 +64,11 @@ class Ledger:
     def deposit(self, now_ns: int, trader: str, usd_micro: int) -> None:
         self._deposits_micro[trader] = self._deposits_micro.get(trader, 0) + usd_micro
         self._post(now_ns, "deposit", trader, [(OUTSIDE, USD, -usd_micro), (trader, USD, usd_micro)])
+
+    def transfer(self, now_ns: int, trader: str, token: str, size_micro: int) -> None:
+        """Move shares between a trader (+ to it) and everybody else, without a trade."""
+        entries = [(trader, token, size_micro), (COUNTERPARTY, token, -size_micro)]
+        self._post(now_ns, "transfer", token, entries)
 
     def endow(self, now_ns: int, trader: str, market: Market, size_micro: int) -> None:
         """Deposit 1 USD a set and split it into complete sets."""

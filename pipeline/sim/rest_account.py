@@ -72,7 +72,7 @@ class AccountRoutes:
             is_own = order is not None and order.account in account.purses
             return json_response(order_row(order)) if order and is_own else refuse(texts.NOT_FOUND)
         if path in ("/balance-allowance", "/balance-allowance/update"):
-            return self._balance(query, account)
+            return self._balance(query, account, is_anew=path.endswith("/update"))
         if path == "/auth/ban-status/closed-only":
             return json_response({"closed_only": account.closed_only})
         if path == "/order-scoring":  # without rewards no order scores
@@ -118,7 +118,8 @@ class AccountRoutes:
         """Answer with one page; what lies behind it is not looked at."""
         return clob_page(query, rows, render, self._exchange.settings.page_rows_max)
 
-    def _balance(self, query: dict[str, str], account: Account) -> Response:
+    def _balance(self, query: dict[str, str], account: Account, is_anew: bool) -> Response:
+        """Answer what is settled; what moved without a trade stays as remembered until somebody asks anew."""
         kind = query.get("asset_type", "")
         asset = USD if kind == "COLLATERAL" else query.get("token_id", "")
         if kind not in SPENDERS:
@@ -128,6 +129,9 @@ class AccountRoutes:
         named = query.get("signature_type", "")
         purse = (account.purse(int(named)) if named.isascii() and named.isdigit() else None) or account
         balance = self._exchange.engine.funds.settled_micro(purse, asset)
+        if is_anew:
+            self._exchange.moved_micro.pop((purse.name, asset), None)
+        balance = max(0, balance - self._exchange.moved_micro.get((purse.name, asset), 0))
         allowances = {spender: str(purse.allowance(TOKENS[kind], spender)) for spender in SPENDERS[kind]}
         return json_response({"balance": str(balance), "allowances": allowances})
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.codec import CODECS, kind_of
+from pipeline.kinds import Cause, Kind, OrderState, Rule
 from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, SendText
-from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState, Rule
+from pipeline.records import SLOT_BYTES
+from pipeline.stages.holdings import Holdings, HoldingsSettings
 from pipeline.stages.reconcile import Reconcile, Wanted
 from pipeline.stages.stage import Clock, Counts, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S
@@ -182,7 +184,11 @@ class AccountMachine:
     # ------------------------------------------------------------------ inputs from the core
 
     def on_reconcile(self, request: Any) -> None:
-        """The core wants evidence: about everything, or about one order."""
+        """The core wants evidence: about everything, one order, or the shares of one market."""
+        if request.instrument:
+            if self.rest.holdings is not None:
+                self.rest.holdings.want(request.instrument)
+            return
         order_hash = request.order_hash if any(request.order_hash) else b""
         self.rest.unsettled_s = request.since_ns // NS_PER_S
         self.rest.wanted.append(Wanted(request.request_no, request.order_no, order_hash))
@@ -199,6 +205,12 @@ class AccountMachine:
     def on_instrument(self, record: Any) -> None:
         """Learn a row's tokens and fee schedule."""
         self.markets.add(record)
+        if self.rest.holdings is not None:
+            self.rest.holdings.on_instrument(record)
+
+    def watch_holdings(self, settings: HoldingsSettings, auth: L2Auth) -> None:
+        """Compare shares, too: ask what the wallet holds (FL09)."""
+        self.rest.holdings = Holdings(settings, auth, self.rest.outbox, self._owe, self._counts)
 
     def flush(self) -> bool:
         """Publish owed records; True when none is left."""

@@ -16,9 +16,10 @@ from typing import Any
 import orjson
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Cause, Kind, OrderState, Origin
 from pipeline.net.edge import Ask, Outbox
-from pipeline.records import Cause, Kind, OrderState, Origin
 from pipeline.stages.health import VenueHealth
+from pipeline.stages.holdings import BALANCE, LIST, Holdings
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket import account as questions
@@ -105,7 +106,8 @@ class Reconcile:
         self.own: OwnOrders | None = None  # what was said of our orders, by the channel and by these rows
         self.listed_ns = 0  # so soon the venue lists a trade that its channel told
         self.contradictions_gauge = contradictions_gauge("")
-        self.health: VenueHealth | None = None  # shares the outbox; asks on its own account
+        self.health: VenueHealth | None = None  # these two share the outbox and ask on their own account
+        self.holdings: Holdings | None = None
         self._told: OrderedDict[bytes, None] = OrderedDict()  # digests of trades passed on, oldest first
 
     # ------------------------------------------------------------------ the driver's side
@@ -115,6 +117,8 @@ class Reconcile:
         del headers
         if tag == self._tag:
             self._take_answer(now_ns, status, body)
+        elif tag in (LIST, BALANCE) and self.holdings is not None:
+            self.holdings.on_answer(now_ns, tag, status, body)
         elif tag < 0 and self.health is not None:
             self.health.on_answer(now_ns, tag, status, body)
 
@@ -123,6 +127,8 @@ class Reconcile:
         del was_sent, cause
         if tag == self._tag:
             self._take_answer(now_ns, 0, b"")
+        elif tag in (LIST, BALANCE) and self.holdings is not None:
+            self.holdings.on_answer(now_ns, tag, 0, b"")
         elif tag < 0 and self.health is not None:
             self.health.on_failure(now_ns, tag)
 
@@ -131,8 +137,9 @@ class Reconcile:
         wait_ns = EVERY_NS_MIN << min(self._failed, BACKOFF_STEPS_MAX) if self.wanted else EVERY_NS
         if self._pass is None and now_ns - self._passed_ns >= wait_ns:
             self._start(now_ns)
-        if self.health is not None:
-            self.health.on_timer(now_ns)
+        for aside in (self.health, self.holdings):
+            if aside is not None:
+                aside.on_timer(now_ns)
 
     def on_loss(self) -> None:
         """The user channel is gone: what is asked from now on, or is on its way, begins before its return."""

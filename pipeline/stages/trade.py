@@ -10,10 +10,11 @@ from pipeline.codec import PARTS_OFFSET, kind_of, offset_of
 from pipeline.core.accounting import ALARMS, Alarms
 from pipeline.core.trader import Trader
 from pipeline.errors import InvariantError
+from pipeline.kinds import Cause, HaltLevel, Kind
 from pipeline.native.log import LogWriter
 from pipeline.native.relay import Filter
 from pipeline.native.stamps import Stamps
-from pipeline.records import SLOT_BYTES, Cause, HaltLevel, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.stage import Clock, Counts
 from pipeline.store.events import EventLog
@@ -23,10 +24,15 @@ from pipeline.units import NS_PER_MS
 WANTED = (
     Kind.IDEA, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.HALT, Kind.CLEAR, Kind.TICK, Kind.LANE_UP,
     Kind.RESUME, Kind.CLOCK_STEP,
-    Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE, Kind.RESOLVED, Kind.QUESTION,
-    Kind.STALE,
-    Kind.GAP,
+    Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE, Kind.HOLDING, Kind.RESOLVED,
+    Kind.QUESTION, Kind.STALE, Kind.GAP,
 )
+#: Why trade halts by itself, in words.
+_HALTS = {
+    Cause.NONE: "nothing halts",
+    Cause.OVERRUN: "more fills of unknown orders than can be kept",
+    Cause.SHARES_DIFFER: "the wallet does not hold what our fills explain (alarm shares_differ)",
+}
 SLOTS_PER_POLL = 8  # a burst of fills costs 20 to 40 us each, and the lane has books to keep meanwhile
 TELL_NS = 50 * NS_PER_MS
 _PACKAGE = int(Kind.PACKAGE)
@@ -100,14 +106,15 @@ class TradeStage:
         self._counts.put("quarantined_fills", facts.quarantine.count)
         self._counts.put("dust_micro_shares", facts.orders.reservations.dust_micro)
         self._counts.put("external_orders", facts.external.order_count)
+        self._counts.put("differing_positions", len(facts.drift.differing))
         if facts.alarms.told != self._told:
             self._tell_alarms(facts.alarms)
         self._counts.put("trade_halt_level", facts.halt_level)  # behind the orders: they are of this level
         if facts.own_halt != self._own_halt:
             self._own_halt = HaltLevel(facts.own_halt)
+            cause = Cause(facts.own_cause)
             self._halt_page.put(
-                self._own_halt, now_ns=now_ns, cause=Cause.OVERRUN, durable=False,
-                reason="trade: more fills of unknown orders than can be kept")
+                self._own_halt, now_ns=now_ns, cause=cause, durable=False, reason=f"trade: {_HALTS[cause]}")
 
     def _tell_alarms(self, alarms: Alarms) -> None:
         """Write each alarm that rang since the last look: the newest of each name, and how often it rang."""

@@ -20,8 +20,8 @@ from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES
 #: What trade folds of `stream`; market data and ideas are no part of its state.
 FACT_KINDS = (
     Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.HALT, Kind.CLEAR, Kind.TICK, Kind.LANE_UP, Kind.RESUME,
-    Kind.CLOCK_STEP, Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE, Kind.RESOLVED,
-    Kind.QUESTION,
+    Kind.CLOCK_STEP, Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE, Kind.HOLDING,
+    Kind.RESOLVED, Kind.QUESTION,
 )
 READ_SLOTS = 1_024
 _SEQ, _CAUSE_SEQ, _PART, _PARTS = 0, 3, 8, 9  # fields of HEADER_STRUCT; a decision's source_seq is its cause

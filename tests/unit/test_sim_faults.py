@@ -44,6 +44,7 @@ def test_every_kind_can_be_written(kind: str) -> None:
         "mode": {"mode": "disabled"},
         "tick": {"step": "0.0025"},
         "settlement": {"retried_ppm": 1},
+        "transfer": {"shares": "0.5", "way": "in"},
     }
     keys = {"kind": kind, "at_s": 1.5, "for_s": 2, **needs.get(kind, {})}
     (found,) = faults.parse(fault(**keys)).faults
@@ -58,6 +59,7 @@ def test_every_kind_can_be_written(kind: str) -> None:
         ({"seed": True}, "seed expected as int, was True"),
         ({"fault": {}}, "tables [[fault]] expected"),
         (fault(kind="frezee"), "kind expected to be one of freeze,"),
+        (fault(kind="transfer"), "shares expected like \"12.5\", was ''"),
         (fault(kind="frezee"), "did you mean freeze?"),
         (fault(), "kind expected to be one of"),
         ({"fault": [{"kind": "freeze"}]}, "a fault with a name expected, was None"),

@@ -14,8 +14,8 @@ from typing import Any
 
 from pipeline.codec import CODECS, KIND_OFFSET
 from pipeline.config.load import config_record
+from pipeline.kinds import Kind
 from pipeline.native.ring import Observer, Ring
-from pipeline.records import Kind
 from pipeline.run import startpoint, wills, wiring
 from pipeline.run.build import build_stage
 from pipeline.run.channels import Channels, ring_slots

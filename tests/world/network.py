@@ -16,16 +16,16 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from pipeline.kinds import Cause
 from pipeline.net.edge import Ask, CloseSocket, OpenSocket, Outbox, PauseSocket, SendText, Submit
-from pipeline.records import Cause
 from pipeline.sim.book import MatchedBook
 from pipeline.sim.exchange import Exchange
 from pipeline.stages.gateway import GatewayMachine
 from pipeline.units import NS_PER_MS, NS_PER_S
 
 ANSWER_NS_MAX = 3 * NS_PER_S  # the order driver's patience
-CLOB_URL, GAMMA_URL = "https://localhost:1443", "https://localhost:2443"
-SERVICES = {CLOB_URL: "clob", GAMMA_URL: "gamma"}
+CLOB_URL, GAMMA_URL, DATA_URL = "https://localhost:1443", "https://localhost:2443", "https://localhost:3443"
+SERVICES = {CLOB_URL: "clob", GAMMA_URL: "gamma", DATA_URL: "data"}
 At = Callable[[int, Callable[[], None]], None]
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from pipeline.codec import CODECS
 from pipeline.core.positions import PnlFold
-from pipeline.records import SLOT_BYTES, Cause, Kind, OrderState, Origin
+from pipeline.kinds import Cause, Kind, OrderState, Origin
+from pipeline.records import SLOT_BYTES
 from pipeline.sim.scenario import ACCOUNT_NAME
 from tests.world.world import World
 
@@ -79,15 +80,18 @@ def check_money(world: World, logs: Logs) -> list[str]:
 
 
 def check_held(world: World, logs: Logs) -> list[str]:
-    """Before anything is resolved: every token's shares as trade holds them = the exchange's."""
-    exchange, positions = world.scenario.exchange, world.trader.facts.positions
+    """Before anything is resolved: every token's shares as trade holds them = the exchange's, undoubted."""
+    exchange, facts = world.scenario.exchange, world.trader.facts
+    positions = facts.positions
     expected = exchange.ledger.positions(ACCOUNT_NAME)
     held = {}
     for row, condition in logs.conditions.items():
         for outcome, token in enumerate(exchange.engine.markets[condition].tokens):
             if positions.held(row, outcome):
                 held[token] = positions.held(row, outcome)
-    return [] if expected == held else [f"held: the exchange has {expected}, trade {held}"]
+    found = [] if expected == held else [f"held: the exchange has {expected}, trade {held}"]
+    rang = [f"held: {name}: {told}" for name, told in facts.alarms.told.items() if name.startswith("shares_")]
+    return found + rang
 
 
 def check_orders(world: World, logs: Logs) -> list[str]:

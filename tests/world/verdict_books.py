@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.codec import CODECS
-from pipeline.records import TOP_DEPTH, Flag, Kind, Rule
+from pipeline.kinds import Flag, Kind, Rule
+from pipeline.records import TOP_DEPTH
 from pipeline.sim.market import Market
 from pipeline.sim.trades import OrderArrival
 from pipeline.units import NS_PER_MS, TICKS_PER_USD, cost_micro

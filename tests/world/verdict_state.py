@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pipeline.codec import HEADER_STRUCT
 from pipeline.core.checkpoint import facts_digest, restore
 from pipeline.core.trader import Trader
-from pipeline.records import SLOT_BYTES, Kind, OrderState
+from pipeline.kinds import Kind, OrderState
+from pipeline.records import SLOT_BYTES
 from pipeline.store import checkpoints
 from tests.world.verdict import Logs
 from tests.world.world import World

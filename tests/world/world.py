@@ -19,9 +19,10 @@ import orjson
 from pipeline.codec import CODECS
 from pipeline.config.load import Config, config_record, load
 from pipeline.core.trader import Trader
+from pipeline.kinds import Kind
 from pipeline.native.log import LogWriter
 from pipeline.native.ring import Observer
-from pipeline.records import SLOT_BYTES, Kind
+from pipeline.records import SLOT_BYTES
 from pipeline.run import wiring
 from pipeline.run.build import build_stage
 from pipeline.run.channels import Channels, PrivateMemory, format_all, segment_sizes
@@ -36,7 +37,7 @@ from pipeline.store.upkeep import Limits
 from pipeline.units import NS_PER_MS, NS_PER_S
 from tests.shared import ROOT
 from tests.world.manifests import write_manifest
-from tests.world.network import CLOB_URL, GAMMA_URL, Network, Weather
+from tests.world.network import CLOB_URL, DATA_URL, GAMMA_URL, Network, Weather
 from tests.world.plan import Plan
 from tests.world.refold import read_log
 
@@ -119,6 +120,7 @@ class World:
                 "state_dir": str(self.directory / "state"),
                 "venues.polymarket.clob_url": CLOB_URL,
                 "venues.polymarket.gamma_url": GAMMA_URL,
+                "venues.polymarket.data_url": DATA_URL,
                 "venues.polymarket.market_ws_url": "wss://localhost:1443/ws/market",
                 "venues.polymarket.user_ws_url": "wss://localhost:1443/ws/user",
                 "accounts.main.address": account.owner,

@@ -16,8 +16,8 @@ from urllib.parse import quote
 import orjson
 
 from pipeline.codec import CODECS
+from pipeline.kinds import Cause, Kind
 from pipeline.native.framescan import survey
-from pipeline.records import Cause, Kind
 from pipeline.venues.polymarket import wire
 from pipeline.venues.polymarket.decode_common import shown
 from pipeline.venues.polymarket.identity import Refusal
@@ -41,9 +41,15 @@ def balance_path(signature_type: int, asset_type: str = "COLLATERAL", token: str
     return f"{wire.PATH_BALANCE}?asset_type={asset_type}{token_part}&signature_type={signature_type}"
 
 
-def balance_update_path(signature_type: int) -> str:
-    """Return the path that makes the venue refresh its cache of our collateral (50 calls per 10 s)."""
-    return f"{wire.PATH_BALANCE_UPDATE}?asset_type=COLLATERAL&signature_type={signature_type}"
+def balance_update_path(signature_type: int, asset_type: str = "COLLATERAL", token: str = "") -> str:
+    """Return the path that makes the venue refresh its cache of a balance (50 calls per 10 s)."""
+    asked = balance_path(signature_type, asset_type, token).partition("?")[2]
+    return f"{wire.PATH_BALANCE_UPDATE}?{asked}"
+
+
+def shares_asset(is_v2: bool) -> str:
+    """Return the asset type of a market's outcome tokens."""
+    return "CONDITIONAL-V2" if is_v2 else "CONDITIONAL"
 
 
 class Walk:
@@ -153,6 +159,17 @@ def _units(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     return int(value) if isinstance(value, str) and _UINT.fullmatch(value) else None
+
+
+def token_balance(http_status: int, body: bytes) -> int | Refusal:
+    """Return the 1e-6 shares that `GET /balance-allowance` tells of a token, or why it cannot be used."""
+    parsed = _object(http_status, body)
+    if isinstance(parsed, Refusal):
+        return parsed
+    balance = _units(parsed.get("balance"))
+    if balance is None or balance > _MICRO_MAX:
+        return Refusal(Cause.BAD_ANSWER, "a balance in base units expected")
+    return balance
 
 
 def balance_record(http_status: int, body: bytes, account: int, spenders: tuple[str, ...] = (), *,

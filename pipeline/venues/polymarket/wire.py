@@ -38,6 +38,7 @@ PATH_API_KEY: Final = "/auth/api-key"
 PATH_API_KEYS: Final = "/auth/api-keys"
 PATH_CLOSED_ONLY: Final = "/auth/ban-status/closed-only"
 PATH_APPROVALS: Final = "/v2/approvals"  # of the data API
+PATH_POSITIONS: Final = "/v2/positions"  # of the data API
 PATH_DERIVE_API_KEY: Final = "/auth/derive-api-key"
 PATH_CLOB_MARKET: Final = "/clob-markets/"
 PATH_BOOK: Final = "/book"
