@@ -50,6 +50,7 @@ class Line:
     pulse: Pulse
     is_open: bool = False
     is_opening: bool = False
+    is_leaving: bool = False  # a planned end: until it comes, the other one must not leave a row for a moment
     begun_ns: int = 0  # when it was asked to open
     opened_ns: int = 0
     until_ns: int = 0  # planned end
@@ -77,6 +78,11 @@ class Line:
     def conn(self) -> int:
         """Number of the connection: the first socket's is its shard's."""
         return self.shard.number | self.slot << 16
+
+    @property
+    def is_probed(self) -> bool:
+        """Tell whether the canary was asked for and nothing came since."""
+        return self.probed_ns > max(self.pulse.data_ns, self.opened_ns)
 
     @property
     def is_active(self) -> bool:

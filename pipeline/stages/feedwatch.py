@@ -63,7 +63,7 @@ class Watch:
 
     def opened(self, now_ns: int, line: Line) -> None:
         """The socket stands: ask for all rows."""
-        line.is_open, line.is_opening = True, False
+        line.is_open, line.is_opening, line.is_leaving = True, False, False
         line.attempts = max(line.give_ups, line.unheard)
         line.opened_ns = line.pinged_ns = line.ponged_ns = now_ns
         line.ping_count = line.pong_count = line.probe_count = line.late_ns = line.probed_ns = 0
@@ -90,7 +90,7 @@ class Watch:
             if uncovered == []:
                 self._counts.add("sockets_covered", 1)
         self._arbiter.forget(shard.numbers, line.slot)
-        line.is_open = line.is_opening = False
+        line.is_open = line.is_opening = line.is_leaving = False
         line.paused_ns = line.late_ns = 0
         line.attempts += 1
         line.retry_ns = now_ns + self._backoff_ns(line)
@@ -197,7 +197,8 @@ class Watch:
         is_unanswered = line.probed_ns > heard_ns and now_ns - line.probed_ns >= settings.snapshot_ns_max
         if is_unanswered or quiet_ns >= limit_ns - LOOK_NS:
             return Cause.FREEZE
-        if line.probed_ns <= heard_ns and quiet_ns >= (AGAIN_NS if pulse.missed else limit_ns // 2):
+        is_due = quiet_ns >= (AGAIN_NS if pulse.missed else limit_ns // 2)
+        if is_due and line.probed_ns <= heard_ns and not line.sibling.is_leaving:
             line.probed_ns = now_ns
             canary = self._arbiter.busiest(shard.numbers) or shard.numbers[0]
             self._counts.add("canaries", 1)
@@ -227,11 +228,11 @@ class Watch:
         """Replace a socket that has served its time: the next one stands before it goes, so no Gap."""
         for line in shard.lines:
             sibling = line.sibling
-            if not line.is_open or now_ns < line.until_ns or sibling.is_given_up:
+            if not line.is_open or now_ns < line.until_ns or sibling.is_given_up or sibling.is_probed:
                 continue
             standing = set(self._arbiter.missing(shard.numbers, line.slot))
             if sibling.is_open and standing.issuperset(self._arbiter.missing(shard.numbers, sibling.slot)):
-                line.until_ns = now_ns + MOVE_NS_MAX
+                line.until_ns, line.is_leaving = now_ns + MOVE_NS_MAX, True
                 self._counts.add("sockets_moved", 1)
                 self._outbox.put(CloseSocket(line.conn))
                 return

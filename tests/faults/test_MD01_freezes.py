@@ -171,6 +171,17 @@ def test_MD01_sockets_are_renewed_by_age_without_a_gap() -> None:
         assert len(day.chain.venue.lines) <= sockets + 1
 
 
+def test_MD01_a_socket_does_not_go_while_the_other_is_asked_for_its_canary() -> None:
+    """In a quiet market both are asked in the same moment: a planned end waits, so there is no Gap."""
+    day = Day(6, 16_000, sockets=2, age_ns_max=60 * NS_PER_S)
+    day.run(5_000)
+    assert day.chain.run(5_000, until=day.chain.is_settled)
+    day.run(2_400_000, 250)
+    counters = day.chain.counters()
+    assert counters["sockets_moved"] >= 80 and counters["canaries"] >= 400
+    assert [] == day.gaps()
+
+
 def test_MD01_a_real_socket_behind_a_proxy_freezes(gate_record: Callable[..., None]) -> None:
     """Real sockets, driver and native listener; a proxy holds data back and lets PONG pass: a Gap in time."""
     heard = Heard()

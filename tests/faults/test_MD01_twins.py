@@ -38,9 +38,10 @@ SLOTS = 8_192
 
 
 class Ears:
-    """A feed machine that hears one shard on one or two sockets."""
+    """A feed machine that hears one shard on one or two sockets; on one, nothing can be a copy."""
 
-    def __init__(self, rows: list[Market], slots: int = SLOTS) -> None:
+    def __init__(self, rows: list[Market], slots: int = SLOTS, conns: tuple[int, ...] = CONNS) -> None:
+        self.conns = conns
         page = memoryview(bytearray(PAGE_BYTES))
         format_page(page, "feed")
         self.view = StatusView(page)
@@ -55,7 +56,7 @@ class Ears:
         for market in rows:
             self.machine.on_instrument(
                 T0_NS, market.row, 0, tuple(market.ids["tokens"]), market.ids["market"])
-        for conn in CONNS:
+        for conn in conns:
             self.machine.on_open(T0_NS, conn)
 
     def hear(self, conn: int, frame: bytes) -> None:
@@ -63,12 +64,16 @@ class Ears:
         assert self.machine.on_frame(T0_NS, conn, frame)
 
     def stand(self, rows: list[Market]) -> None:
-        """Answer what both sockets asked for."""
-        for conn in CONNS:
-            for market in rows:
-                for outcome in (0, 1):
-                    self.hear(conn, text_of(market.snapshot(outcome), market))
+        """Answer what all sockets asked for."""
+        for conn in self.conns:
+            self.answer(conn, rows)
         self.told()
+
+    def answer(self, conn: int, rows: list[Market]) -> None:
+        """Bring a socket the snapshots of some markets."""
+        for market in rows:
+            for outcome in (0, 1):
+                self.hear(conn, text_of(market.snapshot(outcome), market))
 
     def told(self) -> list[tuple[Any, ...]]:
         """Return what all runs so far say, without what depends on the way that they came."""
@@ -119,7 +124,7 @@ def test_MD01_two_sockets_in_order_tell_what_one_tells(
     rng = random.Random(seed)
     for number in range(STREAMS // 2):
         rows = markets(rng, 3)
-        one, two = Ears(rows), Ears(rows)
+        one, two = Ears(rows, conns=CONNS[:1]), Ears(rows)
         one.stand(rows)
         two.stand(rows)
         frames = story(rng, rows, 60)
@@ -138,6 +143,19 @@ def test_MD01_two_sockets_in_order_tell_what_one_tells(
             two.hear(conn, slow(frame) if rng.random() < slows and b"price_changes" in frame else frame)
         assert one.told() == two.told(), f"seed {seed}, stream {number}"
     gate_record("MD01", "streams", STREAMS // 2, seed)
+
+
+@pytest.mark.parametrize("standing", range(4))
+def test_MD01_a_socket_that_goes_is_a_gap_of_what_the_other_lacks(standing: int) -> None:
+    """The other one has brought the books of some rows since it subscribed: these are covered, no others."""
+    rows = markets(random.Random(1), 3)
+    ears = Ears(rows)
+    ears.answer(CONNS[0], rows)
+    ears.answer(CONNS[1], rows[:standing])
+    ears.told()
+    ears.machine.on_close(T0_NS, CONNS[0], Cause.DISCONNECT)
+    gaps = [told[1] for told in ears.told() if told[0] == r.Kind.GAP]
+    assert [market.row for market in rows[standing:]] == gaps if standing else [0] == gaps
 
 
 @pytest.mark.parametrize("seed", range(5))
