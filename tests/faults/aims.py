@@ -24,8 +24,8 @@ SIGN, SEND, ACK, CORE, ACCOUNT, BACK, RANDOM = "sign", "send", "ack", "core", "a
 #: Which stage's lane dies at each aim; a random one is drawn.
 STAGE_OF = {
     SIGN: "signer", SEND: "gateway", ACK: "gateway", CORE: "trade", ACCOUNT: "account", BACK: "archive"}
-#: Of twenty kills: so many of each, in an order that the seed draws.
-SHARES = {SIGN: 5, SEND: 4, ACK: 4, CORE: 3, ACCOUNT: 1, BACK: 2, RANDOM: 1}
+#: Of eleven kills: so many of each, in an order that the seed draws.
+SHARES = {SIGN: 3, SEND: 2, ACK: 2, CORE: 1, ACCOUNT: 1, BACK: 1, RANDOM: 1}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""PR01: SIGKILL of any lane at any moment under load. 20 real kills in the commit tier, 100 in the gate's."""
+"""PR01: SIGKILL of any lane at any moment under load. 11 real kills in the commit tier, 100 in the gate's."""
 
 from __future__ import annotations
 
