@@ -19,7 +19,7 @@ from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, SendText
 from pipeline.records import SLOT_BYTES
 from pipeline.stages.holdings import Holdings, HoldingsSettings
 from pipeline.stages.reconcile import Reconcile, Wanted
-from pipeline.stages.stage import Clock, Counts, push_owed
+from pipeline.stages.stage import Clock, Counts, backoff_ns, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S
 from pipeline.venues.polymarket.auth import L2Auth
 from pipeline.venues.polymarket.own_orders import OwnOrders
@@ -124,8 +124,9 @@ class AccountMachine:
         self._tell_loss(now_ns)
         self._is_open = self._is_opening = False
         self._attempts += 1
-        step = min(self._settings.backoff_ns_min << min(self._attempts, 10), self._settings.backoff_ns_max)
-        self._retry_ns = now_ns + step // 2 + step * (self._attempts * 7_919 % 1_000) // 2_000
+        self._retry_ns = now_ns + backoff_ns(
+            self._attempts, self._settings.backoff_ns_min, self._settings.backoff_ns_max,
+            self._attempts * 7_919 % 1_000)
         self._counts.add("user_disconnects", 1)
 
     def on_frame(self, now_ns: int, conn: int, data: memoryview | bytes) -> bool:

@@ -15,7 +15,7 @@ from pipeline.kinds import Cause
 from pipeline.native.arbiter import Arbiter
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, SendText
 from pipeline.stages.feedlines import FeedSettings, Line, Shard
-from pipeline.stages.stage import Counts
+from pipeline.stages.stage import Counts, backoff_ns
 from pipeline.units import NS_PER_S
 
 LOOK_NS = NS_PER_S // 4  # how often sockets are compared and snapshots counted
@@ -93,7 +93,9 @@ class Watch:
         line.is_open = line.is_opening = line.is_leaving = False
         line.paused_ns = line.late_ns = 0
         line.attempts += 1
-        line.retry_ns = now_ns + self._backoff_ns(line)
+        line.retry_ns = now_ns + backoff_ns(
+            line.attempts, self._settings.backoff_ns_min, self._settings.backoff_ns_max,
+            line.spread(line.attempts))
         if shard.is_moving:
             shard.is_moving = False
             shard.first = sibling.slot if sibling.is_active else line.slot
@@ -246,8 +248,3 @@ class Watch:
         """Judge events only while some shard has two sockets: only then are there copies."""
         self._arbiter.is_on = any(
             shard.lines[0].is_active and shard.lines[1].is_active for shard in self.shards.values())
-
-    def _backoff_ns(self, line: Line) -> int:
-        """Exponential, capped, spread by socket and attempt: no two sockets retry together."""
-        step = min(self._settings.backoff_ns_min << min(line.attempts, 10), self._settings.backoff_ns_max)
-        return step // 2 + step * line.spread(line.attempts) // 2_000

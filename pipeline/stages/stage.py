@@ -51,6 +51,15 @@ def no_one_to_tell() -> None:
     """The `tell` of a stage whose lane has set none."""
 
 
+def backoff_ns(attempts: int, least_ns: int, most_ns: int, spread: int) -> int:
+    """Return the wait before a socket's next attempt: doubled with each, capped, over the upper half of it.
+
+    spread: 0..999, another for each socket and attempt, so that no two try again together.
+    """
+    step_ns = min(least_ns << min(attempts, 10), most_ns)
+    return step_ns // 2 + step_ns * spread // 2_000
+
+
 def push_owed(sink: Sink, owed: deque[bytes]) -> bool:
     """Push runs that must not be dropped, oldest first, while there is room; True when none is left."""
     while owed:
