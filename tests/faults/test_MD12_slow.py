@@ -57,6 +57,12 @@ class Throttled:
         return getattr(self._stage, name)
 
 
+class Calm(World):
+    """A world with checkpoints as rare as in a real run: here nobody restarts."""
+
+    checkpoint_records = 50_000
+
+
 def slow_world(directory: Path, slow: str, seed: int) -> tuple[World, Throttled]:
     """Return a calm world that trades, with one stage ready to be slowed."""
     plan = dataclasses.replace(
@@ -71,7 +77,7 @@ def slow_world(directory: Path, slow: str, seed: int) -> tuple[World, Throttled]
                                    # ten minutes of a plant each 60 ms would take half an hour
                                    plant_spacing_ms=scaled(60, 240),
                                    cash_usd_micro=10**12, planted_events=16, seed=seed)
-    world = World(dataclasses.replace(plan, scenario=scenario), directory)
+    world = Calm(dataclasses.replace(plan, scenario=scenario), directory)
     stage = world.built[slow].stage = Throttled(world.built[slow].stage, world)
     return world, stage
 

@@ -66,6 +66,7 @@ class World:
     """One run. `trade`, then `settle`, then look."""
 
     sync_ns = SYNC_NS
+    checkpoint_records = CHECKPOINT_RECORDS
     limits = Limits(1 << 20, 1 << 44, 1 << 44)  # verdicts read both logs whole
     worker: Callable[[], Worker] = Inline
 
@@ -180,7 +181,7 @@ class World:
                 self.env.counts,
                 self.clock,
                 self.env.log,
-                ArchiveSettings(self.limits, CHECKPOINT_RECORDS, self.sync_ns),
+                ArchiveSettings(self.limits, self.checkpoint_records, self.sync_ns),
             )
         )
 
