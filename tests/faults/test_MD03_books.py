@@ -124,6 +124,7 @@ def test_MD05_a_lost_message_is_found_on_the_next_one(
         chain.step()
         assert chain.equals(market) or not chain.is_believed(market.row), f"seed {seed}"
     assert chain.run(30_000, until=chain.is_settled), f"seed {seed}: {chain.counts} {chain.counters()}"
+    assert 1 == chain.venue.opened_count, f"seed {seed}: a book was asked for, no socket was given up"
     gate_record("MD05", "seeds", 1)
 
 
