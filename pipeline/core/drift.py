@@ -3,7 +3,8 @@
 Pure; part of trade's facts. Once a minute the account edge lists the venue's index of the chain. It lags and
 may be cut short, so it only casts suspicion, and a position that it lacks means nothing by itself. What
 decides is the wallet's balance of the token, read twice, GRACE_NS apart, and both times outside of all that
-our fills made possible since the suspicion. What we hold is asked about in turn, whatever the index says.
+our fills made possible since it was first asked for. What we hold is asked about in turn, whatever the
+index says.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _SURE = (0, 0, 0, 0)
 class Suspect:
     """A market whose shares are being looked at."""
 
-    low: Pair  # the fewest and the most that we may have held since
+    low: Pair  # the fewest and the most that we may have held since its balances were first asked for
     high: Pair
     is_first: bool  # the venue told shares here before we ever traded or looked: they were there before
     asked_ns: int = 0  # stream time; 0 = not yet
@@ -110,9 +111,11 @@ class Drift:
             self._suspect(row, doubts)
 
     def on_asked(self, row: int, now_ns: int) -> None:
-        """The balances of a suspect were asked for."""
+        """The balances of a suspect were asked for; what was possible before that does not matter."""
         suspect = self.suspects.get(row)
         if suspect is not None:
+            if not suspect.outside_ns:
+                suspect.low, suspect.high = self._possible(row, self._doubts())
             suspect.asked_ns = now_ns
 
     def on_balance(self, row: int, told: Pair, begun_ns: int, now_ns: int) -> Found | None:

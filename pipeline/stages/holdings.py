@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.codec import CODECS
-from pipeline.kinds import Kind, Rule
+from pipeline.kinds import Cause, Kind, Rule
 from pipeline.net.edge import Ask, Outbox
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_MS, NS_PER_S
@@ -148,12 +148,15 @@ class Holdings:
     def _take_balance(self, now_ns: int, work: _Balances, status: int, body: bytes) -> None:
         """Take one answer; balances are told together or not at all. Trade asks again for them."""
         self._is_asked = False
-        if not work.paths.popleft().startswith(wire.PATH_BALANCE_UPDATE):
+        if work.paths.popleft().startswith(wire.PATH_BALANCE_UPDATE):
+            told = None if status == 200 else Refusal(Cause.BAD_ANSWER, f"http {status}")
+        else:
             told = questions.token_balance(status, body)
-            if isinstance(told, Refusal):
-                self._counts.add("share_balances_failed", 1)
-                self._balances = None
-                return
+        if isinstance(told, Refusal):  # also where it did not look anew: what it remembers proves nothing
+            self._counts.add("share_balances_failed", 1)
+            self._balances = None
+            return
+        if told is not None:
             work.told.append(told)
         if work.paths:
             return

@@ -11,7 +11,7 @@ from pipeline.kinds import HaltLevel
 from pipeline.run.exchange import GEOBLOCK
 from pipeline.run.known_orders import unknown_of
 from pipeline.shm import halt
-from tests.cli_runs import Market, Run, until
+from tests.cli_runs import Market, Run, pm, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -32,7 +32,8 @@ def reasons(state: Path) -> str:
 def test_what_the_venue_says_of_us_halts_and_clears(market: Market) -> None:
     """Closed-only and a blocked country halt new risk within a check or two, and go when they are over.
 
-    Afterwards every order that the exchange saw is known to the state directory, and a stranger's is not.
+    Shares that come without a trade halt until `pm resume`, and are no matter behind it. Afterwards every
+    order that the exchange saw is known to the state directory, and a stranger's is not.
     """
     run = Run(
         market.config, "--mode", "local", "--set", "supervision.venue_check_s=1", "--set",
@@ -46,6 +47,15 @@ def test_what_the_venue_says_of_us_halts_and_clears(market: Market) -> None:
             until(lambda said=words: said in reasons(market.state), f"the halt for {told}")
             market.exchange.control("POST", "/control/account", {told: False})
             until(lambda said=words: said not in reasons(market.state), f"the end of the halt for {told}")
+        assert "our fills" not in reasons(market.state)
+        market.exchange.control(
+            "POST", "/control/fault", {"name": "gift", "kind": "transfer", "shares": "1000000", "way": "in"})
+        until(lambda: "our fills" in reasons(market.state), "the halt for shares that nobody bought")
+        done = pm("resume", "--state", market.state, "--reason", "they are from the other wallet")
+        assert (0, "") == (done.returncode, done.stderr)
+        until(lambda: not reasons(market.state), "the end of that halt")
+        events = (market.state / "log" / "core.jsonl").read_text()
+        assert 1 == events.count("shares_differ")
     finally:
         code, _, errors = run.stop()
     assert (0, "") == (code, errors)

@@ -43,7 +43,7 @@ def test_FL09_drift_is_found_within_ninety_seconds(gate_record: Callable[..., No
     for seed in range(first, first + count):
         rng = random.Random(f"drift:{seed}")
         wallet = Wallet(rng)
-        wallet.run(rng.randint(40, 150))
+        wallet.run(rng.randint(130, 200))  # two lists: every market was looked at
         row, outcome = rng.choice(ROWS), rng.randrange(2)
         wallet.trading.discard(row)
         wallet.run(CALM_S)

@@ -164,6 +164,11 @@ def test_a_balance_that_cannot_be_read_is_not_told(micro: object, status: int) -
         assert desk.asks(0.13)
         desk.balance(answer, status if answer is micro else 200)
     assert not desk.told
+    for refusal in (0, 429, 500):  # it did not look anew
+        desk.machine.want(1)
+        assert desk.asks(0.13)
+        desk.balance("0", refusal)
+        assert not desk.asks(1) and not desk.told
     desk.machine.want(2)
     for answer in random.Random(1).sample(range(100), 4):
         assert desk.asks(0.13)
