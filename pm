@@ -138,9 +138,7 @@ install() {
     cd "$root"
     if ! current project; then
         need_machine
-        say "building the native modules and installing the project (once, about two minutes)"
-        # C first, then the compiler on two files at a time: setuptools would do all of it one after the other.
-        run "writing the native modules' C" "$python" -m Cython.Build.Cythonize -q -j 2 pipeline/native/*.pyx
+        say "building the native modules and installing the project (once, about a minute)"
         printf '[build_ext]\nparallel = 2\n' >"$venv/build.cfg"
         DIST_EXTRA_CONFIG=$venv/build.cfg; export DIST_EXTRA_CONFIG
         run "installing the project" "$python" -m pip install --disable-pip-version-check --no-input \
@@ -151,6 +149,7 @@ install() {
     elif ! current native; then
         need_machine
         say "building the native modules that changed"
+        run "writing the native modules' C" "$python" pipeline/native/backend.py
         run "building the native modules" "$python" -c 'from setuptools import setup; setup()' -q build_ext --inplace
         stamp_native >"$venv/stamp-native"
     fi
