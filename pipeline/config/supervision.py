@@ -17,9 +17,11 @@ class Supervision(Section):
     stall_kill_s: int = setting(
         "s", "A lane without progress for this long is killed and started again.", 10, ge=1, le=600)
     venue_check_s: int = setting(
-        "s", "Time between two questions to the venue: clock, closed-only mode, geographic verdict, shares.",
-        60,
+        "s", "Time between two questions to the venue: its clock, closed-only mode, geographic verdict.", 60,
         ge=1, le=600)
+    shares_check_s: int = setting(
+        "s", "Time between two comparisons of our shares with the wallet's (H1 where they differ); 0 = none.",
+        60, ge=0, le=600)
     health_clear_s: int = setting(
         "s", "Halt H1 of a stall clears itself after this long without one.", 30, ge=1, le=3_600)
     restarts_max: int = setting(

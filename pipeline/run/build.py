@@ -147,10 +147,10 @@ def _account(name: str, ident: str, env: Env) -> Built:
         settings, keys.api_key, (found.maker, found.address), auth, writer, env.counts)
     machine.rest.health = health.make(ident, env.config, env.mode, auth, machine.rest.outbox, env.counts)
     machine.rest.contradictions_gauge = contradictions_gauge(ident)
-    if env.mode != "dry":  # there nothing is bought, and the wallet may be anybody's
+    every_ns = env.config.supervision.shares_check_s * NS_PER_S
+    if every_ns and env.mode != "dry":  # there nothing is bought, and the wallet may be anybody's
         machine.watch_holdings(HoldingsSettings(
-            number, found.maker, found.signature_type, venue.data_url, venue.clob_url,
-            env.config.supervision.venue_check_s * NS_PER_S), auth)
+            number, found.maker, found.signature_type, venue.data_url, venue.clob_url, every_ns), auth)
     requests = env.requests(Kind.INTENT, Kind.RECONCILE)
     stage = account.AccountStage(
         name, machine, env.rows(Kind.INSTRUMENT, Kind.REPORT), requests, env.clock)

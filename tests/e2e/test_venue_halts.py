@@ -36,7 +36,8 @@ def test_what_the_venue_says_of_us_halts_and_clears(market: Market) -> None:
     order that the exchange saw is known to the state directory, and a stranger's is not.
     """
     run = Run(
-        market.config, "--mode", "local", "--set", "supervision.venue_check_s=1", "--set",
+        market.config, "--mode", "local", "--set", "supervision.venue_check_s=1",
+        "--set", "supervision.shares_check_s=2", "--set",
         f"venues.polymarket.geoblock_url={market.exchange.urls['clob_tls']}{GEOBLOCK}")
     try:
         until(lambda: len(market.arrivals()) >= 3, "three orders")
