@@ -17,7 +17,7 @@ from pipeline.native.flow import Sink
 from pipeline.native.relay import Filter
 from pipeline.net.edge import CloseSocket, OpenSocket, Outbox, SendText
 from pipeline.records import SLOT_BYTES
-from pipeline.stages.holdings import Holdings, HoldingsSettings
+from pipeline.stages.holdings import Holdings, HoldingsSettings, Shares
 from pipeline.stages.reconcile import Reconcile, Wanted
 from pipeline.stages.stage import Clock, Counts, backoff_ns, push_owed
 from pipeline.units import NS_PER_MS, NS_PER_S
@@ -62,13 +62,15 @@ class Markets:
 
     def __init__(self) -> None:
         self.tokens: dict[str, tuple[int, int, str]] = {}  # token id -> row, outcome, market
+        self.shares: dict[int, Shares] = {}
         self._fees: dict[int, tuple[int, int]] = {}
 
     def add(self, record: Any) -> None:
         """Learn one Instrument record; a repeat changes nothing."""
         market = "0x" + record.condition.hex()
-        for outcome, token in enumerate((record.token_yes, record.token_no)):
-            self.tokens[str(int.from_bytes(token, "big"))] = (record.instrument, outcome, market)
+        yes, no = (str(int.from_bytes(token, "big")) for token in (record.token_yes, record.token_no))
+        self.tokens[yes], self.tokens[no] = (record.instrument, 0, market), (record.instrument, 1, market)
+        self.shares[record.instrument] = Shares(yes, no, bool(record.rules & Rule.V2))
         # A market whose fee is not known any more is not tradable and names none: the last known one stays.
         if record.fee_rate_ppm or record.rules & Rule.TRADABLE or record.instrument not in self._fees:
             self._fees[record.instrument] = (record.fee_rate_ppm, record.fee_exponent)
@@ -206,12 +208,12 @@ class AccountMachine:
     def on_instrument(self, record: Any) -> None:
         """Learn a row's tokens and fee schedule."""
         self.markets.add(record)
-        if self.rest.holdings is not None:
-            self.rest.holdings.on_instrument(record)
 
     def watch_holdings(self, settings: HoldingsSettings, auth: L2Auth) -> None:
         """Compare shares, too: ask what the wallet holds (FL09)."""
-        self.rest.holdings = Holdings(settings, auth, self.rest.outbox, self._owe, self._counts)
+        rest, markets = self.rest, self.markets
+        rest.holdings = Holdings(
+            settings, markets.tokens, markets.shares, auth, rest.outbox, self._owe, self._counts)
 
     def flush(self) -> bool:
         """Publish owed records; True when none is left."""

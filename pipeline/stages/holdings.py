@@ -7,12 +7,12 @@ Part of account.<id>; shares its REST driver. It compares nothing: each answer b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from pipeline.codec import CODECS
-from pipeline.kinds import Cause, Kind, Rule
+from pipeline.kinds import Cause, Kind
 from pipeline.net.edge import Ask, Outbox
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_MS, NS_PER_S
@@ -42,6 +42,14 @@ class HoldingsSettings:
     every_ns: int
 
 
+class Shares(NamedTuple):
+    """The tokens of a market: decimal ids."""
+
+    yes: str
+    no: str
+    is_v2: bool
+
+
 @dataclass(slots=True)
 class _Balances:
     """The balances of one market on their way."""
@@ -53,16 +61,18 @@ class _Balances:
 
 
 class Holdings:
-    """Sans-IO: rows and wishes in; questions and HOLDING records out."""
+    """Sans-IO: wishes and answers in; questions and HOLDING records out.
+
+    tokens: token id -> (row, outcome, market); shares: row -> its tokens. Both grow with the universe.
+    """
 
     def __init__(
-        self, settings: HoldingsSettings, auth: L2Auth, outbox: Outbox, owe: Callable[[bytes], None],
+        self, settings: HoldingsSettings, tokens: Mapping[str, tuple[int, int, str]],
+        shares: Mapping[int, Shares], auth: L2Auth, outbox: Outbox, owe: Callable[[bytes], None],
         counts: Counts,
     ) -> None:
         self._settings, self._auth, self._outbox, self._owe = settings, auth, outbox, owe
-        self._counts = counts
-        self._tokens: dict[str, tuple[int, int]] = {}  # token id -> row, outcome
-        self._assets: dict[int, tuple[str, str, str]] = {}  # row -> asset type, YES and NO token
+        self._tokens, self._shares, self._counts = tokens, shares, counts
         self._walk: PositionsWalk | None = None
         self._begun_ns = self._due_ns = 0  # of lists
         self._listed = self._elsewhere = 0  # positions of the list on its way
@@ -71,20 +81,14 @@ class Holdings:
         self._is_asked = False  # a balance question is on its way
         self._rested_ns = 0
 
-    def on_instrument(self, record: Any) -> None:
-        """Learn a market's tokens."""
-        yes, no = (str(int.from_bytes(token, "big")) for token in (record.token_yes, record.token_no))
-        self._tokens[yes], self._tokens[no] = (record.instrument, 0), (record.instrument, 1)
-        self._assets[record.instrument] = questions.shares_asset(bool(record.rules & Rule.V2)), yes, no
-
     def want(self, row: int) -> None:
         """Trade wants the balances of a market."""
-        if row in self._assets:
+        if row in self._shares:
             self._wanted[row] = None
 
     def on_timer(self, now_ns: int) -> None:
         """Begin the list that is due, and ask the next balance."""
-        if self._walk is None and now_ns >= self._due_ns and self._assets:
+        if self._walk is None and now_ns >= self._due_ns and self._shares:
             self._due_ns, self._begun_ns = now_ns + self._settings.every_ns, now_ns
             self._listed = self._elsewhere = 0
             self._walk = PositionsWalk(self._settings.wallet)
@@ -127,7 +131,7 @@ class Holdings:
         if place is None:  # a market that this pipeline does not carry
             self._elsewhere += 1
             return
-        row, outcome = place
+        row, outcome, _ = place
         yes, no = (-1, position.size_micro) if outcome else (position.size_micro, -1)
         self._owe(_HOLDING.pack(
             recv_ns=now_ns, instrument=row, account=self._settings.account, begun_ns=self._begun_ns,
@@ -138,9 +142,10 @@ class Holdings:
     def _begin_balances(self, now_ns: int) -> None:
         row = next(iter(self._wanted))
         del self._wanted[row]
-        asset, *tokens = self._assets[row]
+        yes, no, is_v2 = self._shares[row]
+        asset = questions.shares_asset(is_v2)
         paths = deque[str]()
-        for token in tokens:
+        for token in (yes, no):
             paths.append(questions.balance_update_path(self._settings.signature_type, asset, token))
             paths.append(questions.balance_path(self._settings.signature_type, asset, token))
         self._balances = _Balances(row, now_ns, paths, [])

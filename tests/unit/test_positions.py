@@ -13,6 +13,7 @@ from pipeline.codec import unpack
 from pipeline.kinds import Kind, Rule
 from pipeline.net.edge import Ask, Outbox
 from pipeline.shm.status import PAGE_BYTES, StatusPage, format_page
+from pipeline.stages.account import Markets
 from pipeline.stages.holdings import BALANCE, LIST, Holdings, HoldingsSettings
 from pipeline.stages.stage import Counts
 from pipeline.units import NS_PER_S
@@ -87,14 +88,15 @@ class Desk:
         self.outbox, self.told = Outbox(), deque[Any]()
         auth = L2Auth("0x" + "34" * 20, "key", Secret(b"s" * 32), Secret(b"p"))
         settings = HoldingsSettings(2, WALLET, 3, "https://data", "https://clob", 60 * NS_PER_S)
+        self.markets = Markets()
         self.machine = Holdings(
-            settings, auth, self.outbox, lambda slot: self.told.append(unpack(slot)),
-            Counts(StatusPage(data)))
+            settings, self.markets.tokens, self.markets.shares, auth, self.outbox,
+            lambda slot: self.told.append(unpack(slot)), Counts(StatusPage(data)))
         self.now_ns = T0_NS
 
     def learn(self) -> None:
-        self.machine.on_instrument(unpack(instrument(1)))
-        self.machine.on_instrument(unpack(instrument(2, rules=int(Rule.V2))))
+        self.markets.add(unpack(instrument(1)))
+        self.markets.add(unpack(instrument(2, rules=int(Rule.V2))))
 
     def asks(self, seconds: float = 0.0) -> list[Ask]:
         """Let time pass; return what is asked."""
