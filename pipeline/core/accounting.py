@@ -204,7 +204,7 @@ class Accounting:
         """
         row, told = record.instrument, (record.yes_micro, record.no_micro)
         if not row:
-            self._drift.on_list_end(bool(record.ok), row_max)
+            self._drift.on_list_end(bool(record.ok), row_max, record.now_ns)
         elif not record.is_balance:
             self._drift.on_listed(row, told)
         elif row not in self.quarantine.rows:

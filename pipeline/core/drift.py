@@ -2,9 +2,9 @@
 
 Pure; part of trade's facts. Once a minute the account edge lists the venue's index of the chain. It lags and
 may be cut short, so it only casts suspicion, and a position that it lacks means nothing by itself. What
-decides is the wallet's balance of the token, read twice, GRACE_NS apart, and both times outside of all that
-our fills made possible since it was first asked for. What we hold is asked about in turn, whatever the
-index says.
+decides is the wallet's balance of the token, read twice, GRACE_NS apart, and both times on the same side of
+all that our fills made possible, from LEAD_NS before the first reading to the second: a chain may be ahead of
+what we were told, or behind it. What we hold is asked about in turn, whatever the index says.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pipeline.core.positions import Positions
 from pipeline.kinds import OrderState, Side
 from pipeline.units import NS_PER_S
 
+LEAD_NS = 3 * NS_PER_S  # before the first reading: a balance may be behind what we were told
 GRACE_NS = 8 * NS_PER_S  # between two readings: longer than a match takes to be told and listed
 RETRY_NS = 3 * NS_PER_S  # an answer that did not come is asked for again
 ROUND_MAX = 32  # held markets that one list has asked about, those that were not looked at for longest
@@ -38,12 +39,14 @@ _SURE = (0, 0, 0, 0)
 class Suspect:
     """A market whose shares are being looked at."""
 
-    low: Pair  # the fewest and the most that we may have held since its balances were first asked for
+    low: Pair  # the fewest and the most that we may have held since `since_ns`
     high: Pair
     is_first: bool  # the venue told shares here before we ever traded or looked: they were there before
-    asked_ns: int = 0  # stream time; 0 = not yet
+    since_ns: int  # stream time
+    asked_ns: int = 0  # 0 = not yet
     outside_ns: int = 0  # when a balance was first outside of what is possible; 0 = not yet
     is_lag: bool = False  # the index differs
+    told: Pair = (-1, -1)  # the first balances outside
 
     @property
     def is_waiting(self) -> bool:
@@ -55,7 +58,7 @@ class Suspect:
         """When its balances should be asked for."""
         if self.is_waiting:
             return self.asked_ns + RETRY_NS
-        return self.outside_ns + GRACE_NS if self.outside_ns else 0
+        return self.outside_ns + GRACE_NS if self.outside_ns else self.since_ns + LEAD_NS
 
     def beyond(self, told: Pair) -> Pair:
         """Return by how much each token told is outside of what is possible; not told = (-1) is 0."""
@@ -94,28 +97,26 @@ class Drift:
         for outcome, micro in enumerate(told):
             listed[outcome] = max(listed[outcome], micro)
 
-    def on_list_end(self, is_whole: bool, row_max: int) -> None:
+    def on_list_end(self, is_whole: bool, row_max: int, now_ns: int) -> None:
         """Suspect what differs, and look at the next of what we hold. row_max: the newest row known."""
         listed, self._listed, doubts = self._listed, {}, self._doubts()
         held = [row for row in self._rows() if any(self._shares(row))]
         if is_whole:
             for row in dict.fromkeys((*held, *listed)):
                 if row not in self._positions.payouts and self._is_odd(row, listed.get(row), doubts):
-                    self._suspect(row, doubts, is_lag=True)
+                    self._suspect(row, doubts, now_ns, is_lag=True)
             self._seen_row_max, self._next_row_max = self._next_row_max, row_max
         held = [row for row in held if row not in self._positions.payouts]
         self._agreed_ns = {row: self._agreed_ns.get(row, 0) for row in held}
         for row in sorted(held, key=lambda row: (self._agreed_ns[row], row))[:ROUND_MAX]:
-            self._suspect(row, doubts)
+            self._suspect(row, doubts, now_ns)
         for row in self.differing:
-            self._suspect(row, doubts)
+            self._suspect(row, doubts, now_ns)
 
     def on_asked(self, row: int, now_ns: int) -> None:
-        """The balances of a suspect were asked for; what was possible before that does not matter."""
+        """The balances of a suspect were asked for."""
         suspect = self.suspects.get(row)
         if suspect is not None:
-            if not suspect.outside_ns:
-                suspect.low, suspect.high = self._possible(row, self._doubts())
             suspect.asked_ns = now_ns
 
     def on_balance(self, row: int, told: Pair, begun_ns: int, now_ns: int) -> Found | None:
@@ -128,6 +129,9 @@ class Drift:
             return None  # the answer to an older question
         self._widen(row, suspect)
         by = suspect.beyond(told)
+        if suspect.outside_ns and now_ns - suspect.outside_ns >= GRACE_NS:  # what was late is told by now
+            first = suspect.beyond(suspect.told)
+            by = by[0] * (by[0] * first[0] > 0), by[1] * (by[1] * first[1] > 0)
         if not any(by):
             del self.suspects[row]
             self.lag_count += suspect.is_lag
@@ -135,7 +139,7 @@ class Drift:
             self.differing.pop(row, None)
             return None
         if not suspect.outside_ns:
-            suspect.outside_ns = now_ns
+            suspect.outside_ns, suspect.told = now_ns, told
         if now_ns - suspect.outside_ns < GRACE_NS:
             return None
         del self.suspects[row]
@@ -203,11 +207,12 @@ class Drift:
         less_yes, less_no, more_yes, more_no = doubts.get(row, _SURE)
         return (yes - less_yes, no - less_no), (yes + more_yes, no + more_no)
 
-    def _suspect(self, row: int, doubts: _Doubts, is_lag: bool = False) -> None:
+    def _suspect(self, row: int, doubts: _Doubts, now_ns: int, is_lag: bool = False) -> None:
         if row in self.suspects or len(self.suspects) >= SUSPECTS_MAX:
             return
         is_first = row > self._seen_row_max and row not in self._positions.rows
-        self.suspects[row] = Suspect(*self._possible(row, doubts), is_first=is_first, is_lag=is_lag)
+        self.suspects[row] = Suspect(
+            *self._possible(row, doubts), is_first=is_first, since_ns=now_ns, is_lag=is_lag)
 
     def _widen(self, row: int, suspect: Suspect) -> None:
         low, high = self._possible(row, self._doubts())
@@ -228,7 +233,8 @@ class Drift:
         """Replace everything by what `state()` returned."""
         suspects, differing, self.lag_count, listed, agreed, self._seen_row_max, self._next_row_max = state
         self.suspects = {
-            row: Suspect((low[0], low[1]), (high[0], high[1]), *rest) for row, low, high, *rest in suspects}
+            row: Suspect((low[0], low[1]), (high[0], high[1]), *rest, told=(told[0], told[1]))
+            for row, low, high, *rest, told in suspects}
         self.differing = {row: (yes, no) for row, yes, no in differing}
         self._listed = {row: [yes, no] for row, yes, no in listed}
         self._agreed_ns = dict(agreed)
