@@ -233,8 +233,9 @@ class Drift:
         """Replace everything by what `state()` returned."""
         suspects, differing, self.lag_count, listed, agreed, self._seen_row_max, self._next_row_max = state
         self.suspects = {
-            row: Suspect((low[0], low[1]), (high[0], high[1]), *rest, told=(told[0], told[1]))
-            for row, low, high, *rest, told in suspects}
+            row: Suspect((low[0], low[1]), (high[0], high[1]), *rest) for row, low, high, *rest in suspects}
+        for suspect in self.suspects.values():
+            suspect.told = suspect.told[0], suspect.told[1]
         self.differing = {row: (yes, no) for row, yes, no in differing}
         self._listed = {row: [yes, no] for row, yes, no in listed}
         self._agreed_ns = dict(agreed)
