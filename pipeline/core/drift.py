@@ -72,7 +72,6 @@ class Suspect:
 class Found:
     """A difference that two balances showed."""
 
-    row: int
     by: Pair  # told more (+) or fewer (-) shares than we can hold
     is_first: bool
 
@@ -145,7 +144,7 @@ class Drift:
         del self.suspects[row]
         is_known = self.differing.get(row) == by
         self.differing[row] = by
-        return None if is_known else Found(row, by, suspect.is_first)
+        return None if is_known else Found(by, suspect.is_first)
 
     def on_moved(self, row: int) -> None:
         """A fill changed what we hold: more is possible."""

@@ -69,7 +69,7 @@ class TraderState:
         self.verdict_ns: OrderedDict[tuple[int, int], int] = OrderedDict()  # oldest first
         self.resync_ns: dict[int, int] = {}
         self.resync_due_ns: dict[int, int] = {}  # when a book that fails anew may be asked for at once
-        self._folds: dict[int, Any] = {
+        self.folds: dict[int, Any] = {
             int(Kind.TICK): self._on_tick, int(Kind.HALT): self._on_halt, int(Kind.CONFIG): self._on_config,
             int(Kind.LANE_UP): self._on_lane_up, int(Kind.RESUME): self._on_resume,
             int(Kind.CLEAR): self._on_clear,
@@ -97,7 +97,7 @@ class TraderState:
 
     def fold(self, slot: Slot, offset: int = 0) -> None:
         """Take one stream record; kinds that trade does not know change nothing."""
-        handler = self._folds.get(slot[offset + KIND_OFFSET])
+        handler = self.folds.get(slot[offset + KIND_OFFSET])
         if handler is not None:
             handler(slot, offset)
 

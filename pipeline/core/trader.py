@@ -65,11 +65,8 @@ class Trader:
         self._stale: dict[int, list[int]] = {}  # row -> [cause, since]
         self._resync_look_ns = 0
         passed: Callable[[Slot, int, Causing], list[bytes]] = self._on_input
-        self._routes: dict[int, Callable[[Slot, int, Causing], list[bytes]]] = {
-            int(kind): passed for kind in (
-                Kind.HALT, Kind.CONFIG, Kind.CLEAR, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.RESOLVED,
-                Kind.QUESTION, Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE,
-                Kind.HOLDING)}
+        self._routes: dict[int, Callable[[Slot, int, Causing], list[bytes]]] = dict.fromkeys(
+            self._facts.folds, passed)
         self._routes |= {
             int(Kind.RESUME): self._on_resume, int(Kind.STALE): self._on_stale, int(Kind.GAP): self._on_gap,
             int(Kind.LANE_UP): self._on_lane_up}

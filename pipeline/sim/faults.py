@@ -310,16 +310,17 @@ def _check(where: str, fault: Fault) -> None:
 
 def step_ticks(fault: TickChange) -> int:
     """Return the new tick in units of 0.0001 USD; 0 when it is no number of them."""
-    try:
-        return decimal_to_int(fault.step, 4)
-    except ValueError:
-        return 0
+    return _scaled(fault.step, 4)
 
 
 def shares_micro(fault: Transfer) -> int:
     """Return the shares that move, 1e-6; 0 when it is no number of them."""
+    return _scaled(fault.shares, 6)
+
+
+def _scaled(text: str, digits: int) -> int:
     try:
-        return decimal_to_int(fault.shares, 6)
+        return decimal_to_int(text, digits)
     except ValueError:
         return 0
 

@@ -18,15 +18,11 @@ from pipeline.records import SLOT_BYTES
 from pipeline.shm.halt import HaltPage
 from pipeline.stages.stage import Clock, Counts
 from pipeline.store.events import EventLog
+from pipeline.store.refold import FACT_KINDS
 from pipeline.units import NS_PER_MS
 
 #: Everything but TOP: decisions come from ideas, truth and time.
-WANTED = (
-    Kind.IDEA, Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.HALT, Kind.CLEAR, Kind.TICK, Kind.LANE_UP,
-    Kind.RESUME, Kind.CLOCK_STEP,
-    Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE, Kind.HOLDING, Kind.RESOLVED,
-    Kind.QUESTION, Kind.STALE, Kind.GAP,
-)
+WANTED = (Kind.IDEA, Kind.STALE, Kind.GAP, *FACT_KINDS)
 #: Why trade halts by itself, in words.
 _HALTS = {
     Cause.NONE: "nothing halts",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.codec import HEADER_STRUCT
+from pipeline.core.state import TraderState
 from pipeline.core.trader import Trader
 from pipeline.errors import LogCorrupt
 from pipeline.kinds import Kind
@@ -18,11 +19,7 @@ from pipeline.native.relay import Filter
 from pipeline.records import RUN_SLOTS_MAX, SLOT_BYTES
 
 #: What trade folds of `stream`; market data and ideas are no part of its state.
-FACT_KINDS = (
-    Kind.INSTRUMENT, Kind.TICK_STEP, Kind.CONFIG, Kind.HALT, Kind.CLEAR, Kind.TICK, Kind.LANE_UP, Kind.RESUME,
-    Kind.CLOCK_STEP, Kind.REPORT, Kind.FILL, Kind.BALANCE, Kind.RECONCILED, Kind.VENUE, Kind.HOLDING,
-    Kind.RESOLVED, Kind.QUESTION,
-)
+FACT_KINDS = tuple(map(Kind, TraderState().folds))
 READ_SLOTS = 1_024
 _SEQ, _CAUSE_SEQ, _PART, _PARTS = 0, 3, 8, 9  # fields of HEADER_STRUCT; a decision's source_seq is its cause
 
